@@ -1,0 +1,22 @@
+//! Numeric kernels of leanprop: slices in, slices out.
+//!
+//! Every kernel is generic over [`Real`] (`f32`, `f64`), checks its lengths by assertion, and gives the same bits for any
+//! number of threads. The `unsafe` of the project lives here (vector instructions, disjoint writes) and in the `ffi` crate.
+
+pub mod activation;
+pub mod gemm;
+pub mod isa;
+pub mod linear;
+pub mod loss;
+pub mod math;
+pub mod norm;
+pub mod optimize;
+pub mod par;
+pub mod real;
+pub mod reduce;
+pub mod rng;
+
+pub use activation::Activation;
+pub use isa::{Isa, isa};
+pub use par::Par;
+pub use real::Real;

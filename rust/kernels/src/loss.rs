@@ -1,0 +1,273 @@
+//! Losses: the value of each row, and the gradient of their mean.
+//!
+//! Each function writes one loss a row (the caller adds them in row order, so that threads cannot change the sum) and, where
+//! asked, the gradient of the mean loss with respect to the network's outputs.
+
+use crate::activation::sigmoid;
+use crate::isa::vectorize;
+use crate::par::{self, Par, Shared};
+use crate::real::Real;
+
+/// Rows that one task handles.
+const ROW_BLOCK: usize = 64;
+
+/// Rough cost of one element (an exponential and a few multiplications).
+const OPERATIONS: usize = 40;
+
+/// Softmax cross-entropy of logits against class labels, as `torch.nn.CrossEntropyLoss(label_smoothing=…)`.
+///
+/// Row loss = log Σ eᶻ − (1 − s) z[label] − s · mean z. Gradient = (softmax(z) − target) · scale, with scale = 1 / rows for a mean.
+#[allow(clippy::too_many_arguments)] // A loss has that many parts.
+pub fn softmax_cross_entropy<T: Real>(
+    par: Par,
+    z: &[T],
+    labels: &[u32],
+    classes: usize,
+    smoothing: T,
+    scale: T,
+    losses: &mut [T],
+    gradient: Option<&mut [T]>,
+) {
+    assert_eq!(labels.len() * classes, z.len());
+    let spread = smoothing / T::of(classes as f64);
+    rows(par, z, classes, losses, gradient, |row, z, g| {
+        let label = labels[row] as usize;
+        let most = z.iter().copied().fold(z[0], T::max);
+        // A NaN among the logits must reach the loss; `max` alone would drop it.
+        let mut sum = T::zero();
+        let mut mean = T::zero();
+        match g {
+            None => {
+                for v in z {
+                    sum += (*v - most).exp_fast();
+                    mean += *v;
+                }
+            }
+            Some(g) => {
+                for (g, v) in g.iter_mut().zip(z) {
+                    let e = (*v - most).exp_fast();
+                    *g = e;
+                    sum += e;
+                    mean += *v;
+                }
+                let to_probability = T::one() / sum;
+                for g in g.iter_mut() {
+                    *g = (*g * to_probability - spread) * scale;
+                }
+                g[label] -= (T::one() - smoothing) * scale;
+            }
+        }
+        most + sum.ln() - (T::one() - smoothing) * z[label] - spread * mean
+    });
+}
+
+/// Mean squared error against real targets, as `torch.nn.MSELoss`: row loss = mean over outputs of (y − t)²;
+/// gradient = 2 (y − t) / size · scale.
+pub fn mean_squared_error<T: Real>(
+    par: Par,
+    y: &[T],
+    targets: &[T],
+    size: usize,
+    scale: T,
+    losses: &mut [T],
+    gradient: Option<&mut [T]>,
+) {
+    assert_eq!(y.len(), targets.len());
+    let each = T::one() / T::of(size as f64);
+    rows(par, y, size, losses, gradient, |row, y, g| {
+        let targets = &targets[row * size..][..size];
+        if let Some(g) = g {
+            for ((g, y), t) in g.iter_mut().zip(y).zip(targets) {
+                *g = T::of(2.0) * (*y - *t) * each * scale;
+            }
+        }
+        y.iter().zip(targets).fold(T::zero(), |sum, (y, t)| sum + (*y - *t) * (*y - *t)) * each
+    });
+}
+
+/// Binary cross-entropy of logits against targets in [0, 1], as `torch.nn.BCEWithLogitsLoss`: row loss = mean over outputs of
+/// max(z, 0) − z t + ln(1 + e^−|z|); gradient = (sigmoid(z) − t) / size · scale. With smoothing s, t becomes t (1 − s) + s / 2.
+#[allow(clippy::too_many_arguments)] // A loss has that many parts.
+pub fn binary_cross_entropy<T: Real>(
+    par: Par,
+    z: &[T],
+    targets: &[T],
+    size: usize,
+    smoothing: T,
+    scale: T,
+    losses: &mut [T],
+    gradient: Option<&mut [T]>,
+) {
+    assert_eq!(z.len(), targets.len());
+    let each = T::one() / T::of(size as f64);
+    let (keep, add) = (T::one() - smoothing, smoothing * T::of(0.5));
+    rows(par, z, size, losses, gradient, |row, z, g| {
+        let targets = &targets[row * size..][..size];
+        if let Some(g) = g {
+            for ((g, z), t) in g.iter_mut().zip(z).zip(targets) {
+                *g = (sigmoid(*z) - (*t * keep + add)) * each * scale;
+            }
+        }
+        let value = |z: T, t: T| {
+            let positive = if z < T::zero() { T::zero() } else { z };
+            positive - z * (t * keep + add) + (-z.abs()).exp_fast().ln_1p()
+        };
+        z.iter().zip(targets).fold(T::zero(), |sum, (z, t)| sum + value(*z, *t)) * each
+    });
+}
+
+/// Runs `body(row, outputs, gradient) -> loss` over all rows.
+fn rows<T: Real>(
+    par: Par,
+    y: &[T],
+    size: usize,
+    losses: &mut [T],
+    gradient: Option<&mut [T]>,
+    body: impl Fn(usize, &[T], Option<&mut [T]>) -> T + Sync,
+) {
+    let count = losses.len();
+    assert_eq!(count * size, y.len());
+    assert!(size > 0, "a loss needs at least one output");
+    if let Some(g) = &gradient {
+        assert_eq!(g.len(), y.len());
+    }
+    let losses = Shared::new(losses);
+    let gradient = gradient.map(Shared::new);
+    par.for_work(y.len() * OPERATIONS).each(count.div_ceil(ROW_BLOCK), |index| {
+        vectorize(|| {
+            for row in par::block(index, count, ROW_BLOCK) {
+                // SAFETY: rows are disjoint.
+                let (loss, g) = unsafe {
+                    let range = row * size..(row + 1) * size;
+                    (&mut losses.slice(row..row + 1)[0], gradient.as_ref().map(|g| g.slice(range)))
+                };
+                *loss = body(row, &y[row * size..(row + 1) * size], g);
+            }
+        });
+    });
+}
+
+/// Softmax of each row in place: e^(z − max) / Σ.
+pub fn softmax<T: Real>(z: &mut [T], classes: usize) {
+    assert!(classes > 0);
+    vectorize(|| {
+        for row in z.chunks_exact_mut(classes) {
+            let most = row.iter().copied().fold(row[0], T::max);
+            let mut sum = T::zero();
+            for v in row.iter_mut() {
+                *v = (*v - most).exp_fast();
+                sum += *v;
+            }
+            let scale = T::one() / sum;
+            row.iter_mut().for_each(|v| *v *= scale);
+        }
+    });
+}
+
+/// Gradient through a softmax: gz = p · (gy − Σ gy p), row by row.
+pub fn softmax_backward<T: Real>(p: &[T], gy: &[T], gz: &mut [T], classes: usize) {
+    assert!(p.len() == gy.len() && p.len() == gz.len() && classes > 0);
+    vectorize(|| {
+        for ((p, gy), gz) in p.chunks_exact(classes).zip(gy.chunks_exact(classes)).zip(gz.chunks_exact_mut(classes)) {
+            let inner = p.iter().zip(gy).fold(T::zero(), |sum, (p, g)| sum + *p * *g);
+            for ((z, p), g) in gz.iter_mut().zip(p).zip(gy) {
+                *z = *p * (*g - inner);
+            }
+        }
+    });
+}
+
+/// How many classes are ranked before the label (ties: the lower index first): 0 means the label wins.
+pub fn rank<T: Real>(row: &[T], label: usize) -> usize {
+    let score = row[label];
+    row.iter().enumerate().filter(|&(i, v)| *v > score || (*v == score && i < label) || v.is_nan()).count()
+}
+
+/// The index of the largest value (ties: the lowest index).
+pub fn argmax<T: Real>(row: &[T]) -> usize {
+    let mut best = 0;
+    for (i, v) in row.iter().enumerate() {
+        if *v > row[best] {
+            best = i;
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const Z: [f64; 6] = [0.3, -1.2, 2.0, 0.0, 0.7, -0.4];
+
+    /// Compares the gradient with central differences of the mean row loss.
+    fn check(loss: impl Fn(&[f64], &mut [f64], Option<&mut [f64]>)) {
+        let mut gradient = [0.0; 6];
+        let mut losses = [0.0; 2];
+        loss(&Z, &mut losses, Some(&mut gradient));
+        let mut plain = [0.0; 2];
+        loss(&Z, &mut plain, None);
+        assert_eq!(losses, plain, "the loss does not depend on whether a gradient is asked");
+        for i in 0..6 {
+            let at = |h: f64| {
+                let mut z = Z;
+                z[i] += h;
+                let mut losses = [0.0; 2];
+                loss(&z, &mut losses, None);
+                (losses[0] + losses[1]) / 2.0
+            };
+            let slope = (at(1e-6) - at(-1e-6)) / 2e-6;
+            assert!((gradient[i] - slope).abs() < 1e-8, "element {i}: {} against {slope}", gradient[i]);
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_finite_differences() {
+        let par = Par::SEQUENTIAL;
+        for s in [0.0, 0.1] {
+            check(|z, l, g| softmax_cross_entropy(par, z, &[2, 0], 3, s, 0.5, l, g));
+            check(|z, l, g| binary_cross_entropy(par, z, &[0.0, 1.0, 0.3, 1.0, 0.0, 0.5], 3, s, 0.5, l, g));
+        }
+        check(|y, l, g| mean_squared_error(par, y, &[1.0, 0.0, -1.0, 0.5, 2.0, 0.1], 3, 0.5, l, g));
+    }
+
+    #[test]
+    fn softmax_cross_entropy_of_equal_logits_is_log_classes() {
+        let mut losses = [0.0];
+        softmax_cross_entropy(Par::SEQUENTIAL, &[3.0f64; 4], &[1], 4, 0.0, 1.0, &mut losses, None);
+        assert!((losses[0] - 4.0f64.ln()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_nan_among_the_logits_reaches_the_loss() {
+        let mut losses = [0.0f32];
+        softmax_cross_entropy(Par::SEQUENTIAL, &[1.0, f32::NAN, 0.0], &[0], 3, 0.0, 1.0, &mut losses, None);
+        assert!(losses[0].is_nan());
+    }
+
+    #[test]
+    fn softmax_backward_agrees_with_finite_differences() {
+        let gy = [0.2, -0.5, 1.0];
+        let of = |z: &[f64]| {
+            let mut p = z.to_vec();
+            softmax(&mut p, 3);
+            p
+        };
+        let mut gz = [0.0; 3];
+        softmax_backward(&of(&Z[..3]), &gy, &mut gz, 3);
+        for i in 0..3 {
+            let at = |h: f64| {
+                let mut z = Z[..3].to_vec();
+                z[i] += h;
+                of(&z).iter().zip(&gy).map(|(p, g)| p * g).sum::<f64>()
+            };
+            assert!((gz[i] - (at(1e-6) - at(-1e-6)) / 2e-6).abs() < 1e-8);
+        }
+    }
+
+    #[test]
+    fn rank_and_argmax_break_ties_by_index() {
+        assert_eq!(argmax(&[1.0, 3.0, 3.0]), 1);
+        assert_eq!((rank(&[1.0, 3.0, 3.0], 1), rank(&[1.0, 3.0, 3.0], 2), rank(&[1.0, 3.0, 3.0], 0)), (0, 1, 2));
+    }
+}

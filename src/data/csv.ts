@@ -150,12 +150,10 @@ function findColumns(
     if (matches.length > 1) throw new ConfigError(wanted.path, "a name that only one column has", column);
     const index = matches[0] ?? (typeof column === "string" && /^\d+$/.test(column) ? Number(column) : column);
     if (typeof index === "number" && Number.isInteger(index) && index >= 0 && index < names.length) return index;
-    const known = sheet.headed ? `a column of ${sheet.where} (${shorten(names)})` : `a column of ${sheet.where} from 0`;
-    throw new ConfigError(
-      wanted.path,
-      typeof column === "string" ? `${known}${didYouMean(column, names)}` : `${known} to ${names.length - 1}`,
-      column,
-    );
+    const expected = typeof column === "string"
+      ? `a column of ${sheet.where} (${shorten(names)})${didYouMean(column, names)}`
+      : `a column of ${sheet.where}, a position from 0 to ${names.length - 1}`;
+    throw new ConfigError(wanted.path, expected, column);
   });
   return [...new Set(found)];
 }

@@ -4,6 +4,8 @@
 //! number of threads. The `unsafe` of the project lives here (vector instructions, disjoint writes) and in the `ffi` crate.
 
 pub mod activation;
+pub mod buffer;
+pub mod conv;
 pub mod gemm;
 pub mod isa;
 pub mod linear;
@@ -15,8 +17,10 @@ pub mod par;
 pub mod real;
 pub mod reduce;
 pub mod rng;
+pub mod sparse;
 
 pub use activation::Activation;
+pub use buffer::{Buffer, OutOfMemory};
 pub use isa::{Isa, isa};
 pub use par::Par;
 pub use real::Real;

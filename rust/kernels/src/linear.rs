@@ -185,18 +185,9 @@ pub fn weight_step<T: Real>(
         unsafe {
             let gradient = scratch.slice(slot * per_thread..slot * per_thread + (to - from));
             gemm_into(T::one(), x.columns(r.start, r.end).t(), g, false, gradient.as_mut_ptr(), d.outputs, 1);
-            update.apply(w.slice(from..to), gradient, state(&first, from..to), state(&second, from..to));
+            update.apply(w.slice(from..to), gradient, first.part(from..to), second.part(from..to));
         }
     });
-}
-
-/// The part of an optimizer state that belongs to a range of weights: nothing where the optimizer has no such state.
-///
-/// # Safety
-/// As [`Shared::slice`].
-unsafe fn state<'a, T>(state: &Shared<'a, T>, range: std::ops::Range<usize>) -> &'a mut [T] {
-    // SAFETY: the caller's promise; an empty range overlaps nothing.
-    unsafe { state.slice(if state.is_empty() { 0..0 } else { range }) }
 }
 
 /// Rows of the weight gradient that one task computes: at most `most`, several tasks a thread.

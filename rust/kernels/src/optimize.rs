@@ -1,7 +1,14 @@
 //! Optimizer updates over slices, in the definitions of PyTorch (`torch.optim`), which users compare against.
 
 use crate::isa::vectorize;
+use crate::par::{self, Par, Shared};
 use crate::real::Real;
+
+/// Elements that one task updates.
+const CHUNK: usize = 65_536;
+
+/// Rough cost of one element.
+const OPERATIONS: usize = 10;
 
 /// One step's update with its scalars worked out; built once a step, applied to every block of parameters.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +115,20 @@ impl<T: Real> Update<T> {
             }
         }
     }
+}
+
+/// [`Update::apply`] to all parameters of a network, shared between threads.
+pub fn apply_all<T: Real>(par: Par, update: &Update<T>, w: &mut [T], g: &[T], first: &mut [T], second: &mut [T]) {
+    let length = w.len();
+    let (w, first, second) = (Shared::new(w), Shared::new(first), Shared::new(second));
+    par.for_work(length * OPERATIONS).each(length.div_ceil(CHUNK), |index| {
+        let range = par::block(index, length, CHUNK);
+        // SAFETY: chunks are disjoint.
+        unsafe {
+            let (first, second) = (first.part(range.clone()), second.part(range.clone()));
+            update.apply(w.slice(range.clone()), &g[range], first, second);
+        }
+    });
 }
 
 #[cfg(test)]

@@ -132,6 +132,17 @@ impl<'a, T> Shared<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.pointer.add(range.start), range.len()) }
     }
 
+    /// The elements in `range`, or nothing where the whole slice is empty: for state that a caller may not have.
+    ///
+    /// # Safety
+    /// As [`Shared::slice`].
+    #[allow(clippy::mut_from_ref)] // As `slice`.
+    #[inline]
+    pub unsafe fn part(&self, range: Range<usize>) -> &'a mut [T] {
+        // SAFETY: the caller's promise; an empty range overlaps nothing.
+        unsafe { self.slice(if self.is_empty() { 0..0 } else { range }) }
+    }
+
     /// A pointer to element `index`, for kernels that write strided parts.
     ///
     /// # Safety

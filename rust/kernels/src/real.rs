@@ -19,6 +19,10 @@ pub trait Real: Float + NumAssign + Sum + Default + Debug + Display + Send + Syn
     fn of(value: f64) -> Self;
     /// The value as `f64`, exactly.
     fn wide(self) -> f64;
+    /// Writes the value as little-endian bytes; `out` has [`Real::BYTES`].
+    fn write_le(self, out: &mut [u8]);
+    /// Reads a value from little-endian bytes; `bytes` has [`Real::BYTES`].
+    fn read_le(bytes: &[u8]) -> Self;
     /// eˣ, to about 2 units in the last place; NaN stays NaN.
     fn exp_fast(self) -> Self;
     /// tanh x.
@@ -56,6 +60,16 @@ macro_rules! implement {
             #[inline(always)]
             fn wide(self) -> f64 {
                 f64::from(self)
+            }
+            #[inline(always)]
+            fn write_le(self, out: &mut [u8]) {
+                out.copy_from_slice(&self.to_le_bytes());
+            }
+            #[inline(always)]
+            fn read_le(bytes: &[u8]) -> Self {
+                let mut array = [0; size_of::<$type>()];
+                array.copy_from_slice(bytes);
+                $type::from_le_bytes(array)
             }
             #[inline(always)]
             fn exp_fast(self) -> Self {

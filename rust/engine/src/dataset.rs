@@ -1,0 +1,314 @@
+//! Rows of features and targets, checked once when they arrive and copied into the engine.
+
+use crate::error::{Code, Error, Result};
+use kernels::Real;
+use serde::Deserialize;
+
+/// What the numbers of a data set are, beside the numbers themselves.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DatasetConfig {
+    /// Number of rows.
+    pub rows: usize,
+    /// Shape of one sample.
+    pub shape: Vec<usize>,
+    /// Element type of the features.
+    pub features: FeatureType,
+    /// For bytes: value = byte · scale + offset, one entry for all or one for each channel (last axis).
+    pub scale: Vec<f64>,
+    /// See `scale`.
+    pub offset: Vec<f64>,
+    /// What the network should give.
+    pub targets: TargetConfig,
+}
+
+/// Element types of features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FeatureType {
+    /// Bytes with scale and offset.
+    U8,
+    /// 32-bit floating point.
+    F32,
+    /// 64-bit floating point.
+    F64,
+}
+
+/// Kinds of targets.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum TargetConfig {
+    /// One class a row.
+    Labels {
+        /// Number of classes.
+        classes: usize,
+    },
+    /// Real numbers.
+    Values {
+        /// Numbers a row.
+        size: usize,
+    },
+    /// No targets: for prediction.
+    None {},
+}
+
+enum Features {
+    U8 { data: Vec<u8>, scale: Vec<f64>, offset: Vec<f64> },
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+/// Targets of all rows.
+pub enum Targets {
+    /// One class a row.
+    Labels {
+        /// Number of classes.
+        classes: usize,
+        /// The classes.
+        values: Vec<u32>,
+    },
+    /// Real numbers, row after row.
+    Values {
+        /// Numbers a row.
+        size: usize,
+        /// The numbers.
+        values: Vec<f64>,
+    },
+    /// No targets.
+    None,
+}
+
+/// Features as they cross the boundary.
+pub enum FeatureSlice<'a> {
+    /// Bytes.
+    U8(&'a [u8]),
+    /// 32-bit floating point.
+    F32(&'a [f32]),
+    /// 64-bit floating point.
+    F64(&'a [f64]),
+}
+
+/// A checked data set.
+pub struct Dataset {
+    rows: usize,
+    shape: Vec<usize>,
+    features: Features,
+    targets: Targets,
+}
+
+impl Dataset {
+    /// Checks and copies. `labels` and `values` hold the targets of their kind and are empty otherwise.
+    pub fn new(config: DatasetConfig, features: FeatureSlice, labels: &[u32], values: &[f64]) -> Result<Dataset> {
+        let DatasetConfig { rows, shape, scale, offset, targets, .. } = config;
+        if rows == 0 {
+            return Err(Error::shape("the data set", "at least one row", "none"));
+        }
+        let size: usize = shape.iter().product();
+        if size == 0 {
+            return Err(Error::shape("the data set", "at least one feature a row", format!("the shape {shape:?}")));
+        }
+        let count = rows.checked_mul(size).ok_or_else(|| Error::shape("the data set", "fewer elements", rows))?;
+        let check_length = |what: &str, expected: usize, found: usize| {
+            if expected == found {
+                return Ok(());
+            }
+            Err(Error::shape(what, format!("{expected} values for {rows} rows"), found))
+        };
+        let features = match features {
+            FeatureSlice::U8(data) => {
+                check_length("features", count, data.len())?;
+                let channels = shape.last().copied().unwrap_or(1);
+                for (name, list) in [("scale", &scale), ("offset", &offset)] {
+                    if list.len() != 1 && list.len() != channels {
+                        let expected = format!("1 entry or one for each of {channels} channels");
+                        return Err(Error::shape(name, expected, list.len()));
+                    }
+                    check_finite(name, list, list.len())?;
+                }
+                Features::U8 { data: data.to_vec(), scale, offset }
+            }
+            FeatureSlice::F32(data) => {
+                check_length("features", count, data.len())?;
+                check_finite("features", data, size)?;
+                Features::F32(data.to_vec())
+            }
+            FeatureSlice::F64(data) => {
+                check_length("features", count, data.len())?;
+                check_finite("features", data, size)?;
+                Features::F64(data.to_vec())
+            }
+        };
+        let targets = match targets {
+            TargetConfig::Labels { classes } => {
+                check_length("labels", rows, labels.len())?;
+                if classes < 2 {
+                    return Err(Error::shape("targets.classes", "at least 2", classes));
+                }
+                if let Some(row) = labels.iter().position(|label| *label as usize >= classes) {
+                    let expected = format!("a class from 0 to {}", classes - 1);
+                    return Err(Error::shape(format!("the label of row {row}"), expected, labels[row]));
+                }
+                Targets::Labels { classes, values: labels.to_vec() }
+            }
+            TargetConfig::Values { size } => {
+                if size == 0 {
+                    return Err(Error::shape("targets.size", "at least 1", size));
+                }
+                check_length("targets", rows.saturating_mul(size), values.len())?;
+                check_finite("targets", values, size)?;
+                Targets::Values { size, values: values.to_vec() }
+            }
+            TargetConfig::None {} => Targets::None,
+        };
+        Ok(Dataset { rows, shape, features, targets })
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Shape of one sample.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Features of one row.
+    pub fn size(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The targets.
+    pub fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    /// Copies the features of the named rows, converted, row after row.
+    pub fn gather<T: Real>(&self, rows: &[u32], out: &mut [T]) {
+        let size = self.size();
+        assert_eq!(out.len(), rows.len() * size);
+        for (row, out) in rows.iter().zip(out.chunks_exact_mut(size)) {
+            let range = *row as usize * size..(*row as usize + 1) * size;
+            match &self.features {
+                Features::F32(data) => copy(&data[range], out),
+                Features::F64(data) => copy(&data[range], out),
+                Features::U8 { data, scale, offset } => widen(&data[range], scale, offset, out),
+            }
+        }
+    }
+
+    /// Copies the labels of the named rows; nothing for other targets.
+    pub fn gather_labels(&self, rows: &[u32], out: &mut Vec<u32>) {
+        out.clear();
+        if let Targets::Labels { values, .. } = &self.targets {
+            out.extend(rows.iter().map(|row| values[*row as usize]));
+        }
+    }
+
+    /// Copies the target values of the named rows; nothing for other targets.
+    pub fn gather_values<T: Real>(&self, rows: &[u32], out: &mut [T]) {
+        if let Targets::Values { size, values } = &self.targets {
+            for (row, out) in rows.iter().zip(out.chunks_exact_mut(*size)) {
+                let from = *row as usize * size;
+                for (out, value) in out.iter_mut().zip(&values[from..from + size]) {
+                    *out = T::of(*value);
+                }
+            }
+        }
+    }
+}
+
+fn copy<T: Real, S: Real>(from: &[S], to: &mut [T]) {
+    kernels::isa::vectorize(|| {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = T::of(from.wide());
+        }
+    });
+}
+
+fn widen<T: Real>(bytes: &[u8], scale: &[f64], offset: &[f64], out: &mut [T]) {
+    if let ([scale], [offset]) = (scale, offset) {
+        let (scale, offset) = (T::of(*scale), T::of(*offset));
+        kernels::isa::vectorize(|| {
+            for (out, byte) in out.iter_mut().zip(bytes) {
+                *out = T::of(f64::from(*byte)) * scale + offset;
+            }
+        });
+        return;
+    }
+    let channels = scale.len().max(offset.len());
+    for (out, bytes) in out.chunks_mut(channels).zip(bytes.chunks(channels)) {
+        for (channel, (out, byte)) in out.iter_mut().zip(bytes).enumerate() {
+            let pick = |list: &[f64]| T::of(if list.len() == 1 { list[0] } else { list[channel] });
+            *out = T::of(f64::from(*byte)) * pick(scale) + pick(offset);
+        }
+    }
+}
+
+/// Refuses NaN and infinity, by row and column.
+fn check_finite<T: Real>(what: &str, data: &[T], columns: usize) -> Result<()> {
+    if kernels::reduce::all_finite(data) {
+        return Ok(());
+    }
+    match data.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::new(
+            Code::NotFinite,
+            format!(
+                "Cannot use {what}: expected finite numbers but found {} in row {}, column {}",
+                data[at],
+                at / columns,
+                at % columns
+            ),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(rows: usize, targets: TargetConfig) -> DatasetConfig {
+        DatasetConfig { rows, shape: vec![2], features: FeatureType::F32, scale: vec![1.0], offset: vec![0.0], targets }
+    }
+
+    fn fault(result: Result<Dataset>) -> String {
+        result.err().expect("an error").message
+    }
+
+    #[test]
+    fn bad_data_is_named_by_place() {
+        let labels = TargetConfig::Labels { classes: 3 };
+        let make = |features: &[f32], labels_given: &[u32]| {
+            Dataset::new(config(2, labels.clone()), FeatureSlice::F32(features), labels_given, &[])
+        };
+        assert_eq!(
+            fault(make(&[0.0, 1.0, f32::NAN, 2.0], &[0, 1])),
+            "Cannot use features: expected finite numbers but found NaN in row 1, column 0"
+        );
+        assert_eq!(
+            fault(make(&[0.0; 4], &[0, 3])),
+            "Cannot use the label of row 1: expected a class from 0 to 2 but found 3"
+        );
+        assert_eq!(fault(make(&[0.0; 3], &[0, 1])), "Cannot use features: expected 4 values for 2 rows but found 3");
+        assert_eq!(fault(make(&[0.0; 4], &[0])), "Cannot use labels: expected 2 values for 2 rows but found 1");
+        let empty = Dataset::new(config(0, labels.clone()), FeatureSlice::F32(&[]), &[], &[]);
+        assert_eq!(fault(empty), "Cannot use the data set: expected at least one row but found none");
+    }
+
+    #[test]
+    fn bytes_are_scaled_by_channel() {
+        let config = DatasetConfig {
+            rows: 1,
+            shape: vec![1, 2, 2],
+            features: FeatureType::U8,
+            scale: vec![0.5, 2.0],
+            offset: vec![1.0],
+            targets: TargetConfig::None {},
+        };
+        let data = Dataset::new(config, FeatureSlice::U8(&[2, 3, 4, 5]), &[], &[]).unwrap();
+        let mut out = [0.0f64; 4];
+        data.gather(&[0], &mut out);
+        assert_eq!(out, [2.0, 7.0, 3.0, 11.0]);
+    }
+}

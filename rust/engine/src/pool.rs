@@ -1,0 +1,64 @@
+//! Rayon pools, one per size, kept for the life of the process.
+
+use crate::error::{Code, Error, Result};
+use kernels::Par;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex};
+
+static POOLS: LazyLock<Mutex<HashMap<usize, Arc<ThreadPool>>>> = LazyLock::new(Mutex::default);
+
+/// More threads than this are refused: nobody has them, and each costs memory.
+const MOST: usize = 1024;
+
+/// A number of threads to work with.
+#[derive(Clone)]
+pub struct Threads {
+    count: usize,
+    /// Absent for one thread: then everything runs on the caller's.
+    pool: Option<Arc<ThreadPool>>,
+}
+
+impl Threads {
+    /// `requested` threads; 0 means one for each core.
+    pub fn new(requested: usize) -> Result<Threads> {
+        if requested > MOST {
+            return Err(Error::config("threads", format!("a whole number from 1 to {MOST}"), requested));
+        }
+        let count = if requested == 0 { available() } else { requested };
+        if count == 1 {
+            return Ok(Threads { count, pool: None });
+        }
+        let mut pools = POOLS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let pool = match pools.get(&count) {
+            Some(pool) => pool.clone(),
+            None => {
+                let pool = ThreadPoolBuilder::new()
+                    .num_threads(count)
+                    .thread_name(|i| format!("leanprop-{i}"))
+                    .build()
+                    .map_err(|fault| Error::new(Code::OutOfMemory, format!("Cannot start {count} threads: {fault}")))?;
+                pools.entry(count).or_insert(Arc::new(pool)).clone()
+            }
+        };
+        Ok(Threads { count, pool: Some(pool) })
+    }
+
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Runs `body` inside the pool: entering costs up to 60 µs, so enter once per call from outside, not per kernel.
+    pub fn run<R: Send>(&self, body: impl FnOnce(Par) -> R + Send) -> R {
+        match &self.pool {
+            None => body(Par::SEQUENTIAL),
+            Some(pool) => pool.install(|| body(Par::new(self.count))),
+        }
+    }
+}
+
+/// The number of cores this process may use.
+pub fn available() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST)
+}

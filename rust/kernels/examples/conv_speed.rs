@@ -43,10 +43,9 @@ fn layer(
 
 fn network(name: &str) -> (Vec<usize>, Vec<Layer>) {
     match name {
-        "cnn" => (
-            vec![64, 128],
-            vec![layer("1-32", 1, 28, [1, 32], 3, 1, 0), layer("32-64", 1, 13, [32, 64], 3, 1, 0)],
-        ),
+        "cnn" => {
+            (vec![64, 128], vec![layer("1-32", 1, 28, [1, 32], 3, 1, 0), layer("32-64", 1, 13, [32, 64], 3, 1, 0)])
+        }
         "convnet" => (
             vec![64],
             vec![
@@ -81,7 +80,14 @@ fn numbers(n: usize) -> Vec<f32> {
 }
 
 /// Seconds of every round for every algorithm.
-fn measure(par: Par, pass: Pass, g: &Geometry, images: usize, algorithms: &[Algorithm], rounds: usize) -> Vec<Vec<f64>> {
+fn measure(
+    par: Par,
+    pass: Pass,
+    g: &Geometry,
+    images: usize,
+    algorithms: &[Algorithm],
+    rounds: usize,
+) -> Vec<Vec<f64>> {
     let (x, w, gradient) = (
         numbers(images * g.height * g.width * g.inputs),
         numbers(g.weights()),
@@ -143,7 +149,12 @@ fn main() {
                             total.2 += count * g.operations(images) as f64;
                         }
                         let star = if chosen { "*" } else { " " };
-                        print!(" |{star}{:9} {:7.2} /{:7.2} {speed:5.0}", format!("{algorithm:?}"), best * 1e3, median * 1e3);
+                        print!(
+                            " |{star}{:9} {:7.2} /{:7.2} {speed:5.0}",
+                            format!("{algorithm:?}"),
+                            best * 1e3,
+                            median * 1e3
+                        );
                     }
                     println!();
                 }

@@ -30,14 +30,17 @@ pub fn bias_gradient<T: Real>(par: Par, g: &[T], accumulate: bool, db: &mut [T],
         // SAFETY: partial sums are disjoint.
         let sums = unsafe { shared.slice(index * columns..(index + 1) * columns) };
         let rows = par::block(index, rows, of_partial);
-        vectorize(#[inline(always)] || {
-            sums.fill(T::zero());
-            for row in g[rows.start * columns..rows.end * columns].chunks_exact(columns) {
-                for (sum, value) in sums.iter_mut().zip(row) {
-                    *sum += *value;
+        vectorize(
+            #[inline(always)]
+            || {
+                sums.fill(T::zero());
+                for row in g[rows.start * columns..rows.end * columns].chunks_exact(columns) {
+                    for (sum, value) in sums.iter_mut().zip(row) {
+                        *sum += *value;
+                    }
                 }
-            }
-        });
+            },
+        );
     });
     add_partials(sums, accumulate, db);
 }

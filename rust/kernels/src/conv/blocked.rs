@@ -55,12 +55,15 @@ pub(super) fn forward<T: Real>(
                 gemm_into(T::one(), Matrix::new(block, range.len(), patch), w, false, at, outputs, 1);
             }
         }
-        vectorize(#[inline(always)] || {
-            for pixel in range {
-                // SAFETY: the same block.
-                finish(pixel, unsafe { y.slice(pixel * outputs..(pixel + 1) * outputs) });
-            }
-        });
+        vectorize(
+            #[inline(always)]
+            || {
+                for pixel in range {
+                    // SAFETY: the same block.
+                    finish(pixel, unsafe { y.slice(pixel * outputs..(pixel + 1) * outputs) });
+                }
+            },
+        );
     });
 }
 
@@ -100,12 +103,15 @@ pub(super) fn input_gradient<T: Real>(
                 scatter_add(g, block, rows.clone(), group, dx);
             }
         }
-        vectorize(#[inline(always)] || {
-            let first = group_of_images.start * g.height * g.width;
-            for (pixel, values) in dx.chunks_exact_mut(inputs).enumerate() {
-                finish(first + pixel, values);
-            }
-        });
+        vectorize(
+            #[inline(always)]
+            || {
+                let first = group_of_images.start * g.height * g.width;
+                for (pixel, values) in dx.chunks_exact_mut(inputs).enumerate() {
+                    finish(first + pixel, values);
+                }
+            },
+        );
     });
 }
 
@@ -182,14 +188,17 @@ pub(super) fn weight_gradient<T: Real>(
 
 /// out (+)= the partial sums, first to last.
 pub(super) fn add_partials<T: Real>(partials: &[T], accumulate: bool, out: &mut [T]) {
-    vectorize(#[inline(always)] || {
-        if !accumulate {
-            out.fill(T::zero());
-        }
-        for partial in partials.chunks_exact(out.len()) {
-            for (out, value) in out.iter_mut().zip(partial) {
-                *out += *value;
+    vectorize(
+        #[inline(always)]
+        || {
+            if !accumulate {
+                out.fill(T::zero());
             }
-        }
-    });
+            for partial in partials.chunks_exact(out.len()) {
+                for (out, value) in out.iter_mut().zip(partial) {
+                    *out += *value;
+                }
+            }
+        },
+    );
 }

@@ -86,25 +86,29 @@ pub(super) fn forward<T: Real>(
     let (out_height, out_width) = (g.out_height(), g.out_width());
     let chunk = ROW_BLOCK * out_width * channels;
     par.chunks_mut(&mut y[..images * out_height * out_width * channels], chunk, |first, y| {
-        vectorize(#[inline(always)] || {
-            for (number, values) in y.chunks_exact_mut(channels).enumerate() {
-                let pixel = first / channels + number;
-                let (image, i, j) = (pixel / out_width / out_height, pixel / out_width % out_height, pixel % out_width);
-                let (top, left) = (i * g.stride[0], j * g.stride[1]);
-                let rows = inside(top, g.padding[0], g.height, g.kernel[0]);
-                let columns = inside(left, g.padding[1], g.width, g.kernel[1]);
-                for range in par::blocks(channels, LANES) {
-                    let terms = rows.clone().flat_map(|r| columns.clone().map(move |c| (r, c))).map(|(r, c)| {
-                        let line = (image * g.height + top + r - g.padding[0]) * g.width;
-                        ((line + left + c - g.padding[1]) * channels, (r * g.kernel[1] + c) * channels)
-                    });
-                    let sums = sum_products(x, w, terms, range.clone());
-                    let values = &mut values[range.clone()];
-                    values.copy_from_slice(&sums[..range.len()]);
-                    finish(pixel, range, values);
+        vectorize(
+            #[inline(always)]
+            || {
+                for (number, values) in y.chunks_exact_mut(channels).enumerate() {
+                    let pixel = first / channels + number;
+                    let (image, i, j) =
+                        (pixel / out_width / out_height, pixel / out_width % out_height, pixel % out_width);
+                    let (top, left) = (i * g.stride[0], j * g.stride[1]);
+                    let rows = inside(top, g.padding[0], g.height, g.kernel[0]);
+                    let columns = inside(left, g.padding[1], g.width, g.kernel[1]);
+                    for range in par::blocks(channels, LANES) {
+                        let terms = rows.clone().flat_map(|r| columns.clone().map(move |c| (r, c))).map(|(r, c)| {
+                            let line = (image * g.height + top + r - g.padding[0]) * g.width;
+                            ((line + left + c - g.padding[1]) * channels, (r * g.kernel[1] + c) * channels)
+                        });
+                        let sums = sum_products(x, w, terms, range.clone());
+                        let values = &mut values[range.clone()];
+                        values.copy_from_slice(&sums[..range.len()]);
+                        finish(pixel, range, values);
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -117,7 +121,13 @@ fn inside(start: usize, padding: usize, size: usize, kernel: usize) -> Range<usi
 
 /// (cell, output) pairs along one side whose kernel covers input `at`.
 #[inline(always)]
-fn covering(at: usize, padding: usize, stride: usize, kernel: usize, outputs: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
+fn covering(
+    at: usize,
+    padding: usize,
+    stride: usize,
+    kernel: usize,
+    outputs: usize,
+) -> impl Iterator<Item = (usize, usize)> + Clone {
     let reach = at + padding;
     (0..kernel.min(reach + 1))
         .filter(move |cell| (reach - cell).is_multiple_of(stride) && (reach - cell) / stride < outputs)
@@ -138,24 +148,27 @@ pub(super) fn input_gradient<T: Real>(
     let (out_height, out_width) = (g.out_height(), g.out_width());
     let chunk = ROW_BLOCK * g.width * channels;
     par.chunks_mut(&mut dx[..images * g.height * g.width * channels], chunk, |first, dx| {
-        vectorize(#[inline(always)] || {
-            for (number, values) in dx.chunks_exact_mut(channels).enumerate() {
-                let pixel = first / channels + number;
-                let (image, i, j) = (pixel / g.width / g.height, pixel / g.width % g.height, pixel % g.width);
-                let rows = covering(i, g.padding[0], g.stride[0], g.kernel[0], out_height);
-                let columns = covering(j, g.padding[1], g.stride[1], g.kernel[1], out_width);
-                for range in par::blocks(channels, LANES) {
-                    let terms = rows.clone().flat_map(|r| columns.clone().map(move |c| (r, c))).map(|(r, c)| {
-                        let pixel = (image * out_height + r.1) * out_width + c.1;
-                        (pixel * channels, (r.0 * g.kernel[1] + c.0) * channels)
-                    });
-                    let sums = sum_products(gradient, w, terms, range.clone());
-                    let values = &mut values[range.clone()];
-                    values.copy_from_slice(&sums[..range.len()]);
-                    finish(pixel, range, values);
+        vectorize(
+            #[inline(always)]
+            || {
+                for (number, values) in dx.chunks_exact_mut(channels).enumerate() {
+                    let pixel = first / channels + number;
+                    let (image, i, j) = (pixel / g.width / g.height, pixel / g.width % g.height, pixel % g.width);
+                    let rows = covering(i, g.padding[0], g.stride[0], g.kernel[0], out_height);
+                    let columns = covering(j, g.padding[1], g.stride[1], g.kernel[1], out_width);
+                    for range in par::blocks(channels, LANES) {
+                        let terms = rows.clone().flat_map(|r| columns.clone().map(move |c| (r, c))).map(|(r, c)| {
+                            let pixel = (image * out_height + r.1) * out_width + c.1;
+                            (pixel * channels, (r.0 * g.kernel[1] + c.0) * channels)
+                        });
+                        let sums = sum_products(gradient, w, terms, range.clone());
+                        let values = &mut values[range.clone()];
+                        values.copy_from_slice(&sums[..range.len()]);
+                        finish(pixel, range, values);
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -174,25 +187,29 @@ pub(super) fn weight_gradient<T: Real>(
     let memory = Pieces(scratch).take(partials * weights);
     par.chunks_mut(memory, weights, |first, sums| {
         let partial = first / weights;
-        vectorize(#[inline(always)] || {
-            sums.fill(T::zero());
-            for row in (partial..images).step_by(partials).flat_map(|i| i * g.positions()..(i + 1) * g.positions()) {
-                let (image, rest) = (row / g.positions(), row % g.positions());
-                let (top, left) = (rest / g.out_width() * g.stride[0], rest % g.out_width() * g.stride[1]);
-                let gradient = &gradient[row * channels..(row + 1) * channels];
-                for r in inside(top, g.padding[0], g.height, g.kernel[0]) {
-                    let line = (image * g.height + top + r - g.padding[0]) * g.width;
-                    for c in inside(left, g.padding[1], g.width, g.kernel[1]) {
-                        let at = (line + left + c - g.padding[1]) * channels;
-                        let cell = (r * g.kernel[1] + c) * channels;
-                        let sums = &mut sums[cell..cell + channels];
-                        for ((sum, x), gradient) in sums.iter_mut().zip(&x[at..at + channels]).zip(gradient) {
-                            *sum += *x * *gradient;
+        vectorize(
+            #[inline(always)]
+            || {
+                sums.fill(T::zero());
+                for row in (partial..images).step_by(partials).flat_map(|i| i * g.positions()..(i + 1) * g.positions())
+                {
+                    let (image, rest) = (row / g.positions(), row % g.positions());
+                    let (top, left) = (rest / g.out_width() * g.stride[0], rest % g.out_width() * g.stride[1]);
+                    let gradient = &gradient[row * channels..(row + 1) * channels];
+                    for r in inside(top, g.padding[0], g.height, g.kernel[0]) {
+                        let line = (image * g.height + top + r - g.padding[0]) * g.width;
+                        for c in inside(left, g.padding[1], g.width, g.kernel[1]) {
+                            let at = (line + left + c - g.padding[1]) * channels;
+                            let cell = (r * g.kernel[1] + c) * channels;
+                            let sums = &mut sums[cell..cell + channels];
+                            for ((sum, x), gradient) in sums.iter_mut().zip(&x[at..at + channels]).zip(gradient) {
+                                *sum += *x * *gradient;
+                            }
                         }
                     }
                 }
-            }
-        });
+            },
+        );
     });
     // Add the partials into the first, then turn them round to the order of the weights.
     let (total, rest) = memory.split_at_mut(weights);

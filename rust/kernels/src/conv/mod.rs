@@ -59,13 +59,8 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Algorithm; 5] = [
-        Algorithm::Linear,
-        Algorithm::Patches,
-        Algorithm::Winograd2,
-        Algorithm::Winograd4,
-        Algorithm::Depthwise,
-    ];
+    pub const ALL: [Algorithm; 5] =
+        [Algorithm::Linear, Algorithm::Patches, Algorithm::Winograd2, Algorithm::Winograd4, Algorithm::Depthwise];
 
     /// Whether it can compute this convolution.
     pub fn supports(self, g: &Geometry) -> bool {

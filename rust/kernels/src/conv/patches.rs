@@ -71,38 +71,54 @@ pub fn gather<T: Real>(
     out: &mut [T],
 ) {
     assert!(group < g.groups && columns.end <= g.patch() && !columns.is_empty());
-    vectorize(#[inline(always)] || {
-        let mut left = out.chunks_exact_mut(columns.len());
-        for row in rows {
-            let out = left.next().expect("a row of the patch block");
-            let mut filled = 0;
-            g.runs(row, group, #[inline(always)] |run, at| {
-                let (from, to) = (run.start.max(columns.start), run.end.min(columns.end));
-                if from < to {
-                    let (start, end) = (from - columns.start, to - columns.start);
-                    out[filled..start].fill(T::zero());
-                    copy(&x[at + from - run.start..at + to - run.start], &mut out[start..end]);
-                    filled = end;
-                }
-            });
-            out[filled..].fill(T::zero());
-        }
-        assert!(left.next().is_none(), "as many rows as the patch block has");
-    });
+    vectorize(
+        #[inline(always)]
+        || {
+            let mut left = out.chunks_exact_mut(columns.len());
+            for row in rows {
+                let out = left.next().expect("a row of the patch block");
+                let mut filled = 0;
+                g.runs(
+                    row,
+                    group,
+                    #[inline(always)]
+                    |run, at| {
+                        let (from, to) = (run.start.max(columns.start), run.end.min(columns.end));
+                        if from < to {
+                            let (start, end) = (from - columns.start, to - columns.start);
+                            out[filled..start].fill(T::zero());
+                            copy(&x[at + from - run.start..at + to - run.start], &mut out[start..end]);
+                            filled = end;
+                        }
+                    },
+                );
+                out[filled..].fill(T::zero());
+            }
+            assert!(left.next().is_none(), "as many rows as the patch block has");
+        },
+    );
 }
 
 /// Adds whole patch rows back onto the pixels they came from: the adjoint of [`gather`].
 pub fn scatter_add<T: Real>(g: &Geometry, patches: &[T], rows: Range<usize>, group: usize, x: &mut [T]) {
     assert_eq!(patches.len(), rows.len() * g.patch());
-    vectorize(#[inline(always)] || {
-        for (patch, row) in patches.chunks_exact(g.patch()).zip(rows) {
-            g.runs(row, group, #[inline(always)] |run, at| {
-                for (x, value) in x[at..at + run.len()].iter_mut().zip(&patch[run]) {
-                    *x += *value;
-                }
-            });
-        }
-    });
+    vectorize(
+        #[inline(always)]
+        || {
+            for (patch, row) in patches.chunks_exact(g.patch()).zip(rows) {
+                g.runs(
+                    row,
+                    group,
+                    #[inline(always)]
+                    |run, at| {
+                        for (x, value) in x[at..at + run.len()].iter_mut().zip(&patch[run]) {
+                            *x += *value;
+                        }
+                    },
+                );
+            }
+        },
+    );
 }
 
 /// Copies a short run by pieces of fixed size, the last two overlapping: calling the library costs more than this.

@@ -53,29 +53,51 @@ pub(super) enum Side {
 }
 
 /// Transforms a whole square tile: `side` along the rows it has, then along the columns that makes.
+///
+/// Plain loops, because the closures of `for_each` are not inlined into code compiled for the machine's vectors.
 #[inline(always)]
 pub(super) fn transform<T: Real, F: Transform, const FUSED: bool>(side: Side, tile: &mut Tile<T>) {
     let n = F::IN;
     match side {
         Side::Input => {
-            (0..n).for_each(|row| F::input::<T, FUSED>(tile, row * n, 1));
-            (0..n).for_each(|column| F::input::<T, FUSED>(tile, column, n));
+            for row in 0..n {
+                F::input::<T, FUSED>(tile, row * n, 1);
+            }
+            for column in 0..n {
+                F::input::<T, FUSED>(tile, column, n);
+            }
         }
         Side::Output => {
-            (0..n).for_each(|row| F::output::<T, FUSED>(tile, row * n, 1));
-            (0..F::OUT).for_each(|column| F::output::<T, FUSED>(tile, column, n));
+            for row in 0..n {
+                F::output::<T, FUSED>(tile, row * n, 1);
+            }
+            for column in 0..F::OUT {
+                F::output::<T, FUSED>(tile, column, n);
+            }
         }
         Side::Weights => {
-            (0..3).for_each(|row| F::weights::<T, FUSED>(tile, row * n, 1));
-            (0..n).for_each(|column| F::weights::<T, FUSED>(tile, column, n));
+            for row in 0..3 {
+                F::weights::<T, FUSED>(tile, row * n, 1);
+            }
+            for column in 0..n {
+                F::weights::<T, FUSED>(tile, column, n);
+            }
         }
         Side::OutputAdjoint => {
-            (0..F::OUT).for_each(|row| F::output_adjoint::<T, FUSED>(tile, row * n, 1));
-            (0..n).for_each(|column| F::output_adjoint::<T, FUSED>(tile, column, n));
+            for row in 0..F::OUT {
+                F::output_adjoint::<T, FUSED>(tile, row * n, 1);
+            }
+            for column in 0..n {
+                F::output_adjoint::<T, FUSED>(tile, column, n);
+            }
         }
         Side::WeightsAdjoint => {
-            (0..n).for_each(|row| F::weights_adjoint::<T, FUSED>(tile, row * n, 1));
-            (0..3).for_each(|column| F::weights_adjoint::<T, FUSED>(tile, column, n));
+            for row in 0..n {
+                F::weights_adjoint::<T, FUSED>(tile, row * n, 1);
+            }
+            for column in 0..3 {
+                F::weights_adjoint::<T, FUSED>(tile, column, n);
+            }
         }
     }
 }
@@ -266,17 +288,15 @@ mod tests {
             for j in 0..F::OUT {
                 for lane in 0..LANES {
                     let cells = (0..9).map(|k| (k / 3, k % 3));
-                    let plain: f64 =
-                        cells.map(|(r, c)| x[(i + r) * n + j + c][lane] * w[r * n + c][lane]).sum();
+                    let plain: f64 = cells.map(|(r, c)| x[(i + r) * n + j + c][lane] * w[r * n + c][lane]).sum();
                     assert!((y[i * n + j][lane] - plain).abs() < 1e-13, "output {i}, {j}");
                 }
             }
         }
         // <A m, g> = <m, Aᵀ g>, and the same for the weights.
-        for (side, adjoint, from, to) in [
-            (Side::Output, Side::OutputAdjoint, n, F::OUT),
-            (Side::Weights, Side::WeightsAdjoint, 3, n),
-        ] {
+        for (side, adjoint, from, to) in
+            [(Side::Output, Side::OutputAdjoint, n, F::OUT), (Side::Weights, Side::WeightsAdjoint, 3, n)]
+        {
             let (m, g) = (numbers(from, n, 0.3), numbers(to, n, 0.4));
             let (mut forward, mut backward) = (m, g);
             transform::<f64, F, FUSED>(side, &mut forward);

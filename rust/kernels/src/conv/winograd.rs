@@ -186,7 +186,8 @@ fn convolve<T: Real, F: Transform>(
     let run = |par: Par, index: usize, slot: usize| {
         let tiles = par::block(index, tiles, block);
         // SAFETY: each slot has its own memory.
-        let (v, m) = unsafe { memory.slice(slot * of_slot..(slot + 1) * of_slot) }.split_at_mut(points::<F>() * v_distance);
+        let (v, m) =
+            unsafe { memory.slice(slot * of_slot..(slot + 1) * of_slot) }.split_at_mut(points::<F>() * v_distance);
         transform_tiles::<T, F>(par, grid, Side::Input, source, tiles.clone(), v, v_distance);
         let v = &*v;
         let shared = Shared::new(m);
@@ -310,7 +311,10 @@ fn weights_to<T: Real, F: Transform, const FUSED: bool>(
             for cell in 0..9 {
                 let taken = if rotated { 8 - cell } else { cell };
                 let row = (taken * inputs + input) * outputs;
-                copy(&w[row + channels.start..row + channels.end], &mut tile[cell / 3 * F::IN + cell % 3][..channels.len()]);
+                copy(
+                    &w[row + channels.start..row + channels.end],
+                    &mut tile[cell / 3 * F::IN + cell % 3][..channels.len()],
+                );
             }
             transform::<T, F, FUSED>(Side::Weights, &mut tile);
             for (point, values) in tile[..F::IN * F::IN].iter().enumerate() {

@@ -118,7 +118,8 @@ function parseRecords(text: string, options: SheetOptions): CsvRecord[] {
       if (text[at] !== delimiter || at >= end) break;
       at++;
     }
-    at += text.startsWith("\r\n", at) ? 2 : 1;
+    // A file that went through text mode twice ends its lines in CR CR LF; counted as one, so that line numbers fit.
+    at += text.startsWith("\r\r\n", at) ? 3 : text.startsWith("\r\n", at) ? 2 : 1;
     line++;
     if (!fields.every(isBlank)) records.push({ line: startLine, fields });
   }

@@ -22,7 +22,7 @@ const testStream = 2 ** 31;
 
 /** How much the digits vary; lengths in pixels. */
 const vary = {
-  height: [13, 20],
+  height: [12, 19],
   aspect: [0.6, 0.95],
   /** Tangent of half the angle: 0.14 is 16 degrees. */
   halfTurn: 0.14,

@@ -77,6 +77,7 @@ Deno.test("parseSheet() names the line of a fault", () => {
     DataError,
     'line 2, column 1: expected "," or a line end after the closing quote but found "x"',
   );
+  assertThrows(() => fields("a,b\r\r\n1,2\r\r\n3\r\r\n"), DataError, "a.csv, line 3: expected");
   assertThrows(() => fields(""), DataError, "a.csv: expected at least one record but found an empty file");
   assertThrows(() => fields("\n\n,,\n"), DataError, "expected at least one record but found an empty file");
   assertThrows(

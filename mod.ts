@@ -1,0 +1,51 @@
+/**
+ * leanprop: neural networks trained on ordinary CPUs, by back-propagation and by published alternatives to it.
+ *
+ * Data, then a network, then training:
+ *
+ * ```ts
+ * import { adam, dense, glyphs, Network, relu, train } from "@leanprop/leanprop";
+ * const data = glyphs({ rows: 2000, testRows: 500 });
+ * using network = Network.create({ input: [784], layers: [dense(64), relu(), dense(10)], seed: 1 });
+ * for await (const p of train(network, data, { epochs: 2, optimizer: adam(1e-3) })) {
+ *   console.log(p.epoch, p.trainLoss);
+ * }
+ * console.log((await network.evaluate(data.test!)).accuracy);
+ * ```
+ *
+ * @module
+ */
+
+// Data.
+export * from "./src/data/mod.ts";
+export { Dataset, type Features, type TargetInfo } from "./src/data/dataset.ts";
+
+// Networks.
+export * from "./src/network/layers.ts";
+export * from "./src/network/losses.ts";
+export { mlp, type MlpOptions } from "./src/network/models.ts";
+export {
+  type GradientOptions,
+  type Gradients,
+  type LayerDescription,
+  Network,
+  type NetworkDescription,
+  type NetworkOptions,
+  type TensorDescription,
+} from "./src/network/network.ts";
+
+// Learning rules.
+export { backprop, combine, type Rule, type Slot, type SlotChoice } from "./src/rules/mod.ts";
+
+// Training.
+export * from "./src/train/optimizers.ts";
+export * from "./src/train/schedules.ts";
+export type { EvaluateOptions, Metrics } from "./src/train/metrics.ts";
+export { train } from "./src/train/train.ts";
+export { type Progress, Trainer, type TrainingConfig, type TrainOptions } from "./src/train/trainer.ts";
+
+// Runs.
+export { type Checkpoint, loadCheckpoint, type SavedRun } from "./src/run/checkpoint.ts";
+
+// Errors.
+export { CheckpointError, ConfigError, DataError, EngineError, type EngineErrorCode } from "./src/errors.ts";

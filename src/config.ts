@@ -1,0 +1,65 @@
+/**
+ * Checks on options: unknown names and values of the wrong kind are refused where they are given.
+ *
+ * @module
+ */
+
+import { ConfigError } from "./errors.ts";
+import { didYouMean } from "./nearest.ts";
+
+/** Refuses options that nothing would read, with the nearest known name. */
+export function knownOptions(path: string, options: object, known: readonly string[]): void {
+  for (const name of Object.keys(options)) {
+    if (known.includes(name)) continue;
+    const place = path === "" ? name : `${path}.${name}`;
+    throw new ConfigError(place, `one of ${known.join(", ")}${didYouMean(name, known)}`, "an unknown option");
+  }
+}
+
+/** A range for {@linkcode number}. */
+export interface Range {
+  /** Smallest allowed value. */
+  readonly min?: number;
+  /** Largest allowed value. */
+  readonly max?: number;
+  /** Values must be above this. */
+  readonly above?: number;
+  /** Values must be below this. */
+  readonly below?: number;
+  /** Whether only whole numbers are allowed. */
+  readonly whole?: boolean;
+}
+
+/** A finite number in a range. @throws {ConfigError} otherwise */
+export function number(path: string, value: unknown, range: Range = {}): number {
+  const { min, max, above, below, whole } = range;
+  const fits = typeof value === "number" && Number.isFinite(value) && (!whole || Number.isSafeInteger(value)) &&
+    (min === undefined || value >= min) && (max === undefined || value <= max) &&
+    (above === undefined || value > above) && (below === undefined || value < below);
+  if (fits) return value;
+  const words = [
+    min === undefined ? "" : max === undefined ? `from ${min} up` : `from ${min} to ${max}`,
+    above === undefined ? "" : `above ${above}`,
+    below === undefined ? "" : `below ${below}`,
+  ].filter((part) => part !== "");
+  throw new ConfigError(path, `a ${whole ? "whole " : ""}number ${words.join(" and ")}`.trim(), value);
+}
+
+/** A boolean. @throws {ConfigError} otherwise */
+export function boolean(path: string, value: unknown): boolean {
+  if (typeof value === "boolean") return value;
+  throw new ConfigError(path, "true or false", value);
+}
+
+/** One of some words. @throws {ConfigError} otherwise, with the nearest */
+export function oneOf<T extends string>(path: string, value: unknown, words: readonly T[]): T {
+  const found = words.find((word) => word === value);
+  if (found !== undefined) return found;
+  const hint = typeof value === "string" ? didYouMean(value, words) : "";
+  throw new ConfigError(path, `one of ${words.join(", ")}${hint}`, value);
+}
+
+/** A seed: a whole number from 0 that a JavaScript number holds exactly. */
+export function seedNumber(path: string, value: unknown): number {
+  return number(path, value, { min: 0, max: Number.MAX_SAFE_INTEGER, whole: true });
+}

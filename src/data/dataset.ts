@@ -1,0 +1,127 @@
+/**
+ * A table in the engine: checked and copied once, then used by any number of runs.
+ *
+ * @module
+ */
+
+import { ConfigError } from "../errors.ts";
+import { Handle } from "../ffi/handle.ts";
+import { native } from "../ffi/native.ts";
+import { check, encode, newStatus } from "../ffi/status.ts";
+import type { FeatureArray, Table } from "./table.ts";
+
+/** Most bytes of features that one call can carry. */
+const MOST_BYTES = 2 ** 32 - 1;
+
+/** Features without targets, for prediction. */
+export type Features = Pick<Table, "rows" | "shape" | "features" | "scale" | "offset">;
+
+/** What a {@linkcode Dataset} knows about its targets. */
+export type TargetInfo =
+  | {
+    /** Class labels. */
+    readonly kind: "labels";
+    /** Number of classes. */
+    readonly classes: number;
+    /** Names of the classes. */
+    readonly names?: readonly string[];
+  }
+  | {
+    /** Real numbers. */
+    readonly kind: "values";
+    /** Numbers per row. */
+    readonly size: number;
+    /** Names of the columns. */
+    readonly names?: readonly string[];
+  }
+  | {
+    /** No targets. */
+    readonly kind: "none";
+  };
+
+/** Rows in the engine. Free it with `using` or `dispose`; runs that use it keep it alive until they end. */
+export class Dataset implements Disposable {
+  readonly #handle: Handle;
+  /** Number of rows. */
+  readonly rows: number;
+  /** Shape of one sample. */
+  readonly shape: readonly number[];
+  /** What the targets are. */
+  readonly targets: TargetInfo;
+
+  private constructor(number: number, table: Features, targets: TargetInfo) {
+    this.#handle = new Handle(this, number, "data set", native().dataset_destroy);
+    this.rows = table.rows;
+    this.shape = table.shape;
+    this.targets = targets;
+  }
+
+  /**
+   * Checks a table and copies it into the engine.
+   *
+   * @param table rows with or without targets
+   * @returns the data set
+   * @throws {EngineError} where lengths do not fit, a number is not finite (named by row and column), or a label is out of range
+   */
+  static async create(table: Table | Features): Promise<Dataset> {
+    const { rows, shape, features, scale = [1 / 255], offset = [0] } = table;
+    const targets = "targets" in table ? table.targets : undefined;
+    if (features.byteLength > MOST_BYTES) {
+      throw new ConfigError("features", "at most 4 GiB", `${(features.byteLength / 2 ** 30).toFixed(1)} GiB`);
+    }
+    const info = describeTargets(targets);
+    const config = encode(
+      JSON.stringify({ rows, shape, features: elementType(features), scale, offset, targets: bare(info) }),
+    );
+    const labels = targets?.kind === "labels" ? targets.values : new Uint32Array(0);
+    const values = targets?.kind === "values" ? wide(targets.values) : new Float64Array(0);
+    const handle = new Uint32Array(1);
+    const status = newStatus();
+    const code = await native().dataset_create(
+      config,
+      config.length,
+      features,
+      features.byteLength,
+      labels,
+      labels.length,
+      values,
+      values.length,
+      handle,
+      status,
+    );
+    check(code, status);
+    return new Dataset(handle[0] ?? 0, table, info);
+  }
+
+  /** The engine's number for it. @throws {EngineError} after disposal */
+  get handle(): number {
+    return this.#handle.number;
+  }
+
+  /** Frees the rows. */
+  [Symbol.dispose](): void {
+    this.#handle.close();
+  }
+}
+
+function elementType(features: FeatureArray): "u8" | "f32" | "f64" {
+  if (features instanceof Uint8Array) return "u8";
+  return features instanceof Float32Array ? "f32" : "f64";
+}
+
+function describeTargets(targets: Table["targets"] | undefined): TargetInfo {
+  if (targets === undefined) return { kind: "none" };
+  const names = targets.names && { names: targets.names };
+  if (targets.kind === "labels") return { kind: "labels", classes: targets.classes, ...names };
+  return { kind: "values", size: targets.size, ...names };
+}
+
+/** Targets without what only users need. */
+function bare(info: TargetInfo): Record<string, unknown> {
+  if (info.kind === "labels") return { kind: info.kind, classes: info.classes };
+  return info.kind === "values" ? { kind: info.kind, size: info.size } : { kind: info.kind };
+}
+
+function wide(values: Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>): Float64Array<ArrayBuffer> {
+  return values instanceof Float64Array ? values : Float64Array.from(values);
+}

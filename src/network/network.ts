@@ -1,0 +1,349 @@
+/**
+ * A network: layers with parameters in the engine.
+ *
+ * @module
+ */
+
+import { knownOptions, number, oneOf, seedNumber } from "../config.ts";
+import { Dataset, type Features } from "../data/dataset.ts";
+import type { Table } from "../data/table.ts";
+import { ConfigError, EngineError } from "../errors.ts";
+import { Handle } from "../ffi/handle.ts";
+import { native } from "../ffi/native.ts";
+import { check, encode, newStatus, readJson } from "../ffi/status.ts";
+import { fillSlots, type Rule } from "../rules/mod.ts";
+import { loadCheckpoint, saveCheckpoint } from "../run/checkpoint.ts";
+import { evaluate, type EvaluateOptions, type Metrics } from "../train/metrics.ts";
+import { checkLayer, type Layer, type ParameterArray } from "./layers.ts";
+import { checkLoss, type Loss, softmaxCrossEntropy } from "./losses.ts";
+import { summarize } from "./summary.ts";
+
+/** What {@linkcode Network.create} takes. */
+export interface NetworkOptions {
+  /** Shape of one sample: `[784]`, or `[28, 28, 1]` (height, width, channels). */
+  readonly input: readonly number[];
+  /** The layers, in order. */
+  readonly layers: readonly Layer[];
+  /** What training makes small. Default {@linkcode softmaxCrossEntropy}. */
+  readonly loss?: Loss;
+  /** Seed of the initial parameters; whole number from 0. Default 0. */
+  readonly seed?: number;
+  /** Element type of parameters and arithmetic. Default `"f32"`. */
+  readonly precision?: "f32" | "f64";
+  /** Threads to use, from 1; results do not depend on it. Default: one a core. */
+  readonly threads?: number;
+}
+
+/** One layer as the engine built it. */
+export interface LayerDescription {
+  /** Its number, as in the names of its parameters. */
+  readonly name: string;
+  /** Its kind. */
+  readonly kind: string;
+  /** Shape of one sample of its output. */
+  readonly shape: readonly number[];
+  /** Number of parameters. */
+  readonly parameters: number;
+  /** Multiply-adds of the forward pass of one sample. */
+  readonly multiplyAdds: number;
+}
+
+/** A network as the engine built it. */
+export interface NetworkDescription {
+  /** Shape of one sample. */
+  readonly input: readonly number[];
+  /** Element type. */
+  readonly precision: "f32" | "f64";
+  /** Threads in use. */
+  readonly threads: number;
+  /** Vector instructions in use. */
+  readonly instructionSet: string;
+  /** Number of parameters. */
+  readonly parameters: number;
+  /** The layers. */
+  readonly layers: readonly LayerDescription[];
+}
+
+/** A named tensor of a network or of the training run that is attached to it. */
+export interface TensorDescription {
+  /** Its name, such as `0.weight` (layer 0, as in a PyTorch `Sequential`) or `optimizer.first.0.weight`. */
+  readonly name: string;
+  /** What it belongs to. */
+  readonly group: "parameter" | "gradient" | "optimizer" | "rule" | "training";
+  /** Element type. */
+  readonly dtype: "f32" | "f64" | "u32";
+  /** Shape; weights are outputs × inputs. */
+  readonly shape: readonly number[];
+}
+
+/** What {@linkcode Network.gradients} gives. */
+export interface Gradients {
+  /** Mean loss of the rows. */
+  readonly loss: number;
+  /** Gradient of each parameter by its name, shaped like the parameter. */
+  readonly gradients: ReadonlyMap<string, ParameterArray>;
+}
+
+/** Options of {@linkcode Network.gradients}. */
+export interface GradientOptions {
+  /** The learning rule whose gradient is wanted. Default: back-propagation. */
+  readonly rule?: Rule;
+  /** Whether dropout is on. Default `false`. */
+  readonly training?: boolean;
+  /** Seed of dropout. Default 0. */
+  readonly seed?: number;
+}
+
+/**
+ * Layers with parameters. Free it with `using`; a call under way finishes first.
+ *
+ * @example
+ * ```ts
+ * import { dense, Network, relu } from "@leanprop/leanprop";
+ * using network = Network.create({ input: [2], layers: [dense(8), relu(), dense(3)], seed: 1 });
+ * console.log(network.summary());
+ * ```
+ */
+export class Network implements Disposable {
+  readonly #handle: Handle;
+  /** The configuration that it was made from, defaults filled in. Initial arrays are left out. */
+  readonly config: Required<Omit<NetworkOptions, "threads">> & { readonly threads: number };
+
+  private constructor(number: number, config: Network["config"]) {
+    this.#handle = new Handle(this, number, "network", native().network_destroy);
+    this.config = config;
+  }
+
+  /**
+   * Builds a network and draws its initial parameters.
+   *
+   * @param options input shape, layers, loss, seed, precision, threads
+   * @returns the network
+   * @throws {ConfigError} where an option cannot be used
+   * @throws {EngineError} where shapes do not fit (the message names the layer) or memory does not suffice
+   */
+  static create(options: NetworkOptions): Network {
+    knownOptions("", options, ["input", "layers", "loss", "seed", "precision", "threads"]);
+    if (!Array.isArray(options.input)) throw new ConfigError("input", "a shape such as [784]", options.input);
+    if (!Array.isArray(options.layers)) throw new ConfigError("layers", "a list of layers", options.layers);
+    const layers = options.layers.map((layer, index) => checkLayer(layer, `layers[${index}]`));
+    const config = {
+      input: options.input.map((axis, index) => number(`input[${index}]`, axis, { min: 1, whole: true })),
+      layers: layers.map(withoutArrays),
+      loss: checkLoss(options.loss ?? softmaxCrossEntropy()),
+      seed: seedNumber("seed", options.seed ?? 0),
+      precision: oneOf("precision", options.precision ?? "f32", ["f32", "f64"]),
+      threads: options.threads === undefined
+        ? 0
+        : number("threads", options.threads, { min: 1, max: 1024, whole: true }),
+    };
+    const json = encode(JSON.stringify(config));
+    const handle = new Uint32Array(1);
+    const status = newStatus();
+    check(native().network_create(json, json.length, handle, status), status);
+    const network = new Network(handle[0] ?? 0, config);
+    try {
+      layers.forEach((layer, index) => network.#writeInitial(layer, index));
+    } catch (cause) {
+      network[Symbol.dispose]();
+      throw cause;
+    }
+    return network;
+  }
+
+  /**
+   * Reads a network that {@linkcode Network.save} wrote.
+   *
+   * @param path a safetensors file
+   * @param options threads to use
+   * @returns the network
+   * @throws {CheckpointError} where the file is not a checkpoint of this program, or lies about its contents
+   */
+  static async load(path: string | URL, options: { readonly threads?: number } = {}): Promise<Network> {
+    const { network } = await loadCheckpoint(path, options);
+    return network;
+  }
+
+  /**
+   * Writes parameters and configuration as a safetensors file; weights have PyTorch's shapes and `Sequential` names. The file
+   * is complete or, after a fault, the old one is still there.
+   *
+   * @param path the file
+   * @throws {CheckpointError} where it cannot be written
+   */
+  async save(path: string | URL): Promise<void> {
+    await saveCheckpoint(this, path);
+  }
+
+  /** The engine's number for it. @throws {EngineError} after disposal */
+  get handle(): number {
+    return this.#handle.number;
+  }
+
+  /** The network as the engine built it: shapes, parameters, multiply-adds. */
+  describe(): NetworkDescription {
+    return readJson((...args) => native().network_describe(this.handle, ...args));
+  }
+
+  /** {@linkcode Network.describe} as a table in text. */
+  summary(): string {
+    return summarize(this.describe());
+  }
+
+  /** All tensors that {@linkcode Network.read} knows now. */
+  tensors(): TensorDescription[] {
+    return readJson((...args) => native().network_tensors(this.handle, ...args));
+  }
+
+  /**
+   * Copies a tensor out, by name.
+   *
+   * @param name one of {@linkcode Network.tensors}
+   * @returns its elements, row after row
+   * @throws {EngineError} `unknown-name` where there is none of that name
+   */
+  read(name: string): ParameterArray {
+    const tensor = this.tensors().find((tensor) => tensor.name === name);
+    if (!tensor) {
+      throw new EngineError("unknown-name", `Cannot find tensor ${name}: this network has none of that name`);
+    }
+    const count = tensor.shape.reduce((product, axis) => product * axis, 1);
+    const values = tensor.dtype === "f32" ? new Float32Array(count) : new Float64Array(count);
+    const bytes = new Uint8Array(values.buffer);
+    const key = encode(name);
+    const status = newStatus();
+    check(native().network_read(this.handle, key, key.length, bytes, bytes.length, status), status);
+    return values;
+  }
+
+  /**
+   * Replaces a tensor, by name.
+   *
+   * @param name one of {@linkcode Network.tensors}
+   * @param values as many finite numbers as it has elements, row after row; converted to the network's precision
+   * @throws {EngineError} where the name, the length or a number cannot be used; nothing has changed then
+   */
+  write(name: string, values: ParameterArray): void {
+    const wide = this.config.precision === "f64" || name.startsWith("training.");
+    const fits = wide ? values instanceof Float64Array : values instanceof Float32Array;
+    const array = fits ? values : wide ? Float64Array.from(values) : Float32Array.from(values);
+    const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+    const key = encode(name);
+    const status = newStatus();
+    check(native().network_write(this.handle, key, key.length, bytes, bytes.length, status), status);
+  }
+
+  /** All parameters by name: copies, row after row. */
+  parameters(): Map<string, ParameterArray> {
+    return this.#group("parameter");
+  }
+
+  /**
+   * Predictions: class probabilities (softmax), probabilities (binary cross-entropy) or values (squared error).
+   *
+   * @param features rows of features: a flat array of as many samples as fit, or a table
+   * @returns rows × outputs numbers, row after row
+   * @throws {EngineError} where shapes do not fit or a number is not finite
+   */
+  async predict(features: Features["features"] | Features): Promise<ParameterArray> {
+    const table = "rows" in features ? features : this.#rowsOf(features);
+    using data = await Dataset.create({ ...table, targets: undefined } as Features);
+    const { layers } = this.describe();
+    const outputs = layers.at(-1)?.shape.reduce((product, axis) => product * axis, 1) ?? 0;
+    const count = data.rows * outputs;
+    const values = this.config.precision === "f32" ? new Float32Array(count) : new Float64Array(count);
+    const bytes = new Uint8Array(values.buffer);
+    const status = newStatus();
+    const code = await native().network_predict(this.handle, data.handle, 0, data.rows, bytes, bytes.length, status);
+    check(code, status);
+    return values;
+  }
+
+  /**
+   * Loss, accuracy and more on rows with targets.
+   *
+   * @param data a table, or a data set in the engine
+   * @param options top-k, confusion counts, abort signal
+   * @returns the metrics
+   */
+  async evaluate(data: Table | Dataset, options: EvaluateOptions = {}): Promise<Metrics> {
+    return await evaluate(this, data, options);
+  }
+
+  /**
+   * The gradient of the mean loss over some rows, without changing anything: for tests, and for updates of your own.
+   *
+   * @param data a table, or a data set in the engine: one batch
+   * @param options rule, whether dropout is on, seed
+   * @returns the loss, and the gradient of each parameter
+   */
+  async gradients(data: Table | Dataset, options: GradientOptions = {}): Promise<Gradients> {
+    knownOptions("gradients", options, ["rule", "training", "seed"]);
+    using own = data instanceof Dataset ? undefined : await Dataset.create(data);
+    const batch = own ?? data as Dataset;
+    const config = encode(JSON.stringify({
+      rule: fillSlots(options.rule ?? { name: "backprop", slots: {} }),
+      optimizer: { kind: "sgd", learningRate: 0, momentum: 0, nesterov: false, weightDecay: 0 },
+      schedule: { kind: "constant" },
+      epochs: 1,
+      batchSize: batch.rows,
+      seed: seedNumber("gradients.seed", options.seed ?? 0),
+      shuffle: false,
+      dropLast: false,
+      clipNorm: null,
+    }));
+    const loss = new Float64Array(1);
+    const status = newStatus();
+    const training = options.training ? 1 : 0;
+    const code = await native().network_gradient(
+      this.handle,
+      batch.handle,
+      config,
+      config.length,
+      training,
+      loss,
+      status,
+    );
+    check(code, status);
+    const prefix = "gradient.";
+    const found = [...this.#group("gradient")].map(([name, values]) => [name.slice(prefix.length), values] as const);
+    return { loss: loss[0] ?? NaN, gradients: new Map(found) };
+  }
+
+  /** Frees the network, once. */
+  [Symbol.dispose](): void {
+    this.#handle.close();
+  }
+
+  #group(group: TensorDescription["group"]): Map<string, ParameterArray> {
+    const names = this.tensors().filter((tensor) => tensor.group === group).map((tensor) => tensor.name);
+    return new Map(names.map((name) => [name, this.read(name)]));
+  }
+
+  #rowsOf(features: Features["features"]): Features {
+    const shape = this.config.input;
+    const size = shape.reduce((product, axis) => product * axis, 1);
+    const rows = features.length / size;
+    if (!Number.isInteger(rows) || rows === 0) {
+      throw new ConfigError(
+        "features",
+        `a multiple of ${size} numbers (the network's input ${shape.join("×")})`,
+        features.length,
+      );
+    }
+    return { rows, shape, features };
+  }
+
+  #writeInitial(layer: Layer, index: number): void {
+    if (layer.kind !== "dense") return;
+    if (typeof layer.weightInit !== "string") this.write(`${index}.weight`, layer.weightInit);
+    if (typeof layer.biasInit !== "string" && layer.bias) this.write(`${index}.bias`, layer.biasInit);
+  }
+}
+
+/** A layer as the engine and checkpoints read it: arrays are written as parameters, not into the configuration. */
+function withoutArrays(layer: Layer): Layer {
+  if (layer.kind !== "dense") return layer;
+  const name = (init: typeof layer.weightInit) => typeof init === "string" ? init : "zeros";
+  return { ...layer, weightInit: name(layer.weightInit), biasInit: name(layer.biasInit) };
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 import protocol
 from protocol import Case, CaseError
@@ -30,7 +31,13 @@ class TorchPeer:
         self.labels = [torch.from_numpy(batch).to(self.device) for batch in labels]
         self.initial = {name: torch.from_numpy(value) for name, value in protocol.make_parameters(case).items()}
         self.form = self.fastest_form()
-        self.notes = {"device": torch.cuda.get_device_name() if device == "cuda" else "cpu", "optimizerForm": self.form, "layout": case.layout}
+        self.notes = {
+            "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+            "optimizerForm": self.form,
+            "layout": case.layout,
+            # Active threads spin at a barrier: the faster way on quiet cores, a hundred times the slower where others use them.
+            "waiting": os.environ.get("OMP_WAIT_POLICY", "active").lower(),
+        }
         self.reset()
 
     def place(self, batch):

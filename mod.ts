@@ -31,6 +31,7 @@ export {
   Network,
   type NetworkDescription,
   type NetworkOptions,
+  type SlotDescription,
   type TensorDescription,
 } from "./src/network/network.ts";
 

@@ -2,7 +2,7 @@
 // deno-fmt-ignore-file
 
 /** Fingerprint of the interface that this file was generated from. */
-export const ABI_FINGERPRINT = 0x950c67f7;
+export const ABI_FINGERPRINT = 0x13ac4c37;
 
 /** The library's functions, for `Deno.dlopen`. */
 export const symbols = {
@@ -86,6 +86,17 @@ export const symbols = {
     parameters: [/* network */ "u32", /* dataset */ "u32", /* config */ "buffer", /* config_length */ "u32", /* training */ "u32", /* loss */ "buffer", /* status */ "buffer"],
     result: "u32",
     nonblocking: true,
+  },
+  /** Carries out a request in JSON; its answer waits for `network_answer`. */
+  network_request: {
+    parameters: [/* network */ "u32", /* request */ "buffer", /* request_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+    nonblocking: true,
+  },
+  /** Writes the answer to the last request, in JSON. */
+  network_answer: {
+    parameters: [/* network */ "u32", /* out */ "buffer", /* capacity */ "u32", /* needed */ "buffer", /* status */ "buffer"],
+    result: "u32",
   },
   /** Panics on purpose while holding the network: for testing that a panic stays inside. */
   network_panic: {

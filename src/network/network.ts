@@ -69,11 +69,23 @@ export interface TensorDescription {
   /** Its name, such as `0.weight` (layer 0, as in a PyTorch `Sequential`) or `optimizer.first.0.weight`. */
   readonly name: string;
   /** What it belongs to. */
-  readonly group: "parameter" | "gradient" | "optimizer" | "rule" | "training";
+  readonly group: "parameter" | "buffer" | "gradient" | "optimizer" | "rule" | "training";
   /** Element type. */
   readonly dtype: "f32" | "f64" | "u32";
   /** Shape; weights are outputs × inputs. */
   readonly shape: readonly number[];
+}
+
+/** What fills the slots of one linear map. */
+export interface SlotDescription {
+  /** Name of the layer. */
+  readonly layer: string;
+  /** Kind of the layer. */
+  readonly kind: string;
+  /** The choice in each slot: its kind and its figures. */
+  readonly slots: Readonly<
+    Record<"inputs" | "weights" | "products", { readonly kind: string } & Record<string, unknown>>
+  >;
 }
 
 /** What {@linkcode Network.gradients} gives. */
@@ -183,6 +195,16 @@ export class Network implements Disposable {
   /** The network as the engine built it: shapes, parameters, multiply-adds. */
   describe(): NetworkDescription {
     return readJson((...args) => native().network_describe(this.handle, ...args));
+  }
+
+  /**
+   * What the learning rule of the run in training put into the slots of each linear map, with the figures that each choice
+   * keeps about itself.
+   *
+   * @returns one entry for each dense or convolutional layer
+   */
+  async describeRule(): Promise<SlotDescription[]> {
+    return await this.#request({ do: "describeRule" });
   }
 
   /** {@linkcode Network.describe} as a table in text. */
@@ -313,6 +335,13 @@ export class Network implements Disposable {
   /** Frees the network, once. */
   [Symbol.dispose](): void {
     this.#handle.close();
+  }
+
+  async #request<T>(request: { readonly do: string }): Promise<T> {
+    const json = encode(JSON.stringify(request));
+    const status = newStatus();
+    check(await native().network_request(this.handle, json, json.length, status), status);
+    return readJson((...args) => native().network_answer(this.handle, ...args));
   }
 
   #group(group: TensorDescription["group"]): Map<string, ParameterArray> {

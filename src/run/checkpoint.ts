@@ -46,7 +46,7 @@ export async function saveCheckpoint(network: Network, path: string | URL, train
   const { threads: _, ...config } = network.config;
   const header = { format: FORMAT, network: config, ...(training && { training }) };
   const wanted = (tensor: TensorDescription) =>
-    tensor.group === "parameter" || (training !== undefined && tensor.group !== "gradient");
+    ["parameter", "buffer"].includes(tensor.group) || (training !== undefined && tensor.group !== "gradient");
   const tensors = new Map<string, Tensor>();
   for (const { name, dtype, shape } of network.tensors().filter(wanted)) {
     const values = network.read(name);

@@ -208,7 +208,7 @@ export class Trainer implements Disposable {
     });
     try {
       for (const { name, group } of network.tensors()) {
-        if (group === "parameter" || group === "gradient") continue;
+        if (["parameter", "buffer", "gradient"].includes(group)) continue;
         const values = run.tensors.get(name);
         if (!values) throw new CheckpointError(`Cannot resume: the checkpoint holds no tensor ${name}`);
         network.write(name, values);

@@ -47,6 +47,32 @@ pub enum LayerConfig {
         /// Initial b.
         bias_init: Init,
     },
+    /// Convolution of images (height, width, channels).
+    Conv2d {
+        /// Channels of the result.
+        filters: usize,
+        /// Height and width of the kernel.
+        kernel: [usize; 2],
+        /// Steps of the kernel downwards and to the right.
+        stride: [usize; 2],
+        /// Rows and columns of zeros around the image.
+        padding: [usize; 2],
+        /// Groups that channels are divided into.
+        groups: usize,
+        /// Whether there is a bias for each filter.
+        bias: bool,
+        /// Initial weights.
+        weight_init: Init,
+        /// Initial bias.
+        bias_init: Init,
+    },
+    /// body(x) + shortcut(x).
+    Residual {
+        /// The layers of the body.
+        body: Vec<LayerConfig>,
+        /// The layers of the shortcut; none for x itself.
+        shortcut: Vec<LayerConfig>,
+    },
     /// max(x, 0).
     Relu {},
     /// x, or slope · x below 0.
@@ -81,6 +107,8 @@ impl LayerConfig {
     pub fn kind(&self) -> &'static str {
         match self {
             LayerConfig::Dense { .. } => "dense",
+            LayerConfig::Conv2d { .. } => "conv2d",
+            LayerConfig::Residual { .. } => "residual",
             LayerConfig::Relu {} => "relu",
             LayerConfig::LeakyRelu { .. } => "leakyRelu",
             LayerConfig::Gelu {} => "gelu",

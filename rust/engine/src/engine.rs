@@ -23,9 +23,11 @@ pub trait Engine: Send {
     /// The network as JSON.
     fn describe(&self) -> String;
     /// All tensors as JSON.
-    fn tensors(&self) -> String;
+    fn tensors(&mut self) -> String;
+    /// Carries out a request, both in JSON.
+    fn request(&mut self, json: &str) -> Result<String>;
     /// Copies a tensor out.
-    fn read(&self, name: &str, out: &mut [u8]) -> Result<()>;
+    fn read(&mut self, name: &str, out: &mut [u8]) -> Result<()>;
     /// Replaces a tensor.
     fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()>;
     /// Attaches a training run given as JSON.
@@ -54,11 +56,15 @@ impl<T: Real> Engine for Network<T> {
         self.describe()
     }
 
-    fn tensors(&self) -> String {
+    fn tensors(&mut self) -> String {
         self.tensors()
     }
 
-    fn read(&self, name: &str, out: &mut [u8]) -> Result<()> {
+    fn request(&mut self, json: &str) -> Result<String> {
+        self.request(json)
+    }
+
+    fn read(&mut self, name: &str, out: &mut [u8]) -> Result<()> {
         self.read(name, out)
     }
 

@@ -59,7 +59,7 @@ impl<T: Real> Network<T> {
                 let samples: Vec<u32> = (from as u32..(from + rows) as u32).collect();
                 data.gather_labels(&samples, &mut labels);
                 data.gather_values(&samples, &mut values[..rows * target_size]);
-                let outputs = &mut workspace.values[self.plan.nodes.len()][..rows * size];
+                let outputs = &mut workspace.values[self.plan.output][..rows * size];
                 let targets = BatchTargets { labels: &labels, values: &values[..rows * target_size] };
                 loss::evaluate(&self.config.loss, par, outputs, size, targets, &mut losses[..rows], None);
                 sums.loss += losses[..rows].iter().map(|loss| loss.wide()).sum::<f64>();

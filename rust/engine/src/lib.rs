@@ -18,6 +18,7 @@ pub mod optimizer;
 pub mod passes;
 pub mod plan;
 pub mod pool;
+pub mod requests;
 pub mod rules;
 pub mod schedule;
 pub mod state;

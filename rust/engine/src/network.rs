@@ -26,7 +26,10 @@ pub struct Network<T> {
     pub(crate) config: NetworkConfig,
     pub(crate) threads: Threads,
     pub(crate) plan: Plan<T>,
+    /// Parameters, in the plan's layout.
     pub(crate) values: Buffer<T>,
+    /// Running statistics and their like, in the plan's layout.
+    pub(crate) buffers: Buffer<T>,
     pub(crate) training: Option<Training<T>>,
     /// The gradient that was last asked for, in the layout of the parameters.
     pub(crate) gradient: Option<Buffer<T>>,
@@ -41,15 +44,19 @@ impl<T: Real> Network<T> {
         memory::check("the parameters", plan.elements as u128 * T::BYTES as u128)?;
         let threads = Threads::new(config.threads)?;
         let mut values = Buffer::zeroed(plan.elements)?;
+        let mut buffers = Buffer::zeroed(plan.buffer_elements)?;
         for (index, parameter) in plan.parameters.iter().enumerate() {
             initialise(parameter, config.seed, index as u32, &mut values[parameter.range.clone()]);
         }
-        Ok(Network { config, threads, plan, values, training: None, gradient: None, evaluation: None })
+        for buffer in &plan.buffers {
+            initialise(buffer, config.seed, u32::MAX, &mut buffers[buffer.range.clone()]);
+        }
+        Ok(Network { config, threads, plan, values, buffers, training: None, gradient: None, evaluation: None })
     }
 
     /// Outputs of one row.
     pub fn outputs(&self) -> usize {
-        self.plan.sizes.last().copied().unwrap_or(0)
+        self.plan.sizes[self.plan.output]
     }
 
     /// Features of one row.
@@ -59,9 +66,9 @@ impl<T: Real> Network<T> {
 
     /// The network as JSON: layers with shapes, parameters and multiply-adds, and how it computes.
     pub fn describe(&self) -> String {
-        let layers = self.plan.layers.iter().enumerate().map(|(index, layer)| {
+        let layers = self.plan.layers.iter().map(|layer| {
             json!({
-                "name": index.to_string(), "kind": layer.kind, "shape": layer.shape,
+                "name": layer.name, "kind": layer.kind, "shape": layer.shape,
                 "parameters": layer.parameters, "multiplyAdds": layer.multiply_adds,
             })
         });
@@ -74,11 +81,6 @@ impl<T: Real> Network<T> {
             "layers": layers.collect::<Vec<_>>(),
         })
         .to_string()
-    }
-
-    /// What a layer is called in messages: `layer 2 (dense)`.
-    pub fn layer_name(&self, node: &Node<T>) -> String {
-        format!("layer {} ({})", node.layer, self.plan.layers[node.layer].kind)
     }
 
     /// Refuses data whose rows do not fit the input.
@@ -108,7 +110,7 @@ impl<T: Real> Network<T> {
             let (mut workspace, threads) = (self.take_evaluation()?, self.threads.clone());
             let count = workspace.rows.min(rows - done);
             threads.run(|par| self.forward_rows(data, first + done, count, &mut workspace, par));
-            let last = &workspace.values[self.plan.nodes.len()][..count * size];
+            let last = &workspace.values[self.plan.output][..count * size];
             out[done * size..(done + count) * size].copy_from_slice(last);
             self.evaluation = Some(workspace);
             done += count;
@@ -127,7 +129,7 @@ impl<T: Real> Network<T> {
 
     /// A forward pass in evaluation mode over consecutive rows.
     pub(crate) fn forward_rows(
-        &self,
+        &mut self,
         data: &Dataset,
         first: usize,
         rows: usize,
@@ -137,7 +139,7 @@ impl<T: Real> Network<T> {
         let samples: Vec<u32> = (first as u32..(first + rows) as u32).collect();
         data.gather(&samples, &mut workspace.values[0][..rows * self.plan.sizes[0]]);
         let pass = Pass { par, rows, mode: Mode::Evaluate, samples: &samples };
-        passes::forward(&self.plan.nodes, &self.plan.sizes, &self.values, workspace, &pass);
+        passes::forward(&mut self.plan, &self.values, &mut self.buffers, workspace, &pass);
     }
 
     /// Memory for a block of evaluation rows; put it back into `evaluation` afterwards.
@@ -147,7 +149,7 @@ impl<T: Real> Network<T> {
         }
         let bytes = Workspace::<T>::bytes_per_row(&self.plan.sizes, false).max(1);
         let rows = usize::try_from(EVALUATION_BYTES / bytes).unwrap_or(1).clamp(1, EVALUATION_ROWS);
-        Workspace::new(&self.plan.nodes, &self.plan.sizes, rows, self.threads.count(), false)
+        Workspace::new(&self.plan, rows, self.threads.count(), false)
     }
 
     pub(crate) fn keep_evaluation(&mut self, workspace: Workspace<T>) {
@@ -165,7 +167,7 @@ impl<T: Real> Network<T> {
         };
         let parameters = !kernels::reduce::all_finite(&self.values[node.parameters.clone()]);
         let why = if parameters && matches!(node.op, Op::Linear(_)) { ", whose weights have diverged" } else { "" };
-        format!("{} is the first whose output is not finite{why}", self.layer_name(node))
+        format!("{} is the first whose output is not finite{why}", node.name())
     }
 }
 

@@ -1,12 +1,16 @@
 //! The forward and the backward pass over the nodes of a network.
 
 use crate::layers::linear::Learn;
-use crate::layers::{Pass, Trace};
-use crate::plan::{Node, Op};
+use crate::layers::{Memory, Pass, Trace};
+use crate::plan::{Op, Plan};
 use crate::workspace::Workspace;
 use kernels::optimize::Update;
 use kernels::{Buffer, Real};
 use std::mem::replace;
+use std::ops::Range;
+
+/// Elements that one task adds.
+const CHUNK: usize = 32_768;
 
 /// What a backward pass may change, for the network as a whole, in the layout of the parameters.
 pub struct Learning<'a, T> {
@@ -22,55 +26,88 @@ pub struct Learning<'a, T> {
 
 /// Computes all values from value 0.
 pub fn forward<T: Real>(
-    nodes: &[Node<T>],
-    sizes: &[usize],
+    plan: &mut Plan<T>,
     parameters: &[T],
+    buffers: &mut [T],
     workspace: &mut Workspace<T>,
     pass: &Pass,
 ) {
-    for (index, node) in nodes.iter().enumerate() {
+    let Plan { nodes, sizes, .. } = plan;
+    for (index, node) in nodes.iter_mut().enumerate() {
         let mut output = replace(&mut workspace.values[node.output], Buffer::empty());
-        let x = &workspace.values[node.input][..pass.rows * sizes[node.input]];
-        let y = &mut output[..pass.rows * sizes[node.output]];
+        let values = &workspace.values;
+        let read = |value: usize| &values[value][..pass.rows * sizes[value]];
+        let (x, y) = (read(node.input), &mut output[..pass.rows * sizes[node.output]]);
         let parameters = &parameters[node.parameters.clone()];
-        match &node.op {
-            Op::Linear(linear) => linear.forward(pass, parameters, x, y),
-            Op::Layer(layer) => layer.forward(pass, parameters, x, y, &mut workspace.saved[index]),
+        match &mut node.op {
+            Op::Linear(linear) => linear.forward(pass, parameters, x, y, &mut workspace.scratch),
+            Op::Add { other } => {
+                let b = read(*other);
+                pass.par.for_work(y.len() * 4).chunks_mut(y, CHUNK, |start, y| {
+                    let (x, b) = (&x[start..start + y.len()], &b[start..start + y.len()]);
+                    kernels::isa::vectorize(|| {
+                        for ((y, x), b) in y.iter_mut().zip(x).zip(b) {
+                            *y = *x + *b;
+                        }
+                    });
+                });
+            }
+            Op::Layer(layer) => {
+                let buffers = &mut buffers[node.buffers.clone()];
+                let memory = Memory { parameters, buffers, saved: &mut workspace.saved[index] };
+                layer.forward(pass, memory, x, y);
+            }
         }
         workspace.values[node.output] = output;
     }
 }
 
-/// Carries the gradient of the last value (already in its slot) back to all parameters.
+/// Carries the gradient of the network's output (already in its slot) back to all parameters.
 pub fn backward<T: Real>(
-    nodes: &[Node<T>],
-    sizes: &[usize],
+    plan: &mut Plan<T>,
     parameters: &mut [T],
     workspace: &mut Workspace<T>,
     pass: &Pass,
     learning: &mut Learning<T>,
 ) {
-    for (index, node) in nodes.iter().enumerate().rev() {
-        let Workspace { values, saved, gradients, gradient_of, scratch, .. } = workspace;
+    workspace.begun.fill(false);
+    let Plan { nodes, sizes, .. } = plan;
+    for (index, node) in nodes.iter_mut().enumerate().rev() {
+        let Workspace { values, saved, gradients, gradient_of, begun, part: spare, scratch, .. } = workspace;
         let mut upper = replace(&mut gradients[gradient_of[node.output]], Buffer::empty());
         let gy = &mut upper[..pass.rows * sizes[node.output]];
-        let gx = match node.input {
+        let parameters = &mut parameters[node.parameters.clone()];
+        let gradient = &mut learning.gradient[node.parameters.clone()];
+        let first = part(learning.first, &node.parameters);
+        let second = part(learning.second, &node.parameters);
+        let input = node.input;
+        let count = pass.rows * sizes[input];
+        let trace = Trace { x: &values[input][..count], y: &values[node.output][..gy.len()], saved: &saved[index] };
+        // A second reader's part of a gradient is computed beside it and added.
+        let further = input != 0 && begun[input];
+        let gx = match input {
             0 => None,
-            value => Some(&mut gradients[gradient_of[value]][..pass.rows * sizes[value]]),
+            _ if further => Some(&mut spare[..count]),
+            _ => Some(&mut gradients[gradient_of[input]][..count]),
         };
-        let trace = Trace {
-            x: &values[node.input][..pass.rows * sizes[node.input]],
-            y: &values[node.output][..pass.rows * sizes[node.output]],
-            saved: &saved[index],
-        };
-        let range = node.parameters.clone();
-        let parameters = &mut parameters[range.clone()];
-        let gradient = &mut learning.gradient[range.clone()];
-        let (first, second) = (part(learning.first, &range), part(learning.second, &range));
-        match &node.op {
+        match &mut node.op {
             Op::Linear(linear) => {
                 let learn = Learn { gradient, first, second, scratch, update: learning.update.as_ref() };
                 linear.backward(pass, parameters, trace, gy, gx, learn);
+            }
+            Op::Add { other } => {
+                if let Some(gx) = gx {
+                    gx.copy_from_slice(gy);
+                }
+                if *other != 0 {
+                    let target = &mut gradients[gradient_of[*other]][..gy.len()];
+                    if begun[*other] {
+                        add(pass, target, gy);
+                    } else {
+                        target.copy_from_slice(gy);
+                        begun[*other] = true;
+                    }
+                }
             }
             Op::Layer(layer) => {
                 layer.backward(pass, parameters, trace, gy, gx, gradient);
@@ -79,11 +116,28 @@ pub fn backward<T: Real>(
                 }
             }
         }
-        workspace.gradients[workspace.gradient_of[node.output]] = upper;
+        if further {
+            add(pass, &mut gradients[gradient_of[input]][..count], &spare[..count]);
+        }
+        begun[input] = true;
+        let slot = gradient_of[node.output];
+        gradients[slot] = upper;
     }
 }
 
+/// sum += part.
+fn add<T: Real>(pass: &Pass, sum: &mut [T], part: &[T]) {
+    pass.par.for_work(sum.len() * 4).chunks_mut(sum, CHUNK, |start, sum| {
+        let part = &part[start..start + sum.len()];
+        kernels::isa::vectorize(|| {
+            for (sum, part) in sum.iter_mut().zip(part) {
+                *sum += *part;
+            }
+        });
+    });
+}
+
 /// A range of an optimizer's state, which may be empty altogether.
-fn part<'a, T>(state: &'a mut [T], range: &std::ops::Range<usize>) -> &'a mut [T] {
+fn part<'a, T>(state: &'a mut [T], range: &Range<usize>) -> &'a mut [T] {
     if state.is_empty() { state } else { &mut state[range.clone()] }
 }

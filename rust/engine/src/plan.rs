@@ -6,15 +6,19 @@ use crate::layers::activation::ActivationLayer;
 use crate::layers::dropout::Dropout;
 use crate::layers::layer_norm::LayerNorm;
 use crate::layers::linear::Linear;
+use crate::layers::map::Map;
 use crate::layers::softmax::Softmax;
-use crate::layers::{Layer, Specification};
+use crate::layers::{Layer, Order, Specification};
+use kernels::conv::Geometry;
 use kernels::{Activation, Real};
 use std::ops::Range;
 
 /// Something that turns one value into another.
 pub struct Node<T> {
-    /// Number of the layer it comes from.
-    pub layer: usize,
+    /// Name of the layer it comes from: `2`, or `2.body.0`.
+    pub layer: String,
+    /// Kind of that layer.
+    pub kind: &'static str,
     /// What it computes.
     pub op: Op<T>,
     /// The value it reads.
@@ -23,47 +27,84 @@ pub struct Node<T> {
     pub output: usize,
     /// Its place among the parameters.
     pub parameters: Range<usize>,
+    /// Its place among the buffers.
+    pub buffers: Range<usize>,
 }
 
 /// What a node computes.
 pub enum Op<T> {
     /// A linear map with its fused activation.
     Linear(Linear<T>),
+    /// The sum of its input and another value.
+    Add {
+        /// The other value.
+        other: usize,
+    },
     /// Anything else.
     Layer(Box<dyn Layer<T>>),
 }
 
 impl<T: Real> Op<T> {
-    fn specifications(&self) -> Vec<Specification> {
+    fn parameters(&self) -> Vec<Specification> {
         match self {
             Op::Linear(linear) => linear.parameters(),
+            Op::Add { .. } => Vec::new(),
             Op::Layer(layer) => layer.parameters(),
+        }
+    }
+
+    fn buffers(&self) -> Vec<Specification> {
+        match self {
+            Op::Linear(_) | Op::Add { .. } => Vec::new(),
+            Op::Layer(layer) => layer.buffers(),
         }
     }
 
     /// Elements to keep between the passes for a batch of `rows`.
     pub fn saved(&self, rows: usize) -> usize {
         match self {
-            Op::Linear(_) => 0,
+            Op::Linear(_) | Op::Add { .. } => 0,
             Op::Layer(layer) => layer.saved(rows),
         }
     }
 }
 
-/// A parameter in its place.
+impl<T> Node<T> {
+    /// The layer it comes from, as messages call it: `layer 2 (dense)`.
+    pub fn name(&self) -> String {
+        format!("layer {} ({})", self.layer, self.kind)
+    }
+
+    /// The values it reads.
+    pub fn reads(&self) -> impl Iterator<Item = usize> {
+        let other = if let Op::Add { other } = self.op { Some(other) } else { None };
+        std::iter::once(self.input).chain(other)
+    }
+}
+
+/// A parameter or buffer in its place.
 #[derive(Clone, Debug)]
 pub struct Parameter {
     /// Name, such as `0.weight`: the layer's number as in a PyTorch `Sequential`.
     pub name: String,
     /// What the layer asked for.
     pub specification: Specification,
-    /// Its elements in the flat buffer.
+    /// Its elements in the flat memory.
     pub range: Range<usize>,
+}
+
+impl Parameter {
+    /// Where, among its elements, the engine stores the one that users see at `index`.
+    pub fn place(&self, index: usize) -> usize {
+        self.specification.order.place(&self.specification.shape, index)
+    }
 }
 
 /// A layer as users see it.
 #[derive(Clone, Debug)]
 pub struct LayerInfo {
+    /// Its name: the number in the list, or for layers inside another `2.body.0`.
+    pub name: String,
     /// Its kind.
     pub kind: &'static str,
     /// Shape of one sample of its output.
@@ -78,12 +119,18 @@ pub struct LayerInfo {
 pub struct Plan<T> {
     /// Nodes in the order of the forward pass.
     pub nodes: Vec<Node<T>>,
-    /// Features of one sample of each value; value 0 is the input, the last one the output.
+    /// Features of one sample of each value; value 0 is the input.
     pub sizes: Vec<usize>,
+    /// The value that is the network's output.
+    pub output: usize,
     /// All parameters.
     pub parameters: Vec<Parameter>,
-    /// Elements of the flat parameter buffer, padding included.
+    /// Elements of the flat parameter memory, padding included.
     pub elements: usize,
+    /// All buffers.
+    pub buffers: Vec<Parameter>,
+    /// Elements of the flat buffer memory.
+    pub buffer_elements: usize,
     /// The layers.
     pub layers: Vec<LayerInfo>,
 }
@@ -102,132 +149,222 @@ pub fn lower<T: Real>(config: &NetworkConfig) -> Result<Plan<T>> {
     if config.layers.is_empty() {
         return Err(Error::config("layers", "at least one layer", "none"));
     }
-    let mut plan =
-        Plan { nodes: vec![], sizes: vec![product(&config.input)?], parameters: vec![], elements: 0, layers: vec![] };
-    let mut shape = config.input.clone();
-    for (index, layer) in config.layers.iter().enumerate() {
-        add(&mut plan, index, layer, &mut shape)?;
-    }
+    let plan = Plan {
+        nodes: vec![],
+        sizes: vec![product(&config.input)?],
+        output: 0,
+        parameters: vec![],
+        elements: 0,
+        buffers: vec![],
+        buffer_elements: 0,
+        layers: vec![],
+    };
+    let mut lowering = Lowering { plan, shape: config.input.clone(), current: 0 };
+    lowering.list("", &config.layers)?;
+    let Lowering { mut plan, current, .. } = lowering;
     if plan.nodes.is_empty() {
         return Err(Error::config("layers", "at least one layer that computes something", "only flatten"));
     }
-    fold_activations(&mut plan.nodes);
+    plan.output = current;
+    fold_activations(&mut plan.nodes, plan.output);
     Ok(plan)
 }
 
-fn add<T: Real>(plan: &mut Plan<T>, index: usize, layer: &LayerConfig, shape: &mut Vec<usize>) -> Result<()> {
-    let place = |option: &str| format!("layers[{index}].{option}");
-    let size = product(shape)?;
-    let mut multiply_adds = 0;
-    let op = match layer {
-        LayerConfig::Dense { units, bias, weight_init, bias_init } => {
-            if *units == 0 {
-                return Err(Error::config(place("units"), "a whole number from 1 up", units));
-            }
-            let [inputs] = shape[..] else {
-                let found = format!("the shape {shape:?}; put flatten() before dense()");
-                return Err(Error::config(format!("layers[{index}] (dense)"), "inputs with one axis", found));
-            };
-            // The weights themselves must be countable.
-            product(&[inputs, *units])?;
-            *shape = vec![*units];
-            let linear = Linear {
-                inputs,
-                outputs: *units,
-                bias: *bias,
-                weight_init: *weight_init,
-                bias_init: *bias_init,
-                activation: Activation::Identity,
-                below: None,
-                derivative_done: false,
-            };
-            multiply_adds = linear.multiply_adds();
-            Some(Op::Linear(linear))
-        }
-        LayerConfig::Relu {} => activation(plan, Activation::Relu),
-        LayerConfig::LeakyRelu { slope } => {
-            if !(*slope > 0.0 && slope.is_finite()) {
-                return Err(Error::config(place("slope"), "a number above 0", slope));
-            }
-            activation(plan, Activation::LeakyRelu(T::of(*slope)))
-        }
-        LayerConfig::Gelu {} => activation(plan, Activation::Gelu),
-        LayerConfig::Tanh {} => activation(plan, Activation::Tanh),
-        LayerConfig::Sigmoid {} => activation(plan, Activation::Sigmoid),
-        LayerConfig::Softmax {} => Some(Op::Layer(Box::new(Softmax { size }))),
-        LayerConfig::Dropout { rate } => {
-            if !(0.0..1.0).contains(rate) {
-                return Err(Error::config(place("rate"), "a number from 0 up to below 1", rate));
-            }
-            Some(Op::Layer(Box::new(Dropout { rate: *rate, layer: index as u32 })))
-        }
-        LayerConfig::Flatten {} => {
-            *shape = vec![size];
-            None
-        }
-        LayerConfig::LayerNorm { epsilon } => {
-            if !(*epsilon > 0.0 && epsilon.is_finite()) {
-                return Err(Error::config(place("epsilon"), "a number above 0", epsilon));
-            }
-            let last = shape.last().copied().unwrap_or(1);
-            Some(Op::Layer(Box::new(LayerNorm { size: last, groups: size / last, epsilon: *epsilon })))
-        }
-    };
-    let before = plan.parameters.len();
-    if let Some(op) = op {
-        push(plan, index, op, product(shape)?);
-    }
-    let parameters = plan.parameters[before..].iter().map(|p| p.range.len()).sum();
-    plan.layers.push(LayerInfo { kind: layer.kind(), shape: shape.clone(), parameters, multiply_adds });
-    Ok(())
+/// A plan in the making.
+struct Lowering<T> {
+    plan: Plan<T>,
+    /// Shape of one sample of the current value.
+    shape: Vec<usize>,
+    /// The value that the next layer reads.
+    current: usize,
 }
 
-/// Fuses an activation into the linear map just before it, or makes a node of it.
-fn activation<T: Real>(plan: &mut Plan<T>, activation: Activation<T>) -> Option<Op<T>> {
-    if let Some(Node { op: Op::Linear(linear), .. }) = plan.nodes.last_mut()
-        && linear.activation == Activation::Identity
-        && activation.from_output()
-    {
-        linear.activation = activation;
-        return None;
+impl<T: Real> Lowering<T> {
+    /// Layers one after the other; names begin with `prefix`.
+    fn list(&mut self, prefix: &str, layers: &[LayerConfig]) -> Result<()> {
+        for (index, layer) in layers.iter().enumerate() {
+            self.layer(format!("{prefix}{index}"), layer)?;
+        }
+        Ok(())
     }
-    Some(Op::Layer(Box::new(ActivationLayer(activation))))
-}
 
-fn push<T: Real>(plan: &mut Plan<T>, layer: usize, op: Op<T>, size: usize) {
-    let start = plan.elements;
-    for specification in op.specifications() {
-        let count: usize = specification.shape.iter().product();
-        let range = plan.elements..plan.elements + count;
-        // Within a node tensors lie at fixed distances that layers know: weights are padded, the rest follow directly.
-        plan.elements = if specification.transposed { start + aligned::<T>(count) } else { range.end };
-        plan.parameters.push(Parameter { name: format!("{layer}.{}", specification.name), specification, range });
+    fn layer(&mut self, name: String, layer: &LayerConfig) -> Result<()> {
+        let kind = layer.kind();
+        let place = |option: &str| format!("{option} of layer {name} ({kind})");
+        let size = product(&self.shape)?;
+        let before = self.plan.parameters.len();
+        let mut multiply_adds = 0;
+        match layer {
+            LayerConfig::Dense { units, bias, weight_init, bias_init } => {
+                if *units == 0 {
+                    return Err(Error::config(place("units"), "a whole number from 1 up", units));
+                }
+                let [inputs] = self.shape[..] else {
+                    let found = format!("the shape {:?}; put flatten() before dense()", self.shape);
+                    return Err(Error::config(format!("layer {name} (dense)"), "inputs with one axis", found));
+                };
+                // The weights themselves must be countable.
+                product(&[inputs, *units])?;
+                self.shape = vec![*units];
+                let map = Map::Dense { inputs, outputs: *units };
+                multiply_adds = map.multiply_adds();
+                self.push(&name, kind, Op::Linear(Linear::new(map, *bias, *weight_init, *bias_init)))?;
+            }
+            LayerConfig::Conv2d { filters, kernel, stride, padding, groups, bias, weight_init, bias_init } => {
+                let [height, width, inputs] = self.shape[..] else {
+                    let expected = "images of shape [height, width, channels]";
+                    return Err(Error::config(format!("layer {name} (conv2d)"), expected, format!("{:?}", self.shape)));
+                };
+                let geometry = Geometry {
+                    height,
+                    width,
+                    inputs,
+                    outputs: *filters,
+                    kernel: *kernel,
+                    stride: *stride,
+                    padding: *padding,
+                    groups: *groups,
+                };
+                if let Err(fault) = geometry.check() {
+                    let message = format!("Cannot use layer {name} (conv2d): {fault}");
+                    return Err(Error::new(crate::Code::InvalidConfig, message));
+                }
+                self.shape = vec![geometry.out_height(), geometry.out_width(), *filters];
+                let map = Map::Conv(geometry);
+                multiply_adds = map.multiply_adds();
+                self.push(&name, kind, Op::Linear(Linear::new(map, *bias, *weight_init, *bias_init)))?;
+            }
+            LayerConfig::Residual { body, shortcut } => return self.residual(name, kind, body, shortcut),
+            LayerConfig::Relu {} => self.activation(&name, kind, Activation::Relu)?,
+            LayerConfig::LeakyRelu { slope } => {
+                if !(*slope > 0.0 && slope.is_finite()) {
+                    return Err(Error::config(place("slope"), "a number above 0", slope));
+                }
+                self.activation(&name, kind, Activation::LeakyRelu(T::of(*slope)))?;
+            }
+            LayerConfig::Gelu {} => self.activation(&name, kind, Activation::Gelu)?,
+            LayerConfig::Tanh {} => self.activation(&name, kind, Activation::Tanh)?,
+            LayerConfig::Sigmoid {} => self.activation(&name, kind, Activation::Sigmoid)?,
+            LayerConfig::Softmax {} => self.push(&name, kind, Op::Layer(Box::new(Softmax { size })))?,
+            LayerConfig::Dropout { rate } => {
+                if !(0.0..1.0).contains(rate) {
+                    return Err(Error::config(place("rate"), "a number from 0 up to below 1", rate));
+                }
+                let layer = self.plan.layers.len() as u32;
+                self.push(&name, kind, Op::Layer(Box::new(Dropout { rate: *rate, layer })))?;
+            }
+            LayerConfig::Flatten {} => self.shape = vec![size],
+            LayerConfig::LayerNorm { epsilon } => {
+                if !(*epsilon > 0.0 && epsilon.is_finite()) {
+                    return Err(Error::config(place("epsilon"), "a number above 0", epsilon));
+                }
+                let last = self.shape.last().copied().unwrap_or(1);
+                let norm = LayerNorm { size: last, groups: size / last, epsilon: *epsilon };
+                self.push(&name, kind, Op::Layer(Box::new(norm)))?;
+            }
+        }
+        let parameters = self.plan.parameters[before..].iter().map(|p| p.range.len()).sum();
+        self.plan.layers.push(LayerInfo { name, kind, shape: self.shape.clone(), parameters, multiply_adds });
+        Ok(())
     }
-    plan.elements = aligned::<T>(plan.elements);
-    let input = plan.sizes.len() - 1;
-    plan.sizes.push(size);
-    plan.nodes.push(Node { layer, op, input, output: input + 1, parameters: start..plan.elements });
+
+    /// body(x) + shortcut(x).
+    fn residual(
+        &mut self,
+        name: String,
+        kind: &'static str,
+        body: &[LayerConfig],
+        shortcut: &[LayerConfig],
+    ) -> Result<()> {
+        let (start, shape) = (self.current, self.shape.clone());
+        self.list(&format!("{name}.body."), body)?;
+        let (end, body_shape) = (self.current, std::mem::replace(&mut self.shape, shape));
+        self.current = start;
+        self.list(&format!("{name}.shortcut."), shortcut)?;
+        if self.shape != body_shape {
+            let found = format!("{body_shape:?} from the body and {:?} from the shortcut", self.shape);
+            return Err(Error::config(format!("layer {name} (residual)"), "two branches of the same shape", found));
+        }
+        if end == self.current {
+            return Err(Error::config(format!("layer {name} (residual)"), "a body that computes something", "none"));
+        }
+        let other = std::mem::replace(&mut self.current, end);
+        self.push(&name, kind, Op::Add { other })?;
+        self.plan.layers.push(LayerInfo { name, kind, shape: self.shape.clone(), parameters: 0, multiply_adds: 0 });
+        Ok(())
+    }
+
+    /// Fuses an activation into the node that made the current value, or makes a node of it.
+    fn activation(&mut self, name: &str, kind: &'static str, activation: Activation<T>) -> Result<()> {
+        let current = self.current;
+        let read = self.plan.nodes.iter().any(|node| node.reads().any(|value| value == current));
+        let maker = self.plan.nodes.iter_mut().find(|node| node.output == current).filter(|_| !read);
+        let fused = match maker.map(|node| &mut node.op) {
+            Some(Op::Linear(linear)) if linear.activation == Activation::Identity && activation.from_output() => {
+                linear.activation = activation;
+                true
+            }
+            Some(Op::Layer(layer)) => layer.fuse(activation),
+            Some(Op::Linear(_) | Op::Add { .. }) | None => false,
+        };
+        if fused {
+            return Ok(());
+        }
+        self.push(name, kind, Op::Layer(Box::new(ActivationLayer(activation))))
+    }
+
+    /// Adds a node that reads the current value and makes the next one, of the current shape.
+    fn push(&mut self, name: &str, kind: &'static str, op: Op<T>) -> Result<()> {
+        let size = product(&self.shape)?;
+        let plan = &mut self.plan;
+        let start = plan.elements;
+        for specification in op.parameters() {
+            let range = plan.elements..plan.elements + specification.shape.iter().product::<usize>();
+            // Weights are padded, so that what follows them starts at a cache line too; other tensors follow directly.
+            let padded = specification.order != Order::Same;
+            plan.elements = if padded { start + aligned::<T>(range.len()) } else { range.end };
+            plan.parameters.push(Parameter { name: format!("{name}.{}", specification.name), specification, range });
+        }
+        plan.elements = aligned::<T>(plan.elements);
+        let buffer_start = plan.buffer_elements;
+        for specification in op.buffers() {
+            let range = plan.buffer_elements..plan.buffer_elements + specification.shape.iter().product::<usize>();
+            plan.buffer_elements = range.end;
+            plan.buffers.push(Parameter { name: format!("{name}.{}", specification.name), specification, range });
+        }
+        plan.sizes.push(size);
+        let output = plan.sizes.len() - 1;
+        plan.nodes.push(Node {
+            layer: name.to_string(),
+            kind,
+            op,
+            input: self.current,
+            output,
+            parameters: start..plan.elements,
+            buffers: buffer_start..plan.buffer_elements,
+        });
+        self.current = output;
+        Ok(())
+    }
 }
 
 /// Lets a linear map take the derivative of the activation below along with its input gradient, where nobody else reads
 /// that value.
-fn fold_activations<T: Real>(nodes: &mut [Node<T>]) {
-    let made_by: Vec<(usize, Activation<T>)> = nodes
-        .iter()
-        .filter_map(|node| match &node.op {
-            Op::Linear(linear) if linear.activation != Activation::Identity => Some((node.output, linear.activation)),
-            Op::Linear(_) | Op::Layer(_) => None,
-        })
-        .collect();
-    for (value, activation) in made_by {
-        let mut readers = nodes.iter_mut().filter(|node| node.input == value);
+fn fold_activations<T: Real>(nodes: &mut [Node<T>], network_output: usize) {
+    for maker in 0..nodes.len() {
+        let (value, activation) = match &nodes[maker].op {
+            Op::Linear(linear) if linear.activation != Activation::Identity => (nodes[maker].output, linear.activation),
+            Op::Linear(_) | Op::Add { .. } | Op::Layer(_) => continue,
+        };
+        let mut readers = (0..nodes.len()).filter(|node| nodes[*node].reads().any(|read| read == value));
         let (Some(reader), None) = (readers.next(), readers.next()) else { continue };
-        let Op::Linear(linear) = &mut reader.op else { continue };
+        if value == network_output {
+            continue;
+        }
+        let Op::Linear(linear) = &mut nodes[reader].op else { continue };
         linear.below = Some(activation);
-        for node in nodes.iter_mut().filter(|node| node.output == value) {
-            if let Op::Linear(linear) = &mut node.op {
-                linear.derivative_done = true;
-            }
+        if let Op::Linear(linear) = &mut nodes[maker].op {
+            linear.derivative_done = true;
         }
     }
 }

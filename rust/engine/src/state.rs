@@ -4,7 +4,8 @@
 
 use crate::error::{Code, Error, Result};
 use crate::network::Network;
-use crate::plan::Parameter;
+use crate::plan::{Op, Parameter};
+use crate::rules::StateTensor;
 use crate::training::Counters;
 use kernels::Real;
 use serde_json::json;
@@ -12,25 +13,29 @@ use serde_json::json;
 /// Name of the tensor with the counters of a training run.
 const COUNTERS: &str = "training.counters";
 
+/// What stands before the names of a learning rule's state: `rule.0.memory.inputs`.
+const RULE: &str = "rule.";
+
 /// Numbers in that tensor.
 const COUNTER_COUNT: usize = 6;
 
-/// Where the values of a tensor lie: all stores have the layout of the parameters.
+/// Where the values of a tensor lie: all stores but the buffers have the layout of the parameters.
 #[derive(Clone, Copy, PartialEq)]
 enum Store {
     Parameters,
     Gradient,
     First,
     Second,
+    Buffers,
 }
 
 impl Store {
-    const ALL: [Store; 4] = [Store::Gradient, Store::First, Store::Second, Store::Parameters];
+    const ALL: [Store; 5] = [Store::Gradient, Store::First, Store::Second, Store::Parameters, Store::Buffers];
 
     /// What stands before the parameter's name. The empty prefix comes last, so that it cannot hide another.
     fn prefix(self) -> &'static str {
         match self {
-            Store::Parameters => "",
+            Store::Parameters | Store::Buffers => "",
             Store::Gradient => "gradient.",
             Store::First => "optimizer.first.",
             Store::Second => "optimizer.second.",
@@ -40,6 +45,7 @@ impl Store {
     fn group(self) -> &'static str {
         match self {
             Store::Parameters => "parameter",
+            Store::Buffers => "buffer",
             Store::Gradient => "gradient",
             Store::First | Store::Second => "optimizer",
         }
@@ -47,16 +53,20 @@ impl Store {
 }
 
 impl<T: Real> Network<T> {
-    /// All tensors as JSON: `[{ name, group, dtype, shape }]` with the groups parameter, gradient, optimizer and training.
-    pub fn tensors(&self) -> String {
+    /// All tensors as JSON: `[{ name, group, dtype, shape }]` with the groups parameter, buffer, gradient, optimizer
+    /// and training.
+    pub fn tensors(&mut self) -> String {
         let mut list = vec![];
         for store in Store::ALL.into_iter().filter(|store| self.values_in(*store).is_some()) {
-            list.extend(self.plan.parameters.iter().map(|parameter| {
+            list.extend(self.tensors_of(store).iter().map(|parameter| {
                 let name = format!("{}{}", store.prefix(), parameter.name);
                 let shape = &parameter.specification.shape;
                 json!({ "name": name, "group": store.group(), "dtype": T::NAME, "shape": shape })
             }));
         }
+        self.visit_rule_state(|name, state| {
+            list.push(json!({ "name": name, "group": "rule", "dtype": T::NAME, "shape": state.shape }));
+        });
         if self.training.is_some() {
             list.push(json!({ "name": COUNTERS, "group": "training", "dtype": "f64", "shape": [COUNTER_COUNT] }));
         }
@@ -64,7 +74,7 @@ impl<T: Real> Network<T> {
     }
 
     /// Copies a tensor to `out` as bytes.
-    pub fn read(&self, name: &str, out: &mut [u8]) -> Result<()> {
+    pub fn read(&mut self, name: &str, out: &mut [u8]) -> Result<()> {
         if let (COUNTERS, Some(training)) = (name, &self.training) {
             check_bytes(name, COUNTER_COUNT * 8, out.len())?;
             for (out, number) in out.chunks_exact_mut(8).zip(training.counters.to_numbers()) {
@@ -72,13 +82,22 @@ impl<T: Real> Network<T> {
             }
             return Ok(());
         }
+        if name.starts_with(RULE) {
+            return self.with_rule_state(name, |values| {
+                check_bytes(name, values.len() * T::BYTES, out.len())?;
+                for (out, value) in out.chunks_exact_mut(T::BYTES).zip(values.iter()) {
+                    value.write_le(out);
+                }
+                Ok(())
+            });
+        }
         let (store, index) = self.find(name)?;
-        let parameter = &self.plan.parameters[index];
+        let parameter = &self.tensors_of(store)[index];
         let values = self.values_in(store).ok_or_else(|| unknown(name))?;
         check_bytes(name, parameter.range.len() * T::BYTES, out.len())?;
-        let (values, order) = (&values[parameter.range.clone()], order(parameter));
+        let values = &values[parameter.range.clone()];
         for (index, out) in out.chunks_exact_mut(T::BYTES).enumerate() {
-            values[order(index)].write_le(out);
+            values[parameter.place(index)].write_le(out);
         }
         Ok(())
     }
@@ -96,16 +115,24 @@ impl<T: Real> Network<T> {
             training.counters = counters.ok_or_else(|| Error::config(name, expected, format!("{numbers:?}")))?;
             return Ok(());
         }
-        let (store, index) = self.find(name)?;
-        let parameter = self.plan.parameters[index].clone();
-        check_bytes(name, parameter.range.len() * T::BYTES, bytes.len())?;
         let elements = || bytes.chunks_exact(T::BYTES).map(T::read_le);
         if let Some(found) = elements().find(|value| !value.is_finite()) {
             let message = format!("Cannot write {name}: expected finite numbers but found {found}");
             return Err(Error::new(Code::NotFinite, message));
         }
+        if name.starts_with(RULE) {
+            return self.with_rule_state(name, |values| {
+                check_bytes(name, values.len() * T::BYTES, bytes.len())?;
+                values.iter_mut().zip(elements()).for_each(|(value, element)| *value = element);
+                Ok(())
+            });
+        }
+        let (store, index) = self.find(name)?;
+        let parameter = self.tensors_of(store)[index].clone();
+        check_bytes(name, parameter.range.len() * T::BYTES, bytes.len())?;
         let values = match (store, &mut self.training) {
             (Store::Parameters, _) => &mut self.values,
+            (Store::Buffers, _) => &mut self.buffers,
             (Store::First, Some(training)) => &mut training.optimizer.first,
             (Store::Second, Some(training)) => &mut training.optimizer.second,
             (Store::Gradient, _) => {
@@ -114,11 +141,37 @@ impl<T: Real> Network<T> {
             }
             (Store::First | Store::Second, None) => return Err(unknown(name)),
         };
-        let (values, order) = (&mut values[parameter.range.clone()], order(&parameter));
+        let values = &mut values[parameter.range.clone()];
         for (index, value) in elements().enumerate() {
-            values[order(index)] = value;
+            values[parameter.place(index)] = value;
         }
         Ok(())
+    }
+
+    /// Visits all state of the learning rule, by full name.
+    fn visit_rule_state(&mut self, mut visit: impl FnMut(String, StateTensor<'_, T>)) {
+        for node in &mut self.plan.nodes {
+            let Op::Linear(linear) = &mut node.op else { continue };
+            for state in linear.slots.state() {
+                visit(format!("{RULE}{}.{}", node.layer, state.name), state);
+            }
+        }
+    }
+
+    /// Acts on one piece of the learning rule's state.
+    fn with_rule_state(&mut self, wanted: &str, mut act: impl FnMut(&mut [T]) -> Result<()>) -> Result<()> {
+        let mut result = Err(unknown(wanted));
+        self.visit_rule_state(|name, state| {
+            if name == wanted {
+                result = act(state.values);
+            }
+        });
+        result
+    }
+
+    /// The tensors that a store holds.
+    fn tensors_of(&self, store: Store) -> &[Parameter] {
+        if store == Store::Buffers { &self.plan.buffers } else { &self.plan.parameters }
     }
 
     /// The values of a store, where there are any.
@@ -126,6 +179,7 @@ impl<T: Real> Network<T> {
         let optimizer = self.training.as_ref().map(|training| &training.optimizer);
         let values = match store {
             Store::Parameters => Some(&self.values[..]),
+            Store::Buffers => Some(&self.buffers[..]),
             Store::Gradient => self.gradient.as_deref(),
             Store::First => optimizer.map(|optimizer| &optimizer.first[..]),
             Store::Second => optimizer.map(|optimizer| &optimizer.second[..]),
@@ -140,7 +194,7 @@ impl<T: Real> Network<T> {
             .filter(|store| self.values_in(*store).is_some())
             .find_map(|store| {
                 let rest = name.strip_prefix(store.prefix())?;
-                let index = self.plan.parameters.iter().position(|parameter| parameter.name == rest)?;
+                let index = self.tensors_of(store).iter().position(|parameter| parameter.name == rest)?;
                 Some((store, index))
             })
             .ok_or_else(|| unknown(name))
@@ -156,14 +210,4 @@ fn check_bytes(name: &str, expected: usize, found: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::shape(format!("the array for {name}"), format!("{expected} bytes"), found))
-}
-
-/// Where the engine stores the element that users see at an index.
-fn order(parameter: &Parameter) -> impl Fn(usize) -> usize {
-    let shape = &parameter.specification.shape;
-    let (rows, columns) = match shape[..] {
-        [rows, columns] if parameter.specification.transposed => (rows, columns),
-        _ => (1, parameter.range.len().max(1)),
-    };
-    move |index| (index % columns) * rows + index / columns
 }

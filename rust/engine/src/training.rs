@@ -169,7 +169,7 @@ impl<T: Real> Network<T> {
         let bytes = self.plan.elements as u128 * buffers as u128 * T::BYTES as u128
             + batch as u128 * Workspace::<T>::bytes_per_row(&self.plan.sizes, true);
         memory::check("the training run", bytes)?;
-        let workspace = Workspace::new(&self.plan.nodes, &self.plan.sizes, batch, self.threads.count(), true)?;
+        let workspace = Workspace::new(&self.plan, batch, self.threads.count(), true)?;
         let target_size = match data.targets() {
             Targets::Values { size, .. } => *size,
             Targets::Labels { .. } | Targets::None => 0,
@@ -254,10 +254,10 @@ impl<T: Real> Network<T> {
         data.gather_labels(samples, &mut training.labels);
         let target_size = training.values.len() / batch;
         data.gather_values(samples, &mut training.values[..rows * target_size]);
-        passes::forward(&self.plan.nodes, &self.plan.sizes, &self.values, workspace, &pass);
+        passes::forward(&mut self.plan, &self.values, &mut self.buffers, workspace, &pass);
 
         let size = self.outputs();
-        let last = self.plan.sizes.len() - 1;
+        let last = self.plan.output;
         let outputs = &workspace.values[last][..rows * size];
         let gradient = &mut workspace.gradients[workspace.gradient_of[last]][..rows * size];
         let losses = &mut training.losses[..rows];
@@ -288,7 +288,7 @@ impl<T: Real> Network<T> {
             second,
             update: if clip.is_none() { Some(update) } else { None },
         };
-        passes::backward(&self.plan.nodes, &self.plan.sizes, &mut self.values, workspace, &pass, &mut learning);
+        passes::backward(&mut self.plan, &mut self.values, workspace, &pass, &mut learning);
         if let Some(most) = clip {
             clip_gradient(par, learning.gradient, most);
             apply(par, &update, &mut self.values, learning);
@@ -310,7 +310,7 @@ impl<T: Real> Network<T> {
         let mut training = self.prepare(config, data)?;
         let samples: Vec<u32> = (0..data.rows() as u32).collect();
         let rows = samples.len();
-        let (threads, size, last) = (self.threads.clone(), self.outputs(), self.plan.sizes.len() - 1);
+        let (threads, size, last) = (self.threads.clone(), self.outputs(), self.plan.output);
         let mode = if training_mode { Mode::Train { seed: training.config.seed, epoch: 0 } } else { Mode::Evaluate };
         let loss = threads.run(|par| {
             let pass = Pass { par, rows, mode, samples: &samples };
@@ -318,14 +318,14 @@ impl<T: Real> Network<T> {
             data.gather(&samples, &mut workspace.values[0]);
             data.gather_labels(&samples, &mut training.labels);
             data.gather_values(&samples, &mut training.values);
-            passes::forward(&self.plan.nodes, &self.plan.sizes, &self.values, workspace, &pass);
+            passes::forward(&mut self.plan, &self.values, &mut self.buffers, workspace, &pass);
             let gradient = &mut workspace.gradients[workspace.gradient_of[last]][..rows * size];
             let targets = BatchTargets { labels: &training.labels, values: &training.values };
             let (outputs, losses) = (&workspace.values[last], &mut training.losses);
             loss::evaluate(&self.config.loss, par, outputs, size, targets, losses, Some(gradient));
             let mut learning =
                 Learning { gradient: &mut training.gradient, first: &mut [], second: &mut [], update: None };
-            passes::backward(&self.plan.nodes, &self.plan.sizes, &mut self.values, workspace, &pass, &mut learning);
+            passes::backward(&mut self.plan, &mut self.values, workspace, &pass, &mut learning);
             losses.iter().map(|loss| loss.wide()).sum::<f64>() / rows as f64
         });
         self.gradient = Some(training.gradient);

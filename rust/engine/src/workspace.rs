@@ -1,8 +1,8 @@
 //! Memory for one batch: sized once, so that a step allocates nothing.
 
 use crate::error::Result;
-use crate::plan::{Node, Op};
-use kernels::{Buffer, Real};
+use crate::plan::{Node, Op, Plan};
+use kernels::{Buffer, Par, Real};
 
 /// Values and gradients of a batch of up to `rows` rows.
 pub struct Workspace<T> {
@@ -16,28 +16,47 @@ pub struct Workspace<T> {
     pub gradients: Vec<Buffer<T>>,
     /// Which gradient memory each value uses.
     pub gradient_of: Vec<usize>,
+    /// Whether a value's gradient has its first part already; reset by every backward pass.
+    pub begun: Vec<bool>,
+    /// Room for a further part of the gradient of a value that several nodes read.
+    pub part: Buffer<T>,
     /// Scratch for the kernels of all threads.
     pub scratch: Buffer<T>,
 }
 
 impl<T: Real> Workspace<T> {
     /// Room for `rows` rows; without `learning` only what a forward pass needs.
-    pub fn new(nodes: &[Node<T>], sizes: &[usize], rows: usize, threads: usize, learning: bool) -> Result<Self> {
-        let values = sizes.iter().map(|size| Buffer::zeroed(rows * size)).collect::<std::result::Result<_, _>>()?;
+    pub fn new(plan: &Plan<T>, rows: usize, threads: usize, learning: bool) -> Result<Self> {
+        let Plan { nodes, sizes, .. } = plan;
+        let zeroed = |size: usize| Buffer::zeroed(rows * size);
+        let values = sizes.iter().map(|size| zeroed(*size)).collect::<std::result::Result<_, _>>()?;
         let saved =
             nodes.iter().map(|node| Buffer::zeroed(node.op.saved(rows))).collect::<std::result::Result<_, _>>()?;
-        if !learning {
-            let scratch = Buffer::empty();
-            return Ok(Workspace { rows, values, saved, gradients: vec![], gradient_of: vec![], scratch });
-        }
-        let (gradient_of, slots) = assign_gradients(nodes, sizes);
-        let gradients = slots.iter().map(|size| Buffer::zeroed(rows * size)).collect::<std::result::Result<_, _>>()?;
         let scratch = nodes.iter().map(|node| match &node.op {
-            Op::Linear(linear) => linear.scratch(),
-            Op::Layer(_) => 0,
+            Op::Linear(linear) => linear.map.scratch::<T>(Par::new(threads), rows),
+            Op::Add { .. } | Op::Layer(_) => 0,
         });
-        let scratch = Buffer::zeroed(threads * scratch.max().unwrap_or(0))?;
-        Ok(Workspace { rows, values, saved, gradients, gradient_of, scratch })
+        let scratch = Buffer::zeroed(scratch.max().unwrap_or(0))?;
+        let mut workspace = Workspace {
+            rows,
+            values,
+            saved,
+            gradients: vec![],
+            gradient_of: vec![],
+            begun: vec![],
+            part: Buffer::empty(),
+            scratch,
+        };
+        if learning {
+            let (gradient_of, slots) = assign_gradients(nodes, sizes);
+            workspace.gradient_of = gradient_of;
+            workspace.gradients = slots.into_iter().map(zeroed).collect::<std::result::Result<_, _>>()?;
+            workspace.begun = vec![false; sizes.len()];
+            let readers = |value: usize| nodes.iter().flat_map(Node::reads).filter(|read| *read == value).count();
+            let shared = (1..sizes.len()).filter(|value| readers(*value) > 1).map(|value| sizes[value]);
+            workspace.part = zeroed(shared.max().unwrap_or(0))?;
+        }
+        Ok(workspace)
     }
 
     /// Bytes that [`Workspace::new`] would take for one row, roughly.
@@ -67,8 +86,8 @@ fn assign_gradients<T>(nodes: &[Node<T>], sizes: &[usize]) -> (Vec<usize>, Vec<u
     for node in nodes.iter().rev() {
         take(node.output, &mut slot_of, &mut free);
         // The network's input needs no gradient.
-        if node.input != 0 {
-            take(node.input, &mut slot_of, &mut free);
+        for value in node.reads().filter(|value| *value != 0) {
+            take(value, &mut slot_of, &mut free);
         }
         free.push(slot_of[node.output]);
     }

@@ -98,6 +98,10 @@ exports! {
     background fn network_gradient(
         network: u32, dataset: u32, config: *const u8, config_length: u32, training: u32, loss: *mut f64,
     ) = crate::calls::network_gradient;
+    /// Carries out a request in JSON; its answer waits for `network_answer`.
+    background fn network_request(network: u32, request: *const u8, request_length: u32) = crate::calls::network_request;
+    /// Writes the answer to the last request, in JSON.
+    blocking fn network_answer(network: u32, out: *mut u8, capacity: u32, needed: *mut u32) = crate::calls::network_answer;
     /// Panics on purpose while holding the network: for testing that a panic stays inside.
     background fn network_panic(network: u32) = crate::calls::network_panic;
 

@@ -10,7 +10,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 static DATASETS: Table<Dataset> = Table::new("data set");
-static NETWORKS: Table<Mutex<Box<dyn Engine>>> = Table::new("network");
+static NETWORKS: Table<Mutex<Held>> = Table::new("network");
+
+/// A network, and the answer to the last request, which waits to be read.
+struct Held {
+    engine: Box<dyn Engine>,
+    answer: String,
+}
 
 pub unsafe fn engine_info(out: *mut u8, capacity: u32, needed: *mut u32) -> Result<(), Fault> {
     kernels::isa::check_pinned().map_err(|message| Error::new(Code::InvalidConfig, message))?;
@@ -63,7 +69,7 @@ pub unsafe fn dataset_destroy(dataset: u32) -> Result<(), Fault> {
 pub unsafe fn network_create(config: *const u8, config_length: u32, handle: *mut u32) -> Result<(), Fault> {
     // SAFETY: the caller's promise.
     let (config, handle) = unsafe { (text(config, config_length)?, slice_mut(handle, 1)?) };
-    handle[0] = NETWORKS.insert(Mutex::new(engine::create(config)?))?;
+    handle[0] = NETWORKS.insert(Mutex::new(Held { engine: engine::create(config)?, answer: String::new() }))?;
     Ok(())
 }
 
@@ -73,14 +79,14 @@ pub unsafe fn network_destroy(network: u32) -> Result<(), Fault> {
 
 pub unsafe fn network_describe(network: u32, out: *mut u8, capacity: u32, needed: *mut u32) -> Result<(), Fault> {
     let network = NETWORKS.get(network)?;
-    let text = enter(&network)?.describe();
+    let text = enter(&network)?.engine.describe();
     // SAFETY: the caller's promise.
     unsafe { put_text(&text, out, capacity, needed) }
 }
 
 pub unsafe fn network_tensors(network: u32, out: *mut u8, capacity: u32, needed: *mut u32) -> Result<(), Fault> {
     let network = NETWORKS.get(network)?;
-    let text = enter(&network)?.tensors();
+    let text = enter(&network)?.engine.tensors();
     // SAFETY: the caller's promise.
     unsafe { put_text(&text, out, capacity, needed) }
 }
@@ -95,7 +101,7 @@ pub unsafe fn network_read(
     let network = NETWORKS.get(network)?;
     // SAFETY: the caller's promise.
     let (name, out) = unsafe { (text(name, name_length)?, slice_mut(out, out_bytes)?) };
-    enter(&network)?.read(name, out)
+    enter(&network)?.engine.read(name, out)
 }
 
 pub unsafe fn network_write(
@@ -108,19 +114,19 @@ pub unsafe fn network_write(
     let network = NETWORKS.get(network)?;
     // SAFETY: the caller's promise.
     let (name, bytes) = unsafe { (text(name, name_length)?, slice(bytes, byte_count)?) };
-    enter(&network)?.write(name, bytes)
+    enter(&network)?.engine.write(name, bytes)
 }
 
 pub unsafe fn network_attach(network: u32, dataset: u32, config: *const u8, config_length: u32) -> Result<(), Fault> {
     let (network, dataset) = (NETWORKS.get(network)?, DATASETS.get(dataset)?);
     // SAFETY: the caller's promise.
     let config = unsafe { text(config, config_length) }?;
-    enter(&network)?.attach(config, &dataset)
+    enter(&network)?.engine.attach(config, &dataset)
 }
 
 pub unsafe fn network_detach(network: u32) -> Result<(), Fault> {
     let network = NETWORKS.get(network)?;
-    enter(&network)?.detach();
+    enter(&network)?.engine.detach();
     Ok(())
 }
 
@@ -133,7 +139,7 @@ pub unsafe fn network_train(
     report_length: u32,
 ) -> Result<(), Fault> {
     let (network, dataset) = (NETWORKS.get(network)?, DATASETS.get(dataset)?);
-    let found = enter(&network)?.train(&dataset, steps.into(), Duration::from_millis(budget_ms.into()))?;
+    let found = enter(&network)?.engine.train(&dataset, steps.into(), Duration::from_millis(budget_ms.into()))?;
     let counters = found.counters.to_numbers();
     let flag = |value: bool| f64::from(u8::from(value));
     let rest =
@@ -158,7 +164,7 @@ pub unsafe fn network_evaluate(
     // SAFETY: the caller's promise.
     let (sums, confusion) = unsafe { (slice_mut(sums, sums_length)?, slice_mut(confusion, confusion_length)?) };
     let budget = Duration::from_millis(budget_ms.into());
-    let found = enter(&network)?.evaluate(&dataset, first as usize, top as usize, budget, confusion)?;
+    let found = enter(&network)?.engine.evaluate(&dataset, first as usize, top as usize, budget, confusion)?;
     let numbers = [found.rows as f64, found.loss, found.correct as f64, found.correct_top as f64, found.absolute_error];
     put_numbers(sums, &numbers)
 }
@@ -174,7 +180,7 @@ pub unsafe fn network_predict(
     let (network, dataset) = (NETWORKS.get(network)?, DATASETS.get(dataset)?);
     // SAFETY: the caller's promise.
     let out = unsafe { slice_mut(out, out_bytes) }?;
-    enter(&network)?.predict(&dataset, first as usize, rows as usize, out)
+    enter(&network)?.engine.predict(&dataset, first as usize, rows as usize, out)
 }
 
 pub unsafe fn network_gradient(
@@ -188,8 +194,23 @@ pub unsafe fn network_gradient(
     let (network, dataset) = (NETWORKS.get(network)?, DATASETS.get(dataset)?);
     // SAFETY: the caller's promise.
     let (config, loss) = unsafe { (text(config, config_length)?, slice_mut(loss, 1)?) };
-    loss[0] = enter(&network)?.gradient(config, &dataset, training != 0)?;
+    loss[0] = enter(&network)?.engine.gradient(config, &dataset, training != 0)?;
     Ok(())
+}
+
+pub unsafe fn network_request(network: u32, request: *const u8, request_length: u32) -> Result<(), Fault> {
+    let network = NETWORKS.get(network)?;
+    // SAFETY: the caller's promise.
+    let request = unsafe { text(request, request_length) }?;
+    let mut held = enter(&network)?;
+    held.answer = held.engine.request(request)?;
+    Ok(())
+}
+
+pub unsafe fn network_answer(network: u32, out: *mut u8, capacity: u32, needed: *mut u32) -> Result<(), Fault> {
+    let network = NETWORKS.get(network)?;
+    // SAFETY: the caller's promise.
+    unsafe { put_text(&enter(&network)?.answer, out, capacity, needed) }
 }
 
 pub unsafe fn network_panic(network: u32) -> Result<(), Fault> {

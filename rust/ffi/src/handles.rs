@@ -63,7 +63,7 @@ impl<T> Table<T> {
 }
 
 /// Exclusive use of a network for one call; a second call at the same time is refused, not queued.
-pub fn enter<T: ?Sized>(network: &Mutex<Box<T>>) -> Result<MutexGuard<'_, Box<T>>, Fault> {
+pub fn enter<T>(network: &Mutex<T>) -> Result<MutexGuard<'_, T>, Fault> {
     match network.try_lock() {
         Ok(guard) => Ok(guard),
         Err(TryLockError::WouldBlock) => {

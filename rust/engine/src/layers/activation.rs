@@ -1,6 +1,6 @@
 //! An activation that could not be fused into the linear map before it.
 
-use super::{Layer, Pass, Trace};
+use super::{Layer, Memory, Pass, Trace};
 use kernels::{Activation, Real, activation};
 
 /// Elements that one task handles.
@@ -13,7 +13,7 @@ const OPERATIONS: usize = 20;
 pub struct ActivationLayer<T>(pub Activation<T>);
 
 impl<T: Real> Layer<T> for ActivationLayer<T> {
-    fn forward(&self, pass: &Pass, _: &[T], x: &[T], y: &mut [T], _: &mut [T]) {
+    fn forward(&self, pass: &Pass, _: Memory<T>, x: &[T], y: &mut [T]) {
         let par = pass.par.for_work(x.len() * OPERATIONS);
         par.chunks_mut(y, CHUNK, |first, y| activation::forward(self.0, &x[first..first + y.len()], y));
     }

@@ -1,7 +1,7 @@
 //! Dropout (Srivastava et al. 2014), with masks keyed by (seed, epoch, sample, layer): nothing stored, the same at any
 //! thread count and after a resume.
 
-use super::{Layer, Mode, Pass, Trace};
+use super::{Layer, Memory, Mode, Pass, Trace};
 use kernels::Real;
 use kernels::rng::{Philox, Purpose};
 
@@ -45,7 +45,7 @@ impl Dropout {
 }
 
 impl<T: Real> Layer<T> for Dropout {
-    fn forward(&self, pass: &Pass, _: &[T], x: &[T], y: &mut [T], _: &mut [T]) {
+    fn forward(&self, pass: &Pass, _: Memory<T>, x: &[T], y: &mut [T]) {
         self.apply(pass, x, y);
     }
 

@@ -1,6 +1,6 @@
 //! Layer normalisation over the last axis.
 
-use super::{Layer, Pass, Specification, Trace};
+use super::{Layer, Memory, Order, Pass, Specification, Trace};
 use crate::config::Init;
 use kernels::{Real, norm};
 
@@ -19,7 +19,7 @@ impl<T: Real> Layer<T> for LayerNorm {
         let one = |name, init| Specification {
             name,
             shape: vec![self.size],
-            transposed: false,
+            order: Order::Same,
             init,
             fans: (self.size, self.size),
         };
@@ -30,7 +30,8 @@ impl<T: Real> Layer<T> for LayerNorm {
         2 * rows * self.groups
     }
 
-    fn forward(&self, pass: &Pass, parameters: &[T], x: &[T], y: &mut [T], saved: &mut [T]) {
+    fn forward(&self, pass: &Pass, memory: Memory<T>, x: &[T], y: &mut [T]) {
+        let Memory { parameters, saved, .. } = memory;
         let (gamma, beta) = parameters.split_at(self.size);
         norm::layer_norm(pass.par, x, gamma, &beta[..self.size], T::of(self.epsilon), y, saved);
     }

@@ -1,17 +1,18 @@
-//! The linear map: what the slots of a learning rule act on.
+//! The linear map with its bias and activation: what the slots of a learning rule act on.
 
-use super::{Pass, Specification, Trace};
+use super::map::Map;
+use super::{Order, Pass, Specification, Trace};
 use crate::config::Init;
-use kernels::linear::{self, Dims, Weights};
-use kernels::optimize::Update;
+use crate::rules::Slots;
+use kernels::conv;
+use kernels::linear::{self, Dims};
+use kernels::optimize::{self, Update};
 use kernels::{Activation, Real, reduce};
 
-/// y = f(x · W + b). W is stored inputs × outputs and shown to users as outputs × inputs.
+/// y = f(x · W + b). W is stored inputs × outputs and shown to users the other way round.
 pub struct Linear<T> {
-    /// Inputs of a row.
-    pub inputs: usize,
-    /// Outputs of a row.
-    pub outputs: usize,
+    /// What is multiplied.
+    pub map: Map,
     /// Whether there is a bias.
     pub bias: bool,
     /// Initial weights.
@@ -25,6 +26,8 @@ pub struct Linear<T> {
     pub below: Option<Activation<T>>,
     /// Whether the layer above has already taken this map's own activation along.
     pub derivative_done: bool,
+    /// What the learning rule put into the slots.
+    pub slots: Slots<T>,
 }
 
 /// What a backward pass may change for one node: its ranges of the gradient and of the optimizer's state.
@@ -42,52 +45,55 @@ pub struct Learn<'a, T> {
 }
 
 impl<T: Real> Linear<T> {
-    fn dims(&self, rows: usize) -> Dims {
-        Dims { rows, inputs: self.inputs, outputs: self.outputs }
+    /// A map whose slots are plain.
+    pub fn new(map: Map, bias: bool, weight_init: Init, bias_init: Init) -> Linear<T> {
+        Linear {
+            map,
+            bias,
+            weight_init,
+            bias_init,
+            activation: Activation::Identity,
+            below: None,
+            derivative_done: false,
+            slots: Slots::default(),
+        }
     }
 
     /// Place of the bias among the node's parameters.
     fn bias_start(&self) -> usize {
-        crate::plan::aligned::<T>(self.inputs * self.outputs)
+        crate::plan::aligned::<T>(self.map.weights())
     }
 
     /// The parameters it wants.
     pub fn parameters(&self) -> Vec<Specification> {
-        let fans = (self.inputs, self.outputs);
-        let mut list = vec![Specification {
-            name: "weight",
-            shape: vec![self.outputs, self.inputs],
-            transposed: true,
-            init: self.weight_init,
-            fans,
-        }];
+        let outputs = self.map.outputs();
+        let (shape, order, receptive) = match &self.map {
+            Map::Dense { inputs, outputs } => (vec![*outputs, *inputs], Order::Transposed, 1),
+            Map::Conv(g) => {
+                let shape = vec![g.outputs, g.inputs / g.groups, g.kernel[0], g.kernel[1]];
+                (shape, Order::Convolution { groups: g.groups }, g.kernel[0] * g.kernel[1])
+            }
+        };
+        let groups = if let Map::Conv(g) = &self.map { g.groups } else { 1 };
+        let fans = (self.map.inputs(), outputs / groups * receptive);
+        let mut list = vec![Specification { name: "weight", shape, order, init: self.weight_init, fans }];
         if self.bias {
-            let shape = vec![self.outputs];
-            list.push(Specification { name: "bias", shape, transposed: false, init: self.bias_init, fans });
+            let (shape, order) = (vec![outputs], Order::Same);
+            list.push(Specification { name: "bias", shape, order, init: self.bias_init, fans });
         }
         list
     }
 
-    /// Scratch elements that one thread needs in the backward pass.
-    pub fn scratch(&self) -> usize {
-        linear::step_scratch(self.outputs)
-    }
-
-    /// Multiplications and additions of one row's forward pass, in pairs.
-    pub fn multiply_adds(&self) -> usize {
-        self.inputs * self.outputs
-    }
-
     /// y from x.
-    pub fn forward(&self, pass: &Pass, parameters: &[T], x: &[T], y: &mut [T]) {
-        let weight = &parameters[..self.inputs * self.outputs];
-        let bias = self.bias.then(|| &parameters[self.bias_start()..][..self.outputs]);
-        linear::forward(pass.par, self.dims(pass.rows), x, weight, bias, self.activation, y);
+    pub fn forward(&mut self, pass: &Pass, parameters: &[T], x: &[T], y: &mut [T], scratch: &mut [T]) {
+        let weight = &parameters[..self.map.weights()];
+        let bias = self.bias.then(|| &parameters[self.bias_start()..][..self.map.outputs()]);
+        self.map.forward(pass.par, pass.rows, x, weight, bias, self.activation, y, scratch);
     }
 
     /// gx from gy, and the weight gradient or, with an update, the next weights. `gy` is used up.
     pub fn backward(
-        &self,
+        &mut self,
         pass: &Pass,
         parameters: &mut [T],
         trace: Trace<T>,
@@ -95,31 +101,57 @@ impl<T: Real> Linear<T> {
         gx: Option<&mut [T]>,
         learn: Learn<T>,
     ) {
-        let (dims, par) = (self.dims(pass.rows), pass.par);
-        let Learn { gradient, first, second, scratch, update } = learn;
-        if !self.derivative_done && self.activation != Activation::Identity {
-            par.for_work(gy.len() * 20).chunks_mut(gy, 16_384, |start, gy| {
-                let y = &trace.y[start..start + gy.len()];
-                kernels::isa::vectorize(|| self.activation.backward_from_output(y, gy));
-            });
-        }
-        let size = self.inputs * self.outputs;
+        self.through_activation(pass, trace.y, gy);
+        // The input gradient needs the weights of this step's forward pass: before they change.
         if let Some(gx) = gx {
             let below = self.below.map(|activation| (activation, trace.x));
-            linear::input_gradient(par, dims, gy, &parameters[..size], below, gx);
+            let weight = &parameters[..self.map.weights()];
+            self.map.input_gradient(pass.par, pass.rows, gy, weight, below, gx, learn.scratch);
         }
-        match update {
-            None => linear::weight_gradient(par, dims, T::one(), trace.x, gy, false, &mut gradient[..size]),
-            Some(update) => {
-                let weights =
-                    Weights { w: &mut parameters[..size], first: part(first, 0, size), second: part(second, 0, size) };
-                linear::weight_step(par, dims, trace.x, gy, update, weights, scratch);
+        self.learn(pass, parameters, trace.x, gy, learn);
+    }
+
+    /// The gradient of the pre-activation from that of the output, unless the layer above has seen to it.
+    fn through_activation(&self, pass: &Pass, y: &[T], gy: &mut [T]) {
+        if self.derivative_done || self.activation == Activation::Identity {
+            return;
+        }
+        pass.par.for_work(gy.len() * 20).chunks_mut(gy, 16_384, |start, gy| {
+            let y = &y[start..start + gy.len()];
+            kernels::isa::vectorize(|| self.activation.backward_from_output(y, gy));
+        });
+    }
+
+    /// Weights and bias from the map's inputs and the gradient of its pre-activations, however that was found.
+    pub fn learn(&mut self, pass: &Pass, parameters: &mut [T], x: &[T], g: &[T], learn: Learn<T>) {
+        let Learn { gradient, first, second, scratch, update } = learn;
+        let (size, par) = (self.map.weights(), pass.par);
+        let weight_gradient = &mut gradient[..size];
+        match (update, &self.map) {
+            // Each block of the gradient is applied while it is in the cache.
+            (Some(update), Map::Dense { inputs, outputs }) => {
+                let dims = Dims { rows: pass.rows, inputs: *inputs, outputs: *outputs };
+                let weights = linear::Weights {
+                    w: &mut parameters[..size],
+                    first: part(first, 0, size),
+                    second: part(second, 0, size),
+                };
+                linear::weight_step(par, dims, x, g, update, weights, scratch);
             }
+            (Some(update), Map::Conv(_)) => {
+                self.map.weight_gradient(par, pass.rows, x, g, weight_gradient, scratch);
+                let (first, second) = (part(first, 0, size), part(second, 0, size));
+                optimize::apply_all(par, update, &mut parameters[..size], weight_gradient, first, second);
+            }
+            (None, _) => self.map.weight_gradient(par, pass.rows, x, g, weight_gradient, scratch),
         }
         if self.bias {
-            let (start, count) = (self.bias_start(), self.outputs);
+            let (start, count) = (self.bias_start(), self.map.outputs());
             let bias_gradient = &mut gradient[start..start + count];
-            reduce::column_sums(par, gy, count, false, bias_gradient);
+            match &self.map {
+                Map::Dense { .. } => reduce::column_sums(par, g, count, false, bias_gradient),
+                Map::Conv(_) => conv::bias_gradient(par, g, false, bias_gradient, scratch),
+            }
             if let Some(update) = update {
                 let bias = &mut parameters[start..start + count];
                 update.apply(bias, bias_gradient, part(first, start, count), part(second, start, count));

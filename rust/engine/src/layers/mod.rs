@@ -4,10 +4,11 @@ pub mod activation;
 pub mod dropout;
 pub mod layer_norm;
 pub mod linear;
+pub mod map;
 pub mod softmax;
 
 use crate::config::Init;
-use kernels::{Par, Real};
+use kernels::{Activation, Par, Real};
 
 /// One batch on its way through the network.
 #[derive(Clone, Copy)]
@@ -43,12 +44,45 @@ pub struct Specification {
     pub name: &'static str,
     /// Shape as users see it.
     pub shape: Vec<usize>,
-    /// Whether the engine stores the transpose (two axes only).
-    pub transposed: bool,
+    /// How the engine stores it.
+    pub order: Order,
     /// How it starts.
     pub init: Init,
     /// Fan-in and fan-out for the initialiser.
     pub fans: (usize, usize),
+}
+
+/// How the engine stores a parameter whose shape users see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// As users see it.
+    Same,
+    /// Users see outputs × inputs, the engine stores inputs × outputs.
+    Transposed,
+    /// Users see outputs × channels of a group × kernel height × width, the engine stores for each group
+    /// (kernel height, width, channel) × outputs of the group.
+    Convolution {
+        /// Number of groups.
+        groups: usize,
+    },
+}
+
+impl Order {
+    /// Where the engine stores the element that users see at `index` of `shape`.
+    pub fn place(self, shape: &[usize], index: usize) -> usize {
+        match (self, shape) {
+            (Order::Transposed, [rows, columns]) => (index % columns) * rows + index / columns,
+            (Order::Convolution { groups }, [outputs, channels, height, width]) => {
+                let (x, rest) = (index % width, index / width);
+                let (y, rest) = (rest % height, rest / height);
+                let (channel, output) = (rest % channels, rest / channels);
+                let of_group = outputs / groups;
+                let row = (y * width + x) * channels + channel;
+                (output / of_group * (height * width * channels) + row) * of_group + output % of_group
+            }
+            (Order::Same | Order::Transposed | Order::Convolution { .. }, _) => index,
+        }
+    }
 }
 
 /// What a forward pass kept for the backward pass.
@@ -61,11 +95,32 @@ pub struct Trace<'a, T> {
     pub saved: &'a [T],
 }
 
+/// What a layer reads and writes beside its input and output.
+pub struct Memory<'a, T> {
+    /// Its parameters.
+    pub parameters: &'a [T],
+    /// Its buffers.
+    pub buffers: &'a mut [T],
+    /// What it keeps for the backward pass.
+    pub saved: &'a mut [T],
+}
+
 /// A layer that is not a linear map. All arrays are row-major with `pass.rows` rows.
 pub trait Layer<T: Real>: Send + Sync {
     /// The parameters it wants, in the order of their place in `parameters`.
     fn parameters(&self) -> Vec<Specification> {
         Vec::new()
+    }
+
+    /// Numbers that training changes but no gradient does, such as running statistics, in the order of their place in `buffers`.
+    fn buffers(&self) -> Vec<Specification> {
+        Vec::new()
+    }
+
+    /// Takes over the activation that follows, where the layer can do both in one go.
+    fn fuse(&mut self, activation: Activation<T>) -> bool {
+        let _ = activation;
+        false
     }
 
     /// Elements to keep between the passes for a batch of `rows`.
@@ -75,7 +130,7 @@ pub trait Layer<T: Real>: Send + Sync {
     }
 
     /// y from x.
-    fn forward(&self, pass: &Pass, parameters: &[T], x: &[T], y: &mut [T], saved: &mut [T]);
+    fn forward(&self, pass: &Pass, memory: Memory<T>, x: &[T], y: &mut [T]);
 
     /// gx (where wanted) and the parameters' gradient (overwritten) from gy.
     fn backward(

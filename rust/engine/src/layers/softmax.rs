@@ -1,7 +1,7 @@
 //! Softmax as a layer inside a network. (For classification leave it out: the loss takes logits and prediction gives
 //! probabilities by itself.)
 
-use super::{Layer, Pass, Trace};
+use super::{Layer, Memory, Pass, Trace};
 use kernels::{Real, loss};
 
 /// eˣ / Σ eˣ over the `size` features of a sample.
@@ -11,7 +11,7 @@ pub struct Softmax {
 }
 
 impl<T: Real> Layer<T> for Softmax {
-    fn forward(&self, _: &Pass, _: &[T], x: &[T], y: &mut [T], _: &mut [T]) {
+    fn forward(&self, _: &Pass, _: Memory<T>, x: &[T], y: &mut [T]) {
         y.copy_from_slice(x);
         loss::softmax(y, self.size);
     }

@@ -1,56 +1,86 @@
-//! The slots of a training step and what can fill them: the only list of learning rules on this side.
+//! The slots of a training step and what can fill them. Each slot has a file with its choices; each learning rule has a room of
+//! its own beside them.
 //!
 //! | slot | question | choices |
 //! | --- | --- | --- |
-//! | propagation | how does the loss reach each weight? | backprop |
-//! | inputs | what does a linear map see? | raw |
-//! | weights | how are weights stored and multiplied? | dense |
-//! | products | which outer products make the weight gradient? | all |
+//! | [`propagation`] | how does the loss reach each weight? | backprop |
+//! | [`inputs`] | what does a linear map see? | raw |
+//! | [`weights`] | how are weights stored and multiplied? | dense |
+//! | [`products`] | which outer products make the weight gradient? | all |
 
+pub mod inputs;
+pub mod products;
+pub mod propagation;
+pub mod weights;
+
+use inputs::Inputs;
+use kernels::Real;
+use products::Products;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::marker::PhantomData;
+use weights::Weights;
 
 /// A learning rule: one choice for each slot.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RuleConfig {
     /// How the loss reaches each weight.
-    pub propagation: Propagation,
+    pub propagation: propagation::Config,
     /// What a linear map sees.
-    pub inputs: Inputs,
+    pub inputs: inputs::Config,
     /// How weights are stored and multiplied.
-    pub weights: Weights,
+    pub weights: weights::Config,
     /// Which outer products make the weight gradient.
-    pub products: Products,
+    pub products: products::Config,
 }
 
-/// How the loss reaches each weight.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
-pub enum Propagation {
-    /// Backwards, layer by layer.
-    Backprop {},
+/// What the rule put into the slots of one linear map, with the state that it keeps there.
+pub struct Slots<T> {
+    /// What the map sees.
+    pub inputs: Inputs<T>,
+    /// How its weights are stored and multiplied.
+    pub weights: Weights<T>,
+    /// Which outer products make its weight gradient.
+    pub products: Products<T>,
 }
 
-/// What a linear map sees.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
-pub enum Inputs {
-    /// The layer below as it is.
-    Raw {},
+impl<T: Real> Default for Slots<T> {
+    /// The plain choices.
+    fn default() -> Self {
+        Slots {
+            inputs: Inputs::Raw(PhantomData),
+            weights: Weights::Dense(PhantomData),
+            products: Products::All(PhantomData),
+        }
+    }
 }
 
-/// How weights are stored and multiplied.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
-pub enum Weights {
-    /// All of them.
-    Dense {},
+/// A piece of state that a slot keeps between steps, to be saved and restored.
+pub struct StateTensor<'a, T> {
+    /// Name inside the linear map, such as `memory.inputs`.
+    pub name: &'static str,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its values.
+    pub values: &'a mut [T],
 }
 
-/// Which outer products make the weight gradient.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
-pub enum Products {
-    /// One for every row.
-    All {},
+impl<T: Real> Slots<T> {
+    /// All state of the slots, in a fixed order.
+    pub fn state(&mut self) -> Vec<StateTensor<'_, T>> {
+        let mut list = self.inputs.state();
+        list.extend(self.weights.state());
+        list.extend(self.products.state());
+        list
+    }
+
+    /// What fills the slots, with the figures that each choice keeps about itself.
+    pub fn describe(&self) -> Value {
+        json!({
+            "inputs": self.inputs.describe(),
+            "weights": self.weights.describe(),
+            "products": self.products.describe(),
+        })
+    }
 }

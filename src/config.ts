@@ -59,6 +59,12 @@ export function oneOf<T extends string>(path: string, value: unknown, words: rea
   throw new ConfigError(path, `one of ${words.join(", ")}${hint}`, value);
 }
 
+/** What kind of thing a value is, in words, such as `a Uint8Array`. */
+export function typeName(value: unknown): string {
+  const name = typeof value === "object" && value !== null ? value.constructor?.name ?? "object" : undefined;
+  return name === undefined ? String(value) : `${/^[AEIO]/.test(name) ? "an" : "a"} ${name}`;
+}
+
 /** A seed: a whole number from 0 that a JavaScript number holds exactly. */
 export function seedNumber(path: string, value: unknown): number {
   return number(path, value, { min: 0, max: Number.MAX_SAFE_INTEGER, whole: true });

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { knownOptions, number } from "./config.ts";
+import { knownOptions, number, typeName } from "./config.ts";
 import { ConfigError } from "./errors.ts";
 import { native } from "./ffi/native.ts";
 import { check, newStatus } from "./ffi/status.ts";
@@ -59,11 +59,15 @@ export function matmul<T extends KernelArray>(operands: readonly [T, T], options
     number(`matmul.${name}`, options[name], { min: 1, max: 2 ** 24, whole: true });
   const [m, n, k] = [size("m"), size("n"), size("k")];
   const [a, b] = operands;
+  // The engine would read past the end of an array with smaller elements.
+  if (!(a instanceof Float32Array || a instanceof Float64Array)) {
+    throw new ConfigError("matmul.a", "a Float32Array or Float64Array", typeName(a));
+  }
   const wide = a instanceof Float64Array;
   const out = options.out ?? (wide ? new Float64Array(m * n) : new Float32Array(m * n));
   for (const [name, array] of [["b", b], ["out", out]] as const) {
-    if (array.constructor === a.constructor) continue;
-    throw new ConfigError(`matmul.${name}`, `a ${a.constructor.name} like a`, `a ${array.constructor.name}`);
+    if (wide ? array instanceof Float64Array : array instanceof Float32Array) continue;
+    throw new ConfigError(`matmul.${name}`, `${typeName(a)} like a`, typeName(array));
   }
   const alpha = number("matmul.alpha", options.alpha ?? 1);
   const call = wide ? native().kernel_matmul_f64 : native().kernel_matmul_f32;

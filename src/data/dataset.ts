@@ -4,11 +4,12 @@
  * @module
  */
 
+import { number, oneOf, typeName } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { Handle } from "../ffi/handle.ts";
 import { native } from "../ffi/native.ts";
 import { check, encode, newStatus } from "../ffi/status.ts";
-import type { FeatureArray, Table } from "./table.ts";
+import type { FeatureArray, LabelTargets, Table, ValueTargets } from "./table.ts";
 
 /** Most bytes of features that one call can carry. */
 const MOST_BYTES = 2 ** 32 - 1;
@@ -61,17 +62,22 @@ export class Dataset implements Disposable {
    *
    * @param table rows with or without targets
    * @returns the data set
+   * @throws {ConfigError} where a size is not a whole number, or an array is of another type
    * @throws {EngineError} where lengths do not fit, a number is not finite (named by row and column), or a label is out of range
    */
   static async create(table: Table | Features): Promise<Dataset> {
     const { rows, shape, features, scale = [1 / 255], offset = [0] } = table;
     const targets = "targets" in table ? table.targets : undefined;
+    number("rows", rows, { min: 0, whole: true });
+    if (!Array.isArray(shape)) throw new ConfigError("shape", "a shape such as [784]", shape);
+    shape.forEach((axis, index) => number(`shape[${index}]`, axis, { min: 0, whole: true }));
+    const type = elementType(features);
     if (features.byteLength > MOST_BYTES) {
       throw new ConfigError("features", "at most 4 GiB", `${(features.byteLength / 2 ** 30).toFixed(1)} GiB`);
     }
     const info = describeTargets(targets);
     const config = encode(
-      JSON.stringify({ rows, shape, features: elementType(features), scale, offset, targets: bare(info) }),
+      JSON.stringify({ rows, shape, features: type, scale, offset, targets: bare(info) }),
     );
     const labels = targets?.kind === "labels" ? targets.values : new Uint32Array(0);
     const values = targets?.kind === "values" ? wide(targets.values) : new Float64Array(0);
@@ -106,14 +112,25 @@ export class Dataset implements Disposable {
 
 function elementType(features: FeatureArray): "u8" | "f32" | "f64" {
   if (features instanceof Uint8Array) return "u8";
-  return features instanceof Float32Array ? "f32" : "f64";
+  if (features instanceof Float32Array) return "f32";
+  if (features instanceof Float64Array) return "f64";
+  throw new ConfigError("features", "a Uint8Array, Float32Array or Float64Array", typeName(features));
 }
 
 function describeTargets(targets: Table["targets"] | undefined): TargetInfo {
   if (targets === undefined) return { kind: "none" };
   const names = targets.names && { names: targets.names };
-  if (targets.kind === "labels") return { kind: "labels", classes: targets.classes, ...names };
-  return { kind: "values", size: targets.size, ...names };
+  const count = (name: string, value: number) => number(`targets.${name}`, value, { min: 1, whole: true });
+  switch (oneOf("targets.kind", targets.kind, ["labels", "values"])) {
+    case "labels": {
+      const { classes, values } = targets as LabelTargets;
+      // The engine would read past the end of an array with smaller elements.
+      if (values instanceof Uint32Array) return { kind: "labels", classes: count("classes", classes), ...names };
+      throw new ConfigError("targets.values", "a Uint32Array of labels", typeName(values));
+    }
+    case "values":
+      return { kind: "values", size: count("size", (targets as ValueTargets).size), ...names };
+  }
 }
 
 /** Targets without what only users need. */

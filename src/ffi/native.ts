@@ -26,7 +26,7 @@ export function native(): Native {
 }
 
 function open(): Native {
-  checkDeno();
+  checkDeno(Deno.version.deno);
   const file = libraryFile();
   let library: Deno.DynamicLibrary<typeof symbols>;
   try {
@@ -42,15 +42,20 @@ function open(): Native {
   return library.symbols;
 }
 
-function checkDeno(): void {
-  const found = Deno.version.deno.split(/[.+-]/).map(Number);
+/**
+ * Refuses a Deno that is too old.
+ *
+ * @param version such as `2.9.6`
+ * @throws {EngineError} `library`
+ */
+export function checkDeno(version: string): void {
+  const found = version.split(/[.+-]/).map(Number);
   for (const [index, oldest] of OLDEST_DENO.entries()) {
     const part = found[index] ?? 0;
     if (part > oldest) return;
     if (part < oldest) {
-      const message = `Cannot run on Deno ${Deno.version.deno}: expected ${
-        OLDEST_DENO.join(".")
-      } or newer; run \`deno upgrade\``;
+      const expected = OLDEST_DENO.join(".");
+      const message = `Cannot run on Deno ${version}: expected ${expected} or newer; run \`deno upgrade\``;
       throw new EngineError("library", message);
     }
   }

@@ -5,11 +5,12 @@
  * @module
  */
 
-import { CheckpointError, ConfigError } from "../errors.ts";
+import { number } from "../config.ts";
+import { CheckpointError } from "../errors.ts";
 import { Network, type NetworkOptions, type TensorDescription } from "../network/network.ts";
 import type { ParameterArray } from "../network/layers.ts";
 import type { TrainingConfig } from "../train/trainer.ts";
-import { reason, writeWhole } from "./files.ts";
+import { fileName, reason, writeWhole } from "./files.ts";
 import { decodeSafetensors, type DType, encodeSafetensors, type Tensor } from "./safetensors.ts";
 
 /** Key in the file's metadata. */
@@ -17,6 +18,20 @@ const KEY = "leanprop";
 
 /** Version of what stands under that key. */
 const FORMAT = 1;
+
+/** What a training run's configuration must hold, so that nothing is silently filled in on resuming. */
+const TRAINING = [
+  "ruleName",
+  "rule",
+  "optimizer",
+  "schedule",
+  "epochs",
+  "batchSize",
+  "seed",
+  "shuffle",
+  "dropLast",
+  "clipNorm",
+] as const satisfies readonly (keyof TrainingConfig)[];
 
 /** What stands under that key. */
 interface Header {
@@ -41,7 +56,11 @@ export interface Checkpoint {
   readonly run?: SavedRun;
 }
 
-/** Writes a network, and the run in training if its options are given. */
+/**
+ * Writes a network, and the run in training if its options are given.
+ *
+ * @throws {CheckpointError} where the file cannot be written, or a number is not finite: nobody could load that
+ */
 export async function saveCheckpoint(network: Network, path: string | URL, training?: TrainingConfig): Promise<void> {
   const { threads: _, ...config } = network.config;
   const header = { format: FORMAT, network: config, ...(training && { training }) };
@@ -50,6 +69,10 @@ export async function saveCheckpoint(network: Network, path: string | URL, train
   const tensors = new Map<string, Tensor>();
   for (const { name, dtype, shape } of network.tensors().filter(wanted)) {
     const values = network.read(name);
+    if (!values.every(Number.isFinite)) {
+      const message = `Cannot write ${fileName(path)}: expected finite numbers in ${name} but found NaN or infinity`;
+      throw new CheckpointError(`${message}; the network has diverged`);
+    }
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
     tensors.set(name, { dtype: dtype.toUpperCase() as DType, shape, bytes });
   }
@@ -63,12 +86,14 @@ export async function saveCheckpoint(network: Network, path: string | URL, train
  * @param options threads of the network
  * @returns the network, and the state of a run to be resumed with `Trainer.resume`
  * @throws {CheckpointError} where the file cannot be read, is no checkpoint, or its tensors are not those of its network
+ * @throws {ConfigError} where the number of threads cannot be used
  */
 export async function loadCheckpoint(
   path: string | URL,
   options: { readonly threads?: number } = {},
 ): Promise<Checkpoint> {
-  const where = path instanceof URL ? decodeURIComponent(path.pathname) : path;
+  if (options.threads !== undefined) number("threads", options.threads, { min: 1, max: 1024, whole: true });
+  const where = fileName(path);
   const file = await Deno.readFile(path).catch((cause) => {
     throw new CheckpointError(`Cannot read ${where}: ${reason(cause)}`, { cause });
   });
@@ -97,6 +122,10 @@ export async function loadCheckpoint(
       }
       return { network };
     }
+    for (const [name, { dtype }] of rest) {
+      if (dtype === "F32" || dtype === "F64") continue;
+      throw new CheckpointError(`Cannot read ${where}: expected ${name} to be F32 or F64 but found ${dtype}`);
+    }
     const state = [...rest].map(([name, tensor]) => [name, values(tensor)] as const);
     return { network, run: { config: header.training, tensors: new Map(state) } };
   } catch (cause) {
@@ -124,6 +153,15 @@ function parseHeader(text: string | undefined, where: string): Header {
   if (header?.format !== FORMAT) {
     throw new CheckpointError(`Cannot read ${where}: expected checkpoint format ${FORMAT} but found ${header?.format}`);
   }
+  if (header.training !== undefined) {
+    const { training } = header;
+    const missing = typeof training === "object" && training !== null
+      ? TRAINING.find((option) => !Object.hasOwn(training, option))
+      : "everything";
+    if (missing) {
+      throw new CheckpointError(`Cannot read ${where}: expected a training run but found one without ${missing}`);
+    }
+  }
   return header;
 }
 
@@ -132,9 +170,7 @@ function build(header: Header, where: string, options: { readonly threads?: numb
     return Network.create({ ...header.network as NetworkOptions, ...options });
   } catch (cause) {
     if (!(cause instanceof Error)) throw cause;
-    // A wrong option of the caller is not the file's fault.
-    if (cause instanceof ConfigError && cause.path === "threads") throw cause;
-    throw new CheckpointError(`Cannot read ${where}: its configuration is no network (${cause.message})`, { cause });
+    throw new CheckpointError(`Cannot read ${where}: its network cannot be made (${cause.message})`, { cause });
   }
 }
 

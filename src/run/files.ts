@@ -14,7 +14,7 @@ import { CheckpointError } from "../errors.ts";
  * @throws {CheckpointError} where it cannot be written; the old file is untouched then
  */
 export async function writeWhole(path: string | URL, parts: readonly Uint8Array<ArrayBuffer>[]): Promise<void> {
-  const target = path instanceof URL ? decodeURIComponent(path.pathname) : path;
+  const target = fileName(path);
   const temporary = `${target}.${crypto.randomUUID().slice(0, 8)}.tmp`;
   try {
     {
@@ -29,6 +29,11 @@ export async function writeWhole(path: string | URL, parts: readonly Uint8Array<
     await Deno.remove(temporary).catch(() => {});
     throw new CheckpointError(`Cannot write ${target}: ${reason(cause)}`, { cause });
   }
+}
+
+/** A path as text. */
+export function fileName(path: string | URL): string {
+  return path instanceof URL ? decodeURIComponent(path.pathname) : path;
 }
 
 /** Why an operation on a file failed, in words. */

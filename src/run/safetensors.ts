@@ -32,6 +32,9 @@ export interface Safetensors {
   readonly tensors: ReadonlyMap<string, Tensor>;
 }
 
+/** Key of the header that holds no tensor. */
+const METADATA = "__metadata__";
+
 /** Longest header that is read: more would be an attack, not a model. */
 const MOST_HEADER = 100_000_000;
 
@@ -42,13 +45,17 @@ const MOST_HEADER = 100_000_000;
  * @returns parts to be written one after the other, so that no copy of all tensors is made
  */
 export function encodeSafetensors({ metadata, tensors }: Safetensors): Uint8Array<ArrayBuffer>[] {
-  const header: Record<string, unknown> = { __metadata__: metadata };
+  const entries: [string, unknown][] = [[METADATA, metadata]];
   let offset = 0;
   for (const [name, { dtype, shape, bytes }] of tensors) {
-    header[name] = { dtype, shape, data_offsets: [offset, offset + bytes.length] };
+    if (name === METADATA) {
+      throw new CheckpointError(`Cannot write a tensor named ${METADATA}: the format keeps that name`);
+    }
+    entries.push([name, { dtype, shape, data_offsets: [offset, offset + bytes.length] }]);
     offset += bytes.length;
   }
-  const bare = new TextEncoder().encode(JSON.stringify(header));
+  // `fromEntries` makes plain properties of all names, `__proto__` too.
+  const bare = new TextEncoder().encode(JSON.stringify(Object.fromEntries(entries)));
   // Padded with spaces: numbers then start at a multiple of 8, so that readers can map them.
   const json = new Uint8Array(Math.ceil(bare.length / 8) * 8).fill(0x20);
   json.set(bare);
@@ -78,23 +85,23 @@ export function decodeSafetensors(file: Uint8Array<ArrayBuffer>, where: string):
   if (start > file.length) fail(`a header of ${headerLength} bytes`, `the end of the file after ${file.length - 8}`);
   const header = parseHeader(file.subarray(8, start), where);
 
-  const metadata = header.__metadata__ ?? {};
+  const metadata = header[METADATA] ?? {};
   const words = isObject(metadata) && Object.values(metadata).every((value) => typeof value === "string");
-  if (!words) fail("metadata of words", JSON.stringify(metadata).slice(0, 60));
-  delete header.__metadata__;
+  if (!words) fail("metadata of words", show(metadata));
+  delete header[METADATA];
 
   const available = file.length - start;
   const tensors = new Map<string, Tensor>();
   const spans: [number, number, string][] = [];
   for (const [name, entry] of Object.entries(header)) {
     const place = `a tensor entry for ${name}`;
-    if (!isObject(entry)) fail(place, JSON.stringify(entry));
+    if (!isObject(entry)) fail(place, show(entry));
     const { dtype, shape, data_offsets: offsets } = entry as Record<string, unknown>;
-    if (typeof dtype !== "string" || !(dtype in BYTES)) {
-      fail(`${place} of type ${Object.keys(BYTES).join(", ")}`, dtype);
+    if (typeof dtype !== "string" || !Object.hasOwn(BYTES, dtype)) {
+      fail(`${place} of type ${Object.keys(BYTES).join(", ")}`, show(dtype));
     }
-    if (!isCounts(shape)) fail(`${place} with a shape of whole numbers`, JSON.stringify(shape));
-    if (!isCounts(offsets) || offsets.length !== 2) fail(`${place} with two offsets`, JSON.stringify(offsets));
+    if (!isCounts(shape)) fail(`${place} with a shape of whole numbers`, show(shape));
+    if (!isCounts(offsets) || offsets.length !== 2) fail(`${place} with two offsets`, show(offsets));
     const [from, to] = offsets as [number, number];
     if (from > to || to > available) fail(`${place} within ${available} bytes of data`, `offsets ${from} to ${to}`);
     const expected = (shape as number[]).reduce((product, axis) => product * axis, 1) * BYTES[dtype as DType];
@@ -122,6 +129,12 @@ function parseHeader(bytes: Uint8Array<ArrayBuffer>, where: string): Record<stri
     throw new CheckpointError(message, { cause });
   }
   throw new CheckpointError(`Cannot read ${where}: expected a JSON object as header but found another value`);
+}
+
+/** A value in a message: short, whatever a file holds. */
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? "nothing";
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

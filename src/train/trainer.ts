@@ -7,7 +7,7 @@
 import { boolean, knownOptions, number, seedNumber } from "../config.ts";
 import { Dataset } from "../data/dataset.ts";
 import type { Data, Table } from "../data/table.ts";
-import { CheckpointError, EngineError } from "../errors.ts";
+import { CheckpointError, ConfigError, EngineError } from "../errors.ts";
 import { native } from "../ffi/native.ts";
 import { check, encode, newStatus } from "../ffi/status.ts";
 import type { Network } from "../network/network.ts";
@@ -119,6 +119,9 @@ const OPTIONS = [
 export function trainingConfig(options: TrainOptions, rows: number): TrainingConfig {
   knownOptions("", options, OPTIONS);
   const rule = options.rule ?? backprop();
+  if (typeof rule?.slots !== "object" || rule.slots === null) {
+    throw new ConfigError("rule", "a learning rule such as backprop()", rule);
+  }
   return {
     ruleName: rule.name,
     rule: rule.slots,
@@ -144,6 +147,8 @@ export class Trainer implements Disposable {
   readonly #owned: DisposableStack;
   readonly #options: TrainOptions;
   #seconds = 0;
+  #running: Promise<unknown> | undefined;
+  #disposed = false;
 
   private constructor(
     network: Network,
@@ -207,12 +212,20 @@ export class Trainer implements Disposable {
       ...options,
     });
     try {
-      for (const { name, group } of network.tensors()) {
+      const rest = new Map(run.tensors);
+      for (const { name, group, dtype } of network.tensors()) {
         if (["parameter", "buffer", "gradient"].includes(group)) continue;
-        const values = run.tensors.get(name);
+        const values = rest.get(name);
         if (!values) throw new CheckpointError(`Cannot resume: the checkpoint holds no tensor ${name}`);
+        // Converted numbers would not go on with the same bits.
+        if ((values instanceof Float64Array) !== (dtype === "f64")) {
+          throw new CheckpointError(`Cannot resume: expected ${name} in ${dtype} but found another type`);
+        }
         network.write(name, values);
+        rest.delete(name);
       }
+      const [extra] = rest.keys();
+      if (extra !== undefined) throw new CheckpointError(`Cannot resume: this run has no tensor ${extra}`);
     } catch (cause) {
       trainer[Symbol.dispose]();
       throw cause;
@@ -224,8 +237,10 @@ export class Trainer implements Disposable {
    * Writes the network and the whole state of the run, to be resumed.
    *
    * @param path a safetensors file; the old one survives a fault
+   * @throws {CheckpointError} where it cannot be written, or a number to be saved is not finite
    */
   async save(path: string | URL): Promise<void> {
+    this.#checkLive();
     await saveCheckpoint(this.network, path, this.config);
   }
 
@@ -251,13 +266,15 @@ export class Trainer implements Disposable {
    * Trains for about 0.1 s, or until the end of the epoch.
    *
    * @returns the state afterwards
+   * @throws as {@linkcode Trainer.epoch}
    */
   async chunk(): Promise<Progress> {
+    this.#checkLive();
     this.#options.signal?.throwIfAborted();
     const report = new Float64Array(11);
     const status = newStatus();
     const start = performance.now();
-    const code = await native().network_train(
+    const call = native().network_train(
       this.network.handle,
       this.#train.handle,
       CHUNK_STEPS,
@@ -266,6 +283,9 @@ export class Trainer implements Disposable {
       report.length,
       status,
     );
+    this.#running = call;
+    const code = await call;
+    this.#running = undefined;
     this.#seconds += (performance.now() - start) / 1000;
     check(code, status);
     const [
@@ -298,9 +318,21 @@ export class Trainer implements Disposable {
     return progress;
   }
 
-  /** Ends the run. What it kept between steps (optimizer, rule) is gone. */
+  /** Ends the run, once; a chunk under way finishes first. What it kept between steps (optimizer, rule) is gone. */
   [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
     this.#owned.dispose();
+    if (this.#running) this.#running.finally(() => this.#detach());
+    else this.#detach();
+  }
+
+  /** Without it a disposed run would drive, or end, the run that the network has now. */
+  #checkLive(): void {
+    if (this.#disposed) throw new EngineError("unknown-handle", "Cannot use this training run: it is disposed");
+  }
+
+  #detach(): void {
     try {
       const status = newStatus();
       check(native().network_detach(this.network.handle, status), status);

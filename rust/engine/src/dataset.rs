@@ -103,7 +103,8 @@ impl Dataset {
         if rows == 0 {
             return Err(Error::shape("the data set", "at least one row", "none"));
         }
-        let size: usize = shape.iter().product();
+        let product = shape.iter().try_fold(1usize, |product, axis| product.checked_mul(*axis));
+        let size = product.ok_or_else(|| Error::shape("the data set", "fewer features a row", format!("{shape:?}")))?;
         if size == 0 {
             return Err(Error::shape("the data set", "at least one feature a row", format!("the shape {shape:?}")));
         }

@@ -1,7 +1,7 @@
 //! From layers to nodes: shapes are inferred, activations fused, parameters placed.
 
 use crate::config::{LayerConfig, NetworkConfig};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::layers::activation::ActivationLayer;
 use crate::layers::dropout::Dropout;
 use crate::layers::layer_norm::LayerNorm;
@@ -184,6 +184,9 @@ impl<T: Real> Lowering<T> {
     fn list(&mut self, prefix: &str, layers: &[LayerConfig]) -> Result<()> {
         for (index, layer) in layers.iter().enumerate() {
             self.layer(format!("{prefix}{index}"), layer)?;
+            if self.plan.elements > MOST {
+                return Err(too_large(format!("up to 2^53 parameters but found more at layer {prefix}{index}")));
+            }
         }
         Ok(())
     }
@@ -369,10 +372,17 @@ fn fold_activations<T: Real>(nodes: &mut [Node<T>], network_output: usize) {
     }
 }
 
+/// More elements than this no machine holds; below it sums and products of counts cannot overflow.
+const MOST: usize = 1 << 53;
+
+fn too_large(what: String) -> Error {
+    Error::new(Code::OutOfMemory, format!("Cannot build the network: expected {what}"))
+}
+
 /// The product of a shape, refused where it cannot be counted.
 fn product(shape: &[usize]) -> Result<usize> {
     shape
         .iter()
-        .try_fold(1usize, |product, axis| product.checked_mul(*axis).filter(|count| *count <= u32::MAX as usize * 16))
-        .ok_or_else(|| Error::config("the network", "shapes with a product that can be counted", format!("{shape:?}")))
+        .try_fold(1usize, |product, axis| product.checked_mul(*axis).filter(|count| *count <= MOST))
+        .ok_or_else(|| too_large(format!("shapes with a product up to 2^53 but found {shape:?}")))
 }

@@ -101,7 +101,8 @@ impl<T: Real> Training<T> {
     }
 
     fn total_steps(&self) -> u64 {
-        (self.config.epochs * self.steps_per_epoch() as f64).round() as u64
+        // At least one: a run without a step would have no loss to report.
+        ((self.config.epochs * self.steps_per_epoch() as f64).round() as u64).max(1)
     }
 
     /// Puts the rows into the order of the current epoch.
@@ -156,7 +157,7 @@ impl<T: Real> Network<T> {
             return Err(Error::config("batchSize", expected, batch));
         }
         if !(config.epochs > 0.0 && config.epochs <= 1e9) {
-            return Err(Error::config("epochs", "a number above 0", config.epochs));
+            return Err(Error::config("epochs", "a number above 0 and at most 1000000000", config.epochs));
         }
         if let Some(norm) = config.clip_norm
             && !(norm > 0.0 && norm.is_finite())

@@ -1,11 +1,12 @@
 //! Speed of the sparse kernels next to the dense ones, layer by layer.
 //!
 //! ```sh
-//! cargo run --release -p kernels --example sparse_speed -- [linear|batch|conv]… [sparsity=0.9] [threads=1] [seconds=0.3]
+//! cargo run --release -p kernels --example sparse_speed -- [linear|batch|conv]… [sparsity=0.9] [threads=1] [seconds=0.3] [dense=1]
 //! ```
 //! Dense and sparse passes of a layer take turns; each line gives the median and, in brackets, the best decile in µs.
 //! Backward is input gradient and weight gradient. A convolution's dense side is the product of its patches, which it
-//! gets for nothing here. `LEANPROP_ISA` picks the instruction set. Outputs are compared before anything is timed.
+//! gets for nothing here. `dense=0` runs it once only, so that the caches stay
+//! warm for the sparse side. `LEANPROP_ISA` picks the instruction set. Outputs are compared before anything is timed.
 
 use kernels::linear::{self, Dims};
 use kernels::rng::{Philox, Purpose};
@@ -46,10 +47,12 @@ struct Options {
     sparsities: Vec<f64>,
     threads: usize,
     seconds: f64,
+    dense: bool,
 }
 
 fn options() -> Options {
-    let mut options = Options { groups: vec![], sparsities: vec![0.5, 0.8, 0.9, 0.95, 0.99], threads: 1, seconds: 0.3 };
+    let mut options =
+        Options { groups: vec![], sparsities: vec![0.5, 0.8, 0.9, 0.95, 0.99], threads: 1, seconds: 0.3, dense: true };
     let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("Cannot read {text}: expected a number"));
     for argument in std::env::args().skip(1) {
         match argument.split_once('=') {
@@ -57,7 +60,8 @@ fn options() -> Options {
             Some(("sparsity", value)) => options.sparsities = value.split(',').map(number).collect(),
             Some(("threads", value)) => options.threads = number(value) as usize,
             Some(("seconds", value)) => options.seconds = number(value),
-            Some((name, _)) => panic!("Cannot use {name}: expected sparsity, threads or seconds"),
+            Some(("dense", value)) => options.dense = number(value) != 0.0,
+            Some((name, _)) => panic!("Cannot use {name}: expected sparsity, threads, seconds or dense"),
         }
     }
     options
@@ -86,7 +90,7 @@ fn summary(times: &mut [f64]) -> (f64, f64) {
     (times[times.len() / 2] * 1e6, times[times.len() / 10] * 1e6)
 }
 
-fn measure(case: &Case, sparsity: f64, par: Par, seconds: f64) {
+fn measure(case: &Case, sparsity: f64, par: Par, options: &Options) {
     let (name, pattern, plan, d) = match case.layer {
         Layer::Linear { inputs, outputs } => {
             let pattern = patterned(Shape::Linear { inputs, outputs }, sparsity);
@@ -108,7 +112,7 @@ fn measure(case: &Case, sparsity: f64, par: Par, seconds: f64) {
     pattern.scatter(&values, &mut w);
     let (mut xt, mut gt, mut yt, mut dxt) =
         (zeros(x_tiles.len()), zeros(y_tiles.len()), zeros(y_tiles.len()), zeros(x_tiles.len()));
-    let (mut ordered, mut dw, mut rows) = (zeros(pattern.len()), zeros(pattern.len()), zeros(y_tiles.rows_len()));
+    let (mut dw, mut rows) = (zeros(pattern.len()), zeros(y_tiles.rows_len()));
     x_tiles.pack(par, &x, &mut xt);
     y_tiles.pack(par, &g, &mut gt);
 
@@ -116,11 +120,14 @@ fn measure(case: &Case, sparsity: f64, par: Par, seconds: f64) {
     let patches = if d.rows == case.batch { numbers(x.len(), 1) } else { numbers(d.rows * d.inputs, 1) };
     let (mut dense_y, mut dense_dx, mut dense_dw) = (zeros(g.len()), zeros(patches.len()), zeros(d.inputs * d.outputs));
 
-    let mut times: [Vec<f64>; 6] = Default::default();
+    let mut times: [Vec<f64>; 5] = Default::default();
     let start = Instant::now();
     let mut turns = 0;
-    while turns < 3 || start.elapsed().as_secs_f64() < seconds {
+    while turns < 3 || start.elapsed().as_secs_f64() < options.seconds {
         let mut timed = |which: usize, body: &mut dyn FnMut()| {
+            if which < 2 && turns > 1 && !options.dense {
+                return;
+            }
             let start = Instant::now();
             body();
             if turns > 0 {
@@ -132,12 +139,11 @@ fn measure(case: &Case, sparsity: f64, par: Par, seconds: f64) {
             linear::input_gradient(par, d, &g, &w, None, &mut dense_dx);
             linear::weight_gradient(par, d, 1.0, &patches, &g, false, &mut dense_dw);
         });
-        timed(2, &mut || plan.forward_values(par, &values, &mut ordered));
-        timed(3, &mut || sparse::forward(par, &plan, &xt, &ordered, Some(&bias), Activation::Relu, &mut yt));
-        timed(4, &mut || {
+        timed(2, &mut || sparse::forward(par, &plan, &xt, &values, Some(&bias), Activation::Relu, &mut yt));
+        timed(3, &mut || {
             sparse::backward(par, &plan, &xt, &gt, &values, Activation::Identity, &mut dxt, &mut dw);
         });
-        timed(5, &mut || sparse::weight_gradient(par, &plan, &xt, &gt, &mut dw));
+        timed(4, &mut || sparse::weight_gradient(par, &plan, &xt, &gt, &mut dw));
         if turns == 0 && d.rows == case.batch {
             y_tiles.unpack(par, &yt, &mut rows);
             let worst = rows.iter().zip(dense_y.iter()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -145,13 +151,13 @@ fn measure(case: &Case, sparsity: f64, par: Par, seconds: f64) {
         }
         turns += 1;
     }
-    let [dense_f, dense_b, order, f, b, first] = times.each_mut().map(|times| summary(times));
+    let [dense_f, dense_b, f, b, first] = times.each_mut().map(|times| summary(times));
     let lanes = (case.batch * d.rows / case.batch * pattern.len()) as f64;
     let rate =
         |flops: f64, (median, best): (f64, f64)| format!("{:3.0} ({:3.0})", flops / median / 1e3, flops / best / 1e3);
     let time = |(median, best): (f64, f64)| format!("{median:6.0} ({best:6.0})");
     println!(
-        "{:>14} B={:<4} {sparsity:<5} | {} {} | {} {} | {} | {} {} | {:4.1} {:4.1} {:4.1} | {:4.0} {}",
+        "{:>14} B={:<4} {sparsity:<5} | {} {} | {} {} | {} | {} {} | {:4.1} {:4.1} {:4.1} | {}",
         name,
         case.batch,
         time(dense_f),
@@ -164,8 +170,7 @@ fn measure(case: &Case, sparsity: f64, par: Par, seconds: f64) {
         dense_f.0 / f.0,
         dense_b.0 / b.0,
         (dense_f.0 + dense_b.0) / (f.0 + b.0),
-        order.0,
-        times[0].len(),
+        times[2].len(),
     );
 }
 
@@ -173,7 +178,7 @@ fn main() {
     let options = options();
     println!("{} threads, {}", options.threads, isa().name());
     println!(
-        "{:>14} {:6} {:5} | dense forward, backward, µs     | sparse forward, backward, µs    | first layer's   | GF/s forward, backward | dense / sparse | order µs, turns",
+        "{:>14} {:6} {:5} | dense forward, backward, µs     | sparse forward, backward, µs    | first layer's   | GF/s forward, backward | dense / sparse | turns",
         "layer", "batch", "zeros"
     );
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build().expect("threads");
@@ -181,7 +186,7 @@ fn main() {
         for case in cases() {
             if options.groups.is_empty() || options.groups.iter().any(|group| group == case.group) {
                 for sparsity in &options.sparsities {
-                    measure(&case, *sparsity, Par::new(options.threads), options.seconds);
+                    measure(&case, *sparsity, Par::new(options.threads), &options);
                 }
             }
         }

@@ -49,25 +49,22 @@ pub enum Algorithm {
     Linear,
     /// Patches, built block by block, times weights.
     Patches,
-    /// Winograd's F(2×2, 3×3).
-    Winograd2,
     /// Winograd's F(4×4, 3×3).
-    Winograd4,
+    Winograd,
     /// One filter for each channel, summed directly.
     Depthwise,
 }
 
 impl Algorithm {
     /// All of them.
-    pub const ALL: [Algorithm; 5] =
-        [Algorithm::Linear, Algorithm::Patches, Algorithm::Winograd2, Algorithm::Winograd4, Algorithm::Depthwise];
+    pub const ALL: [Algorithm; 4] = [Algorithm::Linear, Algorithm::Patches, Algorithm::Winograd, Algorithm::Depthwise];
 
     /// Whether it can compute this convolution.
     pub fn supports(self, g: &Geometry) -> bool {
         match self {
             Algorithm::Linear => g.kernel == [1, 1] && g.stride == [1, 1] && g.padding == [0, 0] && g.groups == 1,
             Algorithm::Patches => true,
-            Algorithm::Winograd2 | Algorithm::Winograd4 => winograd::supports(g),
+            Algorithm::Winograd => winograd::supports(g),
             Algorithm::Depthwise => depthwise::supports(g),
         }
     }
@@ -81,7 +78,7 @@ impl Algorithm {
         } else if Algorithm::Depthwise.supports(g) {
             Algorithm::Depthwise
         } else if T::BYTES == 4 && winograd::supports(g) && g.inputs >= 16 && g.outputs >= 16 {
-            Algorithm::Winograd4
+            Algorithm::Winograd
         } else {
             Algorithm::Patches
         }
@@ -108,10 +105,8 @@ pub fn scratch_elements_with<T: Real>(
         Algorithm::Linear => 0,
         Algorithm::Patches if gradient => blocked::gradient_scratch::<T>(par, g, images),
         Algorithm::Patches => blocked::scratch::<T>(par, g),
-        Algorithm::Winograd2 if gradient => winograd::gradient_scratch::<T, tiles::Two>(g, images),
-        Algorithm::Winograd2 => winograd::convolve_scratch::<T, tiles::Two>(par, g, images),
-        Algorithm::Winograd4 if gradient => winograd::gradient_scratch::<T, tiles::Four>(g, images),
-        Algorithm::Winograd4 => winograd::convolve_scratch::<T, tiles::Four>(par, g, images),
+        Algorithm::Winograd if gradient => winograd::gradient_scratch::<T>(g, images),
+        Algorithm::Winograd => winograd::convolve_scratch::<T>(par, g, images),
         Algorithm::Depthwise if gradient => depthwise::gradient_scratch(g, images),
         Algorithm::Depthwise => depthwise::scratch(g),
     }
@@ -142,7 +137,14 @@ fn bias_and_activation<T: Real>(
                 *y += *b;
             }
         }
-        activation.apply(y);
+        // The common one in line: a call for each pixel would cost a few percent.
+        if activation == Activation::Relu {
+            for y in y {
+                *y = if *y < T::zero() { T::zero() } else { *y };
+            }
+        } else {
+            activation.apply(y);
+        }
     }
 }
 
@@ -208,8 +210,7 @@ pub fn forward_with<T: Real>(
     match algorithm {
         Algorithm::Linear => linear::forward(par, dims(g, images), x, w, bias, activation, y),
         Algorithm::Patches => blocked::forward(par, g, images, (x, w), y, scratch, finish_pixel),
-        Algorithm::Winograd2 => winograd::forward::<T, tiles::Two>(par, g, images, (x, w), y, scratch, finish),
-        Algorithm::Winograd4 => winograd::forward::<T, tiles::Four>(par, g, images, (x, w), y, scratch, finish),
+        Algorithm::Winograd => winograd::forward::<T>(par, g, images, (x, w), y, scratch, finish),
         Algorithm::Depthwise => depthwise::forward(par, g, images, (x, w), y, scratch, finish),
     }
 }
@@ -252,8 +253,7 @@ pub fn input_gradient_with<T: Real>(
     match algorithm {
         Algorithm::Linear => linear::input_gradient(par, dims(g, images), gradient, w, below, dx),
         Algorithm::Patches => blocked::input_gradient(par, g, images, from, dx, scratch, finish_pixel),
-        Algorithm::Winograd2 => winograd::input_gradient::<T, tiles::Two>(par, g, images, from, dx, scratch, finish),
-        Algorithm::Winograd4 => winograd::input_gradient::<T, tiles::Four>(par, g, images, from, dx, scratch, finish),
+        Algorithm::Winograd => winograd::input_gradient::<T>(par, g, images, from, dx, scratch, finish),
         Algorithm::Depthwise => depthwise::input_gradient(par, g, images, from, dx, scratch, finish),
     }
 }
@@ -296,11 +296,8 @@ pub fn weight_gradient_with<T: Real>(
             linear::weight_gradient(par, dims(g, images), T::one(), x, gradient, accumulate, dw);
         }
         Algorithm::Patches => blocked::weight_gradient(par, g, images, from, accumulate, dw, scratch),
-        Algorithm::Winograd2 => {
-            winograd::weight_gradient::<T, tiles::Two>(par, g, images, from, accumulate, dw, scratch);
-        }
-        Algorithm::Winograd4 => {
-            winograd::weight_gradient::<T, tiles::Four>(par, g, images, from, accumulate, dw, scratch);
+        Algorithm::Winograd => {
+            winograd::weight_gradient::<T>(par, g, images, from, accumulate, dw, scratch);
         }
         Algorithm::Depthwise => depthwise::weight_gradient(par, g, images, from, accumulate, dw, scratch),
     }

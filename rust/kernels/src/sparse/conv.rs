@@ -202,10 +202,8 @@ mod tests {
                     let (mut xt, mut gt, mut yt) = (zeros(x_tiles.len()), zeros(y_tiles.len()), zeros(y_tiles.len()));
                     x_tiles.pack(par, &x, &mut xt);
                     y_tiles.pack(par, &g, &mut gt);
-                    let mut fv = zeros(pattern.len());
-                    plan.forward_values(par, &values, &mut fv);
                     let leaky = Activation::LeakyRelu(T::of(0.25));
-                    forward_for(isa, par, &plan, &xt, &fv, Some(&bias), leaky, &mut yt);
+                    forward_for(isa, par, &plan, &xt, &values, Some(&bias), leaky, &mut yt);
                     let mut dxt = zeros(xt.len());
                     let [mut dw, mut dw_alone] = [0; 2].map(|_| vec![T::of(9.0); pattern.len()]);
                     let below = Below { values: &values, activation: Activation::Relu, dx: &mut dxt };

@@ -4,9 +4,12 @@
 //! number of threads. The `unsafe` of the project lives here (vector instructions, disjoint writes) and in the `ffi` crate.
 
 pub mod activation;
+pub mod batch_norm;
 pub mod buffer;
 pub mod conv;
+pub mod dropout;
 pub mod gemm;
+pub mod group_norm;
 pub mod isa;
 pub mod linear;
 pub mod loss;
@@ -14,6 +17,7 @@ pub mod math;
 pub mod norm;
 pub mod optimize;
 pub mod par;
+pub mod pool;
 pub mod real;
 pub mod reduce;
 pub mod rng;

@@ -65,14 +65,22 @@ pub fn forward<T: Real>(
     y: &mut [T],
 ) {
     let (x, w) = (Matrix::new(x, d.rows, d.inputs), Matrix::new(w, d.inputs, d.outputs));
-    product(par.for_work(d.operations()), x, w, (d.rows, d.outputs, d.inputs), y, |_, columns, y| {
-        if let Some(bias) = bias {
-            for (y, b) in y.iter_mut().zip(&bias[columns]) {
-                *y += *b;
+    product(
+        par.for_work(d.operations()),
+        x,
+        w,
+        (d.rows, d.outputs, d.inputs),
+        y,
+        #[inline(always)]
+        |_, columns, y| {
+            if let Some(bias) = bias {
+                for (y, b) in y.iter_mut().zip(&bias[columns]) {
+                    *y += *b;
+                }
             }
-        }
-        activation.apply(y);
-    });
+            activation.apply(y);
+        },
+    );
 }
 
 /// dx = g · wᵀ, times the derivative of the activation that made x (told from x itself).
@@ -85,12 +93,20 @@ pub fn input_gradient<T: Real>(
     dx: &mut [T],
 ) {
     let (g, w) = (Matrix::new(g, d.rows, d.outputs), Matrix::new(w, d.inputs, d.outputs));
-    product(par.for_work(d.operations()), g, w.t(), (d.rows, d.inputs, d.outputs), dx, |row, columns, dx| {
-        if let Some((activation, x)) = below {
-            let first = row * d.inputs;
-            activation.backward_from_output(&x[first + columns.start..first + columns.end], dx);
-        }
-    });
+    product(
+        par.for_work(d.operations()),
+        g,
+        w.t(),
+        (d.rows, d.inputs, d.outputs),
+        dx,
+        #[inline(always)]
+        |row, columns, dx| {
+            if let Some((activation, x)) = below {
+                let first = row * d.inputs;
+                activation.backward_from_output(&x[first + columns.start..first + columns.end], dx);
+            }
+        },
+    );
 }
 
 /// c = a · b in blocks; `finish(row, columns, values)` completes each row of a block while it is in the cache.
@@ -110,12 +126,15 @@ fn product<T: Real>(
             let at = c.at(r.start * columns + k.start);
             gemm_into(T::one(), a.rows(r.start, r.end), b.columns(k.start, k.end), false, at, columns, 1);
         }
-        vectorize(|| {
-            for row in r {
-                // SAFETY: the same block.
-                finish(row, k.clone(), unsafe { c.slice(row * columns + k.start..row * columns + k.end) });
-            }
-        });
+        vectorize(
+            #[inline(always)]
+            || {
+                for row in r {
+                    // SAFETY: the same block.
+                    finish(row, k.clone(), unsafe { c.slice(row * columns + k.start..row * columns + k.end) });
+                }
+            },
+        );
     };
     match cut(par, rows, columns) {
         Cut::Rows(size) => par.each(rows.div_ceil(size), |i| run(par::block(i, rows, size), 0..columns)),

@@ -52,7 +52,7 @@ struct Problem<T> {
     gradient: Vec<T>,
 }
 
-impl<T: Real> Problem<T> {
+impl<T: Real + Lanes> Problem<T> {
     fn new(g: Geometry, images: usize) -> Self {
         assert_eq!(g.check(), Ok(()));
         Problem {

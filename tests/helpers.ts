@@ -1,7 +1,7 @@
 /** What tests of networks and training share: numbers, tables, single steps, subprocesses. */
 
 import { assertEquals } from "@std/assert";
-import { Dataset } from "../src/data/dataset.ts";
+import type { Dataset } from "../src/data/dataset.ts";
 import type { Table } from "../src/data/table.ts";
 import { native } from "../src/ffi/native.ts";
 import { check, newStatus } from "../src/ffi/status.ts";

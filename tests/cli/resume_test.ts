@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { commandLine, jsonLines, type Outcome, run, start, temporaryFolder, text } from "./helpers.ts";
 
-/** Epochs of about 0.2 s, so that a signal after an epoch's line arrives in the middle of the next. */
-const long = ["--data", "spirals", "--rows", "30000", "--hidden", "96,96", "--batch-size", "32", "--epochs", "5"];
-const stepsPerEpoch = Math.ceil(27_000 / 32);
+/** Epochs of several chunks of 0.1 s, so that a signal after an epoch's line stops the run in the middle of the next. */
+const long = ["--data", "spirals", "--rows", "60000", "--hidden", "192,192", "--batch-size", "32", "--epochs", "4"];
+const stepsPerEpoch = Math.ceil(54_000 / 32);
 
 /** Starts a command and sends a signal once it has printed so many lines. */
 async function stopAfter(
@@ -156,6 +156,6 @@ Deno.test({
     const finished = await run(["train", "--resume", "a", "--quiet"], { cwd });
     assertEquals(finished.code, 0, finished.stderr);
     const epochs = (await eventsOf(`${cwd}/a`)).filter(({ event }) => event === "epoch").map(({ epoch }) => epoch);
-    assertEquals(epochs, [1, 2, 3, 4, 5], "no epoch is missing or there twice");
+    assertEquals(epochs, [1, 2, 3, 4], "no epoch is missing or there twice");
   },
 });

@@ -23,7 +23,7 @@ export { Dataset, type Features, type TargetInfo } from "./src/data/dataset.ts";
 // Networks.
 export * from "./src/network/layers.ts";
 export * from "./src/network/losses.ts";
-export { mlp, type MlpOptions } from "./src/network/models.ts";
+export * from "./src/network/models.ts";
 export {
   type GradientOptions,
   type Gradients,
@@ -41,6 +41,7 @@ export { backprop, combine, type Rule, type Slot, type SlotChoice } from "./src/
 // Training.
 export * from "./src/train/optimizers.ts";
 export * from "./src/train/schedules.ts";
+export type { Augment } from "./src/train/augment.ts";
 export type { EvaluateOptions, Metrics } from "./src/train/metrics.ts";
 export { train } from "./src/train/train.ts";
 export { type Progress, Trainer, type TrainingConfig, type TrainOptions } from "./src/train/trainer.ts";

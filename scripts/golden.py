@@ -84,7 +84,7 @@ def dense(units: int, bias: bool = True) -> Layer:
 
 
 def conv(channels: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1, bias: bool = True) -> Layer:
-    return {"kind": "conv2d", "channels": channels, "kernel": kernel, "stride": stride, "padding": padding, "groups": groups, "bias": bias}
+    return {"kind": "conv2d", "filters": channels, "kernel": kernel, "stride": stride, "padding": padding, "groups": groups, "bias": bias}
 
 
 def cross_entropy(smoothing: float = 0.0) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def module_of(layer: Layer, shape: tuple[int, ...]) -> nn.Module:
     match layer:
         case {"kind": "dense", "units": units, "bias": bias}:
             return nn.Linear(shape[0], units, bias)
-        case {"kind": "conv2d", "channels": channels, "kernel": k, "stride": s, "padding": p, "groups": g, "bias": bias}:
+        case {"kind": "conv2d", "filters": channels, "kernel": k, "stride": s, "padding": p, "groups": g, "bias": bias}:
             return nn.Conv2d(shape[0], channels, k, s, p, groups=g, bias=bias)
         case {"kind": "batchNorm", "epsilon": epsilon, "momentum": momentum}:
             return (nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d)(shape[0], epsilon, momentum)

@@ -1,5 +1,6 @@
 //! A training run: data order, steps, optimizer, and the counters that say where it stands.
 
+use crate::augment::{self, Source};
 use crate::config::TrainingConfig;
 use crate::dataset::{Dataset, Targets};
 use crate::error::{Code, Error, Result};
@@ -147,9 +148,22 @@ impl<T: Real> Network<T> {
             return Err(Error::new(Code::Busy, "Cannot start training: another run is training this network"));
         }
         let training = self.prepare(config, data)?;
+        self.check_batches(&training)?;
         self.put_slots(self.make_slots(&training.config)?);
         self.training = Some(training);
         Ok(())
+    }
+
+    /// Refuses batches that a layer cannot learn from: one row has no variance.
+    fn check_batches(&self, training: &Training<T>) -> Result<()> {
+        let (rows, batch) = (training.data_rows, training.config.batch_size);
+        let last = if training.config.drop_last { 0 } else { rows % batch };
+        let fewest = if last == 0 { batch } else { last };
+        let Some(node) = self.plan.nodes.iter().find(|node| node.op.least_rows() > fewest) else { return Ok(()) };
+        let expected = format!("batches of at least {} rows for {}", node.op.least_rows(), node.name());
+        let found =
+            if fewest == batch { "batches".into() } else { format!("a last batch (of {rows} rows by {batch})") };
+        Err(Error::config("batchSize", expected, format!("{found} of {fewest}")))
     }
 
     /// What the rule of a run puts into the slots of each linear map.
@@ -198,6 +212,9 @@ impl<T: Real> Network<T> {
             return Err(Error::config("clipNorm", "a number above 0", norm));
         }
         config.schedule.validate(config.epochs)?;
+        if let Some(augment) = &config.augment {
+            augment::check(augment, data.shape())?;
+        }
         let (first, second) = optimizer::states(&config.optimizer);
         let buffers = 1 + usize::from(first) + usize::from(second);
         let bytes = self.plan.elements as u128 * buffers as u128 * T::BYTES as u128
@@ -289,7 +306,14 @@ impl<T: Real> Network<T> {
         let update = training.optimizer.update(counters.step + 1, factor);
 
         let workspace = &mut training.workspace;
-        data.gather(samples, &mut workspace.values[0][..rows * self.plan.sizes[0]]);
+        let features = &mut workspace.values[0][..rows * self.plan.sizes[0]];
+        match &training.config.augment {
+            None => data.gather(samples, features),
+            Some(augment) => {
+                let source = Source::new(augment, training.config.seed, counters.epoch);
+                data.gather_augmented(samples, &source, par, features);
+            }
+        }
         data.gather_labels(samples, &mut training.labels);
         let target_size = training.values.len() / batch;
         data.gather_values(samples, &mut training.values[..rows * target_size]);
@@ -351,6 +375,11 @@ impl<T: Real> Network<T> {
     pub fn compute_gradient(&mut self, config: TrainingConfig, data: &Dataset, training_mode: bool) -> Result<f64> {
         let config = TrainingConfig { batch_size: data.rows(), clip_norm: None, ..config };
         let mut training = self.prepare(config, data)?;
+        if training_mode {
+            self.check_batches(&training)?;
+        }
+        // A gradient changes nothing: not even running statistics.
+        let statistics = self.buffers.to_vec();
         let in_training = self.put_slots(self.make_slots(&training.config)?);
         let samples: Vec<u32> = (0..data.rows() as u32).collect();
         let rows = samples.len();
@@ -379,6 +408,7 @@ impl<T: Real> Network<T> {
             losses.iter().map(|loss| loss.wide()).sum::<f64>() / rows as f64
         });
         self.put_slots(in_training);
+        self.buffers.copy_from_slice(&statistics);
         self.gradient = Some(training.gradient);
         Ok(loss)
     }

@@ -18,7 +18,7 @@ pub struct Workspace<T> {
     pub gradient_of: Vec<usize>,
     /// Whether a value's gradient has its first part already; reset by every backward pass.
     pub begun: Vec<bool>,
-    /// Room for a further part of the gradient of a value that several nodes read.
+    /// Room for a further part of the gradient of a value that several nodes read, or for a gradient that nobody reads.
     pub part: Buffer<T>,
     /// Scratch for the kernels of all threads.
     pub scratch: Buffer<T>,
@@ -34,7 +34,8 @@ impl<T: Real> Workspace<T> {
             nodes.iter().map(|node| Buffer::zeroed(node.op.saved(rows))).collect::<std::result::Result<_, _>>()?;
         let scratch = nodes.iter().map(|node| match &node.op {
             Op::Linear(linear) => linear.map.scratch::<T>(Par::new(threads), rows),
-            Op::Add { .. } | Op::Layer(_) => 0,
+            Op::Add { .. } => 0,
+            Op::Layer(layer) => layer.scratch(rows),
         });
         let scratch = Buffer::zeroed(scratch.max().unwrap_or(0))?;
         let mut workspace = Workspace {
@@ -54,7 +55,11 @@ impl<T: Real> Workspace<T> {
             workspace.begun = vec![false; sizes.len()];
             let readers = |value: usize| nodes.iter().flat_map(Node::reads).filter(|read| *read == value).count();
             let shared = (1..sizes.len()).filter(|value| readers(*value) > 1).map(|value| sizes[value]);
-            workspace.part = zeroed(shared.max().unwrap_or(0))?;
+            let unread = nodes.iter().filter_map(|node| match &node.op {
+                Op::Layer(layer) if layer.always_input_gradient() => Some(sizes[node.input]),
+                Op::Linear(_) | Op::Add { .. } | Op::Layer(_) => None,
+            });
+            workspace.part = zeroed(shared.chain(unread).max().unwrap_or(0))?;
         }
         Ok(workspace)
     }

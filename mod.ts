@@ -48,6 +48,7 @@ export { type Progress, Trainer, type TrainingConfig, type TrainOptions } from "
 
 // Runs.
 export { type Checkpoint, loadCheckpoint, type SavedRun } from "./src/run/checkpoint.ts";
+export { loadPyTorch, savePyTorch } from "./src/run/pytorch.ts";
 
 // Errors.
 export { CheckpointError, ConfigError, DataError, EngineError, type EngineErrorCode } from "./src/errors.ts";

@@ -38,6 +38,7 @@ export {
   takeRows,
   withValidation,
 } from "./split.ts";
+export { normalizeChannels } from "./normalize.ts";
 export { checkTable } from "./check.ts";
 export { hashData, hashTable } from "./hash.ts";
 export { type DataOptions, type DataSource, dataSources, loadData } from "./registry.ts";

@@ -36,6 +36,12 @@ export {
 } from "./src/network/network.ts";
 
 // Learning rules.
+export {
+  type Collapse,
+  type CollapsedOptimizer,
+  frontContribution,
+  type FrontContributionOptions,
+} from "./src/rules/front_contribution.ts";
 export { backprop, combine, type Rule, type Slot, type SlotChoice } from "./src/rules/mod.ts";
 
 // Training.

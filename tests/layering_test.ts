@@ -19,6 +19,7 @@ const HANDED_OVER = [
 /** The files that may call the engine. */
 const CALLERS = [
   "src/data/dataset.ts",
+  "src/data/gram.ts",
   "src/kernels.ts",
   "src/network/network.ts",
   "src/train/metrics.ts",

@@ -15,6 +15,7 @@
 
 import { knownOptions } from "../config.ts";
 import { ConfigError } from "../errors.ts";
+import { frontContribution, frontContributionOptions } from "./front_contribution.ts";
 import { didYouMean } from "../nearest.ts";
 
 /** What fills a slot: a kind and its options, as the engine reads them. */
@@ -77,6 +78,13 @@ export const rules: readonly RuleEntry[] = [
       knownOptions("backprop", options, []);
       return backprop();
     },
+  },
+  {
+    name: "front-contribution",
+    description: "layers collapsed before training, outputs of back-propagation; for few rows and many columns",
+    paper: "after Mishra, Arunkumar 2021",
+    options: frontContributionOptions,
+    create: (options) => frontContribution(options),
   },
 ];
 

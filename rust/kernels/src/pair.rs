@@ -35,7 +35,14 @@ pub fn scratch_elements(inputs: usize, outputs: usize) -> usize {
 }
 
 /// c (+)= alpha · a · b, in blocks of rows.
-fn product<T: Real>(par: Par, alpha: T, (a, b): (Matrix<T>, Matrix<T>), (m, n): (usize, usize), add: bool, c: &mut [T]) {
+fn product<T: Real>(
+    par: Par,
+    alpha: T,
+    (a, b): (Matrix<T>, Matrix<T>),
+    (m, n): (usize, usize),
+    add: bool,
+    c: &mut [T],
+) {
     assert_eq!(c.len(), m * n);
     let c = Shared::new(c);
     par.each(m.div_ceil(ROWS), |index| {
@@ -46,7 +53,13 @@ fn product<T: Real>(par: Par, alpha: T, (a, b): (Matrix<T>, Matrix<T>), (m, n): 
 }
 
 /// The three products of two layers: `w1` is inputs × hidden, `w2` hidden × outputs.
-pub fn collapse<T: Real>(par: Par, (inputs, hidden, outputs): (usize, usize, usize), w1: &[T], w2: &[T], into: Products<T>) {
+pub fn collapse<T: Real>(
+    par: Par,
+    (inputs, hidden, outputs): (usize, usize, usize),
+    w1: &[T],
+    w2: &[T],
+    into: Products<T>,
+) {
     let Products { product: v, left, right } = into;
     let (one, two) = (Matrix::new(w1, inputs, hidden), Matrix::new(w2, hidden, outputs));
     product(par, T::one(), (one, two), (inputs, outputs), false, v);
@@ -145,7 +158,12 @@ fn mirror<T: Real>(matrix: &mut [T], size: usize) {
 /// reached, up to a rotation of the hidden units, which no output and no later step can tell.
 ///
 /// The rows of [W₁; W₂ᵀ] are a factor of [[A, V], [Vᵀ, B]]; Cholesky's method with pivots finds one with at most `hidden` columns.
-pub fn expand<T: Real>((inputs, hidden, outputs): (usize, usize, usize), from: Products<T>, w1: &mut [T], w2: &mut [T]) {
+pub fn expand<T: Real>(
+    (inputs, hidden, outputs): (usize, usize, usize),
+    from: Products<T>,
+    w1: &mut [T],
+    w2: &mut [T],
+) {
     let Products { product: v, left, right } = from;
     let size = inputs + outputs;
     let element = |i: usize, j: usize| match (i < inputs, j < inputs) {

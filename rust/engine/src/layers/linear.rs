@@ -3,6 +3,7 @@
 use super::map::Map;
 use super::{Order, Pass, Specification, Trace};
 use crate::config::Init;
+use crate::rules::front_contribution::Form;
 use crate::rules::{Moment, Slots};
 use kernels::conv;
 use kernels::linear::{self, Dims};
@@ -28,6 +29,8 @@ pub struct Linear<T> {
     pub derivative_done: bool,
     /// What the learning rule put into the slots.
     pub slots: Slots<T>,
+    /// What stands in for the weights while a step is taken, where they are collapsed.
+    pub collapsed: Option<Box<Form<T>>>,
 }
 
 /// What a backward pass may change for one node: its ranges of the gradient and of the optimizer's state.
@@ -58,11 +61,12 @@ impl<T: Real> Linear<T> {
             below: None,
             derivative_done: false,
             slots: Slots::default(),
+            collapsed: None,
         }
     }
 
     /// Place of the bias among the node's parameters.
-    fn bias_start(&self) -> usize {
+    pub fn bias_start(&self) -> usize {
         crate::plan::aligned::<T>(self.map.weights())
     }
 
@@ -90,6 +94,9 @@ impl<T: Real> Linear<T> {
     pub fn forward(&mut self, pass: &Pass, parameters: &[T], x: &[T], y: &mut [T], scratch: &mut [T]) {
         let weight = &parameters[..self.map.weights()];
         let bias = self.bias.then(|| &parameters[self.bias_start()..][..self.map.outputs()]);
+        if let Some(form) = &mut self.collapsed {
+            return form.forward(pass, bias, self.activation, x, y);
+        }
         self.map.forward(pass.par, pass.rows, x, weight, bias, self.activation, y, scratch);
     }
 
@@ -108,7 +115,11 @@ impl<T: Real> Linear<T> {
         if let Some(gx) = gx {
             let below = self.below.map(|activation| (activation, trace.x));
             let weight = &parameters[..self.map.weights()];
-            self.map.input_gradient(pass.par, pass.rows, gy, weight, below, gx, learn.scratch);
+            if let Some(form) = &self.collapsed {
+                form.input_gradient(pass, gy, below, gx);
+            } else {
+                self.map.input_gradient(pass.par, pass.rows, gy, weight, below, gx, learn.scratch);
+            }
         }
         self.learn(pass, parameters, trace.x, gy, learn);
     }
@@ -130,6 +141,11 @@ impl<T: Real> Linear<T> {
         let (size, par) = (self.map.weights(), pass.par);
         let weight_gradient = &mut gradient[..size];
         match (update, &self.map) {
+            (update, _) if self.collapsed.is_some() => {
+                if let Some(form) = &mut self.collapsed {
+                    form.learn(pass, x, g, update);
+                }
+            }
             // Each block of the gradient is applied while it is in the cache.
             (Some(update), Map::Dense { inputs, outputs }) => {
                 let dims = Dims { rows: pass.rows, inputs: *inputs, outputs: *outputs };

@@ -1,5 +1,6 @@
 //! The slot `propagation`: how the loss reaches each weight.
 
+use super::front_contribution;
 use serde::{Deserialize, Serialize};
 
 /// The choices as TypeScript sends them.
@@ -8,4 +9,6 @@ use serde::{Deserialize, Serialize};
 pub enum Config {
     /// Backwards, layer by layer.
     Backprop {},
+    /// Backwards as far as the network is not collapsed.
+    FrontContribution(front_contribution::Config),
 }

@@ -114,11 +114,18 @@ export class Dataset implements Disposable {
    * @throws {EngineError} `shape-mismatch` where a row does not exist, or none is given
    */
   select(rows: ArrayLike<number>): Dataset {
-    const list = Uint32Array.from(rows, (row, index) => number(`rows[${index}]`, row, { min: 0, max: 2 ** 32 - 1, whole: true }));
+    const list = Uint32Array.from(
+      rows,
+      (row, index) => number(`rows[${index}]`, row, { min: 0, max: 2 ** 32 - 1, whole: true }),
+    );
     const handle = new Uint32Array(1);
     const status = newStatus();
     check(native().dataset_select(this.handle, list, list.length, handle, status), status);
-    return new Dataset(handle[0] ?? 0, { rows: list.length, shape: this.shape, storedRows: this.storedRows }, this.targets);
+    return new Dataset(
+      handle[0] ?? 0,
+      { rows: list.length, shape: this.shape, storedRows: this.storedRows },
+      this.targets,
+    );
   }
 
   /** The engine's number for it. @throws {EngineError} after disposal */

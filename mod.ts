@@ -47,6 +47,7 @@ export { backprop, combine, type Rule, type Slot, type SlotChoice } from "./src/
 // Training.
 export * from "./src/train/optimizers.ts";
 export * from "./src/train/schedules.ts";
+export { type CostFigures, describePlan, type PlanCandidate, type RunPlan } from "./src/train/forecast.ts";
 export type { EvaluateOptions, Metrics } from "./src/train/metrics.ts";
 export { train } from "./src/train/train.ts";
 export { type Progress, Trainer, type TrainingConfig, type TrainOptions } from "./src/train/trainer.ts";

@@ -11,6 +11,16 @@ import { native } from "./ffi/native.ts";
 import { check, newStatus } from "./ffi/status.ts";
 
 export { ConfigError, EngineError } from "./errors.ts";
+export {
+  gram,
+  type GramKernelOptions,
+  pairStep,
+  type PairStepArrays,
+  type PairStepOptions,
+  panelStep,
+  type PanelStepArrays,
+  type PanelStepOptions,
+} from "./gram_kernels.ts";
 
 /** Arrays that kernels compute on; all arrays of one call have the same type. */
 export type KernelArray = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;

@@ -11,7 +11,9 @@ const ROOMS = ["base", "ffi", "data", "rules", "network", "train", "run", "cli"]
  * here.
  */
 const HANDED_OVER = [
+  "src/network/network.ts → src/train/forecast.ts",
   "src/network/network.ts → src/train/metrics.ts",
+  "src/network/network.ts → src/train/trainer.ts",
   "src/network/network.ts → src/run/checkpoint.ts",
   "src/train/trainer.ts → src/run/checkpoint.ts",
 ];
@@ -20,6 +22,7 @@ const HANDED_OVER = [
 const CALLERS = [
   "src/data/dataset.ts",
   "src/data/gram.ts",
+  "src/gram_kernels.ts",
   "src/kernels.ts",
   "src/network/network.ts",
   "src/train/metrics.ts",

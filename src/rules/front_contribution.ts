@@ -14,10 +14,10 @@ import { Gram } from "../data/gram.ts";
 import { ConfigError } from "../errors.ts";
 import type { Rule } from "./mod.ts";
 
-const COLLAPSES = ["auto", "gram", "linearPair", "final"] as const;
+const COLLAPSES = ["auto", "gram", "linearPair", "final"] as const satisfies readonly Collapse[];
 
 /** What is collapsed; see {@linkcode FrontContributionOptions.collapse}. */
-export type Collapse = typeof COLLAPSES[number];
+export type Collapse = "auto" | "gram" | "linearPair" | "final";
 
 /** An optimizer for what is collapsed: the result of `sgd()`. */
 export interface CollapsedOptimizer {

@@ -58,6 +58,8 @@ export interface RuleEntry {
   readonly paper: string;
   /** Names of its options. */
   readonly options: readonly string[];
+  /** What the command line takes where nothing is said, and where the rule has a reason for something else. */
+  readonly defaults?: { readonly data?: string; readonly optimizer?: string };
   /** Makes the rule from options. */
   readonly create: (options: Record<string, unknown>) => Rule;
 }
@@ -84,6 +86,8 @@ export const rules: readonly RuleEntry[] = [
     description: "layers collapsed before training, outputs of back-propagation; for few rows and many columns",
     paper: "after Mishra, Arunkumar 2021",
     options: frontContributionOptions,
+    // Few rows and many columns are what it is for, and steps that are linear in the weights are what it needs.
+    defaults: { data: "spectra", optimizer: "sgd" },
     create: (options) => frontContribution(options),
   },
 ];

@@ -209,9 +209,15 @@ const pairCases: Record<
 for (const [name, { layers, at, bias }] of Object.entries(pairCases)) {
   Deno.test(`linearPair, ${name}: outputs and products are those of two layers`, async () => {
     const net = { input: [12], layers, rows: table(40, { shape: [12], classes: 4 }) };
-    for (const kind of ["plain", "decay", "clipping"]) {
+    // Two linear layers are steeper than one: at rates near the edge of stability roundings grow.
+    const stable: Record<string, Run> = {
+      plain: { optimizer: sgd(0.03) },
+      decay: { optimizer: sgd(0.03, { weightDecay: 0.01 }) },
+      clipping: { optimizer: sgd(0.03), clipNorm: 0.4 },
+    };
+    for (const [kind, descent] of Object.entries(stable)) {
       for (const batchSize of [40, 9]) {
-        const options = { ...kinds[kind]!, batchSize };
+        const options = { ...descent, batchSize };
         const what = `${kind}, batch ${batchSize}`;
         const found = await compare(net, options, pairs());
         assert(found.outputs <= 1e-10 && found.moved > 1e-3, `${what}: ${JSON.stringify(found)}`);
@@ -238,7 +244,8 @@ for (const [name, { layers, at, bias }] of Object.entries(pairCases)) {
           await steps(again.network, run.data, 50);
           return await run.outputs();
         });
-        assert(difference(await outputs[0]!, await outputs[1]!) <= 1e-9, what);
+        const later = difference(await outputs[0]!, await outputs[1]!);
+        assert(later <= 1e-9, `${what}, trained on: ${later}`);
       }
     }
   });

@@ -31,6 +31,7 @@ const TRAINING = [
   "shuffle",
   "dropLast",
   "clipNorm",
+  "rows",
 ] as const satisfies readonly (keyof TrainingConfig)[];
 
 /** What stands under that key. */

@@ -99,6 +99,8 @@ export interface TrainingConfig {
   readonly dropLast: boolean;
   /** Largest norm of the gradient, or `null`. */
   readonly clipNorm: number | null;
+  /** Number of training rows. */
+  readonly rows: number;
 }
 
 const OPTIONS = [
@@ -133,7 +135,17 @@ export function trainingConfig(options: TrainOptions, rows: number): TrainingCon
     shuffle: boolean("shuffle", options.shuffle ?? true),
     dropLast: boolean("dropLast", options.dropLast ?? false),
     clipNorm: options.clipNorm === undefined ? null : number("clipNorm", options.clipNorm, { above: 0 }),
+    rows,
   };
+}
+
+/** Throws why a checkpoint's run cannot go on: what the file gets wrong, as a fault of the file. */
+function refuse(cause: unknown): never {
+  const faults = ["invalid-config", "not-finite", "unknown-name"];
+  if (cause instanceof ConfigError || (cause instanceof EngineError && faults.includes(cause.code))) {
+    throw new CheckpointError(`Cannot resume: the checkpoint's run is unusable (${cause.message})`, { cause });
+  }
+  throw cause;
 }
 
 /** A run attached to a network. While it lives, no other run can train that network. */
@@ -181,7 +193,7 @@ export class Trainer implements Disposable {
     const train = await take("train" in data ? data.train : data);
     const validation = "train" in data && data.validation ? await take(data.validation) : undefined;
     const config = trainingConfig(options, train.rows);
-    const { ruleName, rule, ...rest } = config;
+    const { ruleName, rule, rows: _, ...rest } = config;
     const json = encode(JSON.stringify({ ...rest, rule: fillSlots({ name: ruleName, slots: rule }) }));
     const status = newStatus();
     check(native().network_attach(network.handle, train.handle, json, json.length, status), status);
@@ -195,7 +207,8 @@ export class Trainer implements Disposable {
    * @param data the same rows as before
    * @param options signal and progress; everything else comes from the checkpoint
    * @returns the run where it stopped
-   * @throws {CheckpointError} where the checkpoint holds no run, or not all of its state
+   * @throws {CheckpointError} where the checkpoint holds no run, not all of its state, or options that cannot be used
+   * @throws {EngineError} where the data does not fit the network, or the network is in training already (`busy`)
    */
   static async resume(
     checkpoint: Checkpoint,
@@ -204,22 +217,30 @@ export class Trainer implements Disposable {
   ): Promise<Trainer> {
     const { network, run } = checkpoint;
     if (!run) throw new CheckpointError("Cannot resume: this checkpoint holds a network but no training run");
-    const { ruleName, rule, clipNorm, ...rest } = run.config;
+    const { ruleName, rule, clipNorm, rows, ...rest } = run.config;
+    const found = "train" in data ? data.train.rows : data.rows;
+    if (found !== rows) {
+      throw new CheckpointError(`Cannot resume: expected ${rows} training rows as before but found ${found}`);
+    }
     const trainer = await Trainer.create(network, data, {
       ...rest,
       rule: { name: ruleName, slots: rule },
       ...(clipNorm !== null && { clipNorm }),
       ...options,
-    });
+    }).catch(refuse);
     try {
       const rest = new Map(run.tensors);
-      for (const { name, group, dtype } of network.tensors()) {
+      for (const { name, group, dtype, shape } of network.tensors()) {
         if (["parameter", "buffer", "gradient"].includes(group)) continue;
         const values = rest.get(name);
         if (!values) throw new CheckpointError(`Cannot resume: the checkpoint holds no tensor ${name}`);
         // Converted numbers would not go on with the same bits.
         if ((values instanceof Float64Array) !== (dtype === "f64")) {
           throw new CheckpointError(`Cannot resume: expected ${name} in ${dtype} but found another type`);
+        }
+        const count = shape.reduce((product, axis) => product * axis, 1);
+        if (values.length !== count) {
+          throw new CheckpointError(`Cannot resume: expected ${count} numbers in ${name} but found ${values.length}`);
         }
         network.write(name, values);
         rest.delete(name);
@@ -228,7 +249,7 @@ export class Trainer implements Disposable {
       if (extra !== undefined) throw new CheckpointError(`Cannot resume: this run has no tensor ${extra}`);
     } catch (cause) {
       trainer[Symbol.dispose]();
-      throw cause;
+      refuse(cause);
     }
     return trainer;
   }

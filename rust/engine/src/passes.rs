@@ -3,6 +3,7 @@
 use crate::layers::linear::Learn;
 use crate::layers::{Memory, Pass, Trace};
 use crate::plan::{Op, Plan};
+use crate::rules::Moment;
 use crate::workspace::Workspace;
 use kernels::optimize::Update;
 use kernels::{Buffer, Real};
@@ -22,6 +23,8 @@ pub struct Learning<'a, T> {
     pub second: &'a mut [T],
     /// The update to apply to each layer as soon as its gradient is known; without it gradients are stored.
     pub update: Option<Update<T>>,
+    /// When the step takes place.
+    pub moment: Moment,
 }
 
 /// Computes all values from value 0.
@@ -92,7 +95,14 @@ pub fn backward<T: Real>(
         };
         match &mut node.op {
             Op::Linear(linear) => {
-                let learn = Learn { gradient, first, second, scratch, update: learning.update.as_ref() };
+                let learn = Learn {
+                    gradient,
+                    first,
+                    second,
+                    scratch,
+                    update: learning.update.as_ref(),
+                    moment: learning.moment,
+                };
                 linear.backward(pass, parameters, trace, gy, gx, learn);
             }
             Op::Add { other } => {

@@ -9,6 +9,8 @@ use crate::memory;
 use crate::network::Network;
 use crate::optimizer::{self, Optimizer};
 use crate::passes::{self, Learning};
+use crate::plan::Op;
+use crate::rules::{Moment, Site, Slots};
 use crate::workspace::Workspace;
 use kernels::rng::{Philox, Purpose};
 use kernels::{Buffer, Par, Real, reduce};
@@ -144,8 +146,39 @@ impl<T: Real> Network<T> {
         if self.training.is_some() {
             return Err(Error::new(Code::Busy, "Cannot start training: another run is training this network"));
         }
-        self.training = Some(self.prepare(config, data)?);
+        let training = self.prepare(config, data)?;
+        self.put_slots(self.make_slots(&training.config)?);
+        self.training = Some(training);
         Ok(())
+    }
+
+    /// What the rule of a run puts into the slots of each linear map.
+    fn make_slots(&self, config: &TrainingConfig) -> Result<Vec<Slots<T>>> {
+        let linears = self.plan.nodes.iter().filter_map(|node| match &node.op {
+            Op::Linear(linear) => Some((node, linear)),
+            Op::Add { .. } | Op::Layer(_) => None,
+        });
+        let slots = linears.enumerate().map(|(number, (node, linear))| {
+            Slots::new(&Site {
+                name: node.name(),
+                number: number as u32,
+                map: linear.map.clone(),
+                last: node.output == self.plan.output,
+                batch: config.batch_size,
+                threads: self.threads.count(),
+                training: config,
+            })
+        });
+        slots.collect()
+    }
+
+    /// Fills the slots of the linear maps; gives what was in them.
+    fn put_slots(&mut self, slots: Vec<Slots<T>>) -> Vec<Slots<T>> {
+        let linears = self.plan.nodes.iter_mut().filter_map(|node| match &mut node.op {
+            Op::Linear(linear) => Some(linear),
+            Op::Add { .. } | Op::Layer(_) => None,
+        });
+        linears.zip(slots).map(|(linear, slots)| std::mem::replace(&mut linear.slots, slots)).collect()
     }
 
     fn prepare(&self, config: TrainingConfig, data: &Dataset) -> Result<Training<T>> {
@@ -193,6 +226,11 @@ impl<T: Real> Network<T> {
     /// Ends a training run; what it kept between steps is gone.
     pub fn detach(&mut self) {
         self.training = None;
+        for node in &mut self.plan.nodes {
+            if let Op::Linear(linear) = &mut node.op {
+                linear.slots = Slots::default();
+            }
+        }
     }
 
     /// Runs up to `steps` steps, at least one, stopping after `budget` or at the end of an epoch.
@@ -282,12 +320,15 @@ impl<T: Real> Network<T> {
 
         // Clipping needs the whole gradient before the first update.
         let clip = training.config.clip_norm;
+        let rate = training.optimizer.rate() * factor;
+        let moment = Moment { seed: training.config.seed, step: counters.step, rate };
         let Optimizer { first, second, .. } = &mut training.optimizer;
         let mut learning = Learning {
             gradient: &mut training.gradient,
             first,
             second,
             update: if clip.is_none() { Some(update) } else { None },
+            moment,
         };
         passes::backward(&mut self.plan, &mut self.values, workspace, &pass, &mut learning);
         if let Some(most) = clip {
@@ -305,10 +346,12 @@ impl<T: Real> Network<T> {
     }
 
     /// The gradient of the mean loss over all rows of `data`, as one batch of a training run would have it, kept in
-    /// `self.gradient`; returns the loss. Nothing is updated.
+    /// `self.gradient`; returns the loss. Nothing is updated. A run in training keeps what it has in the slots: the rule
+    /// starts anew here, as at a first step.
     pub fn compute_gradient(&mut self, config: TrainingConfig, data: &Dataset, training_mode: bool) -> Result<f64> {
         let config = TrainingConfig { batch_size: data.rows(), clip_norm: None, ..config };
         let mut training = self.prepare(config, data)?;
+        let in_training = self.put_slots(self.make_slots(&training.config)?);
         let samples: Vec<u32> = (0..data.rows() as u32).collect();
         let rows = samples.len();
         let (threads, size, last) = (self.threads.clone(), self.outputs(), self.plan.output);
@@ -324,11 +367,18 @@ impl<T: Real> Network<T> {
             let targets = BatchTargets { labels: &training.labels, values: &training.values };
             let (outputs, losses) = (&workspace.values[last], &mut training.losses);
             loss::evaluate(&self.config.loss, par, outputs, size, targets, losses, Some(gradient));
-            let mut learning =
-                Learning { gradient: &mut training.gradient, first: &mut [], second: &mut [], update: None };
+            let mut learning = Learning {
+                gradient: &mut training.gradient,
+                first: &mut [],
+                second: &mut [],
+                update: None,
+                // A gradient has no rate: 1 lets rules that divide by it cancel it.
+                moment: Moment { seed: training.config.seed, step: 0, rate: 1.0 },
+            };
             passes::backward(&mut self.plan, &mut self.values, workspace, &pass, &mut learning);
             losses.iter().map(|loss| loss.wide()).sum::<f64>() / rows as f64
         });
+        self.put_slots(in_training);
         self.gradient = Some(training.gradient);
         Ok(loss)
     }

@@ -1,6 +1,7 @@
 //! The element types of the engine.
 
 use crate::isa::Isa;
+use crate::sparse::Lanes;
 use num_traits::{Float, NumAssign};
 use std::fmt::{Debug, Display};
 use std::iter::Sum;
@@ -9,7 +10,7 @@ use std::iter::Sum;
 ///
 /// The functions named `*_fast` are written without branches so that loops over them vectorise;
 /// `f64` takes the library's functions, because it is there for exactness.
-pub trait Real: Float + NumAssign + Sum + Default + Debug + Display + Send + Sync + 'static {
+pub trait Real: Float + NumAssign + Lanes + Sum + Default + Debug + Display + Send + Sync + 'static {
     /// `"f32"` or `"f64"`.
     const NAME: &'static str;
     /// Bytes of one element.

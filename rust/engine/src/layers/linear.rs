@@ -3,7 +3,7 @@
 use super::map::Map;
 use super::{Order, Pass, Specification, Trace};
 use crate::config::Init;
-use crate::rules::Slots;
+use crate::rules::{Moment, Slots};
 use kernels::conv;
 use kernels::linear::{self, Dims};
 use kernels::optimize::{self, Update};
@@ -42,6 +42,8 @@ pub struct Learn<'a, T> {
     pub scratch: &'a mut [T],
     /// The update to apply at once; without it the gradient is stored.
     pub update: Option<&'a Update<T>>,
+    /// When the step takes place.
+    pub moment: Moment,
 }
 
 impl<T: Real> Linear<T> {
@@ -124,7 +126,7 @@ impl<T: Real> Linear<T> {
 
     /// Weights and bias from the map's inputs and the gradient of its pre-activations, however that was found.
     pub fn learn(&mut self, pass: &Pass, parameters: &mut [T], x: &[T], g: &[T], learn: Learn<T>) {
-        let Learn { gradient, first, second, scratch, update } = learn;
+        let Learn { gradient, first, second, scratch, update, .. } = learn;
         let (size, par) = (self.map.weights(), pass.par);
         let weight_gradient = &mut gradient[..size];
         match (update, &self.map) {

@@ -1,6 +1,7 @@
 //! The slot `inputs`: what a linear map sees.
 
-use super::StateTensor;
+use super::{Site, StateTensor};
+use crate::error::Result;
 use kernels::Real;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,6 +22,13 @@ pub enum Inputs<T> {
 }
 
 impl<T: Real> Inputs<T> {
+    /// The choice for one linear map.
+    pub fn new(config: &Config, _: &Site) -> Result<Self> {
+        match config {
+            Config::Raw {} => Ok(Inputs::Raw(PhantomData)),
+        }
+    }
+
     /// What it keeps between steps.
     pub fn state(&mut self) -> Vec<StateTensor<'_, T>> {
         match self {

@@ -13,6 +13,9 @@ pub mod products;
 pub mod propagation;
 pub mod weights;
 
+use crate::config::{OptimizerConfig, TrainingConfig};
+use crate::error::Result;
+use crate::layers::map::Map;
 use inputs::Inputs;
 use kernels::Real;
 use products::Products;
@@ -56,6 +59,42 @@ impl<T: Real> Default for Slots<T> {
     }
 }
 
+/// What a slot may know about its linear map when a run begins.
+pub struct Site<'a> {
+    /// The layer as messages call it: `layer 2 (dense)`.
+    pub name: String,
+    /// Number among the linear maps, in the order of the forward pass: keeps their random numbers apart.
+    pub number: u32,
+    /// The map.
+    pub map: Map,
+    /// Whether its outputs are the network's.
+    pub last: bool,
+    /// Most rows of a batch.
+    pub batch: usize,
+    /// Threads that work on it.
+    pub threads: usize,
+    /// The run.
+    pub training: &'a TrainingConfig,
+}
+
+impl Site<'_> {
+    /// The optimizer of the run.
+    pub fn optimizer(&self) -> &OptimizerConfig {
+        &self.training.optimizer
+    }
+}
+
+/// When a step takes place: what a slot's random choices are keyed by, and the rate of the step.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Steps done before this one.
+    pub step: u64,
+    /// Learning rate of this step, the schedule's factor included.
+    pub rate: f64,
+}
+
 /// A piece of state that a slot keeps between steps, to be saved and restored.
 pub struct StateTensor<'a, T> {
     /// Name inside the linear map, such as `memory.inputs`.
@@ -67,6 +106,16 @@ pub struct StateTensor<'a, T> {
 }
 
 impl<T: Real> Slots<T> {
+    /// What the rule of a run puts into the slots of one linear map.
+    pub fn new(site: &Site) -> Result<Slots<T>> {
+        let rule = &site.training.rule;
+        Ok(Slots {
+            inputs: Inputs::new(&rule.inputs, site)?,
+            weights: Weights::new(&rule.weights, site)?,
+            products: Products::new(&rule.products, site)?,
+        })
+    }
+
     /// All state of the slots, in a fixed order.
     pub fn state(&mut self) -> Vec<StateTensor<'_, T>> {
         let mut list = self.inputs.state();

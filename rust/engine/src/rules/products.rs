@@ -1,6 +1,7 @@
 //! The slot `products`: which outer products make the weight gradient.
 
-use super::StateTensor;
+use super::{Site, StateTensor};
+use crate::error::Result;
 use kernels::Real;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,6 +22,13 @@ pub enum Products<T> {
 }
 
 impl<T: Real> Products<T> {
+    /// The choice for one linear map.
+    pub fn new(config: &Config, _: &Site) -> Result<Self> {
+        match config {
+            Config::All {} => Ok(Products::All(PhantomData)),
+        }
+    }
+
     /// What it keeps between steps.
     pub fn state(&mut self) -> Vec<StateTensor<'_, T>> {
         match self {

@@ -10,10 +10,12 @@ mod bias;
 mod blocked;
 mod depthwise;
 mod geometry;
+mod grid;
 mod patches;
 mod scratch;
 #[cfg(test)]
 mod tests;
+mod tile_passes;
 mod tiles;
 mod winograd;
 
@@ -21,6 +23,7 @@ use crate::activation::Activation;
 use crate::linear::{self, Dims};
 use crate::par::Par;
 use crate::real::Real;
+use crate::sparse::Lanes;
 pub use bias::{bias_gradient, bias_scratch_elements};
 pub use geometry::Geometry;
 pub use patches::{gather, scatter_add};
@@ -71,7 +74,7 @@ impl Algorithm {
 
     /// The fastest one measured for the shape (`examples/conv_speed.rs`), and for `f64`, which is there for exactness,
     /// the one that adds the fewest roundings.
-    pub fn choose<T: Real>(pass: Pass, g: &Geometry) -> Algorithm {
+    pub fn choose<T: Real + Lanes>(pass: Pass, g: &Geometry) -> Algorithm {
         let _ = pass;
         if Algorithm::Linear.supports(g) {
             Algorithm::Linear
@@ -87,13 +90,13 @@ impl Algorithm {
 
 /// Elements of scratch memory that the three passes need with the algorithms that [`Algorithm::choose`] gives,
 /// for up to `images` images.
-pub fn scratch_elements<T: Real>(par: Par, g: &Geometry, images: usize) -> usize {
+pub fn scratch_elements<T: Real + Lanes>(par: Par, g: &Geometry, images: usize) -> usize {
     let of_pass = |pass| scratch_elements_with::<T>(Algorithm::choose::<T>(pass, g), pass, par, g, images);
     Pass::ALL.into_iter().map(of_pass).max().unwrap_or(0)
 }
 
 /// Elements of scratch memory for one pass by one algorithm.
-pub fn scratch_elements_with<T: Real>(
+pub fn scratch_elements_with<T: Real + Lanes>(
     algorithm: Algorithm,
     pass: Pass,
     par: Par,
@@ -173,7 +176,7 @@ fn whole_pixel<T: Real>(
 
 /// y = f(conv(x, w) + bias): x is images × height × width × inputs, y images × out height × out width × outputs.
 #[allow(clippy::too_many_arguments)] // As `linear::forward`, with the shape and the scratch memory.
-pub fn forward<T: Real>(
+pub fn forward<T: Real + Lanes>(
     par: Par,
     g: &Geometry,
     images: usize,
@@ -189,7 +192,7 @@ pub fn forward<T: Real>(
 
 /// [`forward`] by a given algorithm, which must support the shape.
 #[allow(clippy::too_many_arguments)] // As `forward`.
-pub fn forward_with<T: Real>(
+pub fn forward_with<T: Real + Lanes>(
     algorithm: Algorithm,
     par: Par,
     g: &Geometry,
@@ -210,14 +213,14 @@ pub fn forward_with<T: Real>(
     match algorithm {
         Algorithm::Linear => linear::forward(par, dims(g, images), x, w, bias, activation, y),
         Algorithm::Patches => blocked::forward(par, g, images, (x, w), y, scratch, finish_pixel),
-        Algorithm::Winograd => winograd::forward::<T>(par, g, images, (x, w), y, scratch, finish),
+        Algorithm::Winograd => winograd::forward::<T>(par, g, images, (x, w), y, scratch, finish_pixel),
         Algorithm::Depthwise => depthwise::forward(par, g, images, (x, w), y, scratch, finish),
     }
 }
 
 /// dx = the gradient of x, times the derivative of the activation that made x (told from x itself).
 #[allow(clippy::too_many_arguments)] // As `linear::input_gradient`, with the shape and the scratch memory.
-pub fn input_gradient<T: Real>(
+pub fn input_gradient<T: Real + Lanes>(
     par: Par,
     g: &Geometry,
     images: usize,
@@ -233,7 +236,7 @@ pub fn input_gradient<T: Real>(
 
 /// [`input_gradient`] by a given algorithm, which must support the shape.
 #[allow(clippy::too_many_arguments)] // As `input_gradient`.
-pub fn input_gradient_with<T: Real>(
+pub fn input_gradient_with<T: Real + Lanes>(
     algorithm: Algorithm,
     par: Par,
     g: &Geometry,
@@ -253,14 +256,14 @@ pub fn input_gradient_with<T: Real>(
     match algorithm {
         Algorithm::Linear => linear::input_gradient(par, dims(g, images), gradient, w, below, dx),
         Algorithm::Patches => blocked::input_gradient(par, g, images, from, dx, scratch, finish_pixel),
-        Algorithm::Winograd => winograd::input_gradient::<T>(par, g, images, from, dx, scratch, finish),
+        Algorithm::Winograd => winograd::input_gradient::<T>(par, g, images, from, dx, scratch, finish_pixel),
         Algorithm::Depthwise => depthwise::input_gradient(par, g, images, from, dx, scratch, finish),
     }
 }
 
 /// dw (+)= the gradient of w.
 #[allow(clippy::too_many_arguments)] // As `linear::weight_gradient`, with the shape and the scratch memory.
-pub fn weight_gradient<T: Real>(
+pub fn weight_gradient<T: Real + Lanes>(
     par: Par,
     g: &Geometry,
     images: usize,
@@ -276,7 +279,7 @@ pub fn weight_gradient<T: Real>(
 
 /// [`weight_gradient`] by a given algorithm, which must support the shape.
 #[allow(clippy::too_many_arguments)] // As `weight_gradient`.
-pub fn weight_gradient_with<T: Real>(
+pub fn weight_gradient_with<T: Real + Lanes>(
     algorithm: Algorithm,
     par: Par,
     g: &Geometry,

@@ -8,48 +8,64 @@ use crate::isa::vectorize;
 use crate::real::Real;
 use std::ops::Range;
 
-/// Where the kernel lies for one patch row.
-struct Place {
+/// Walks through patch rows; consecutive rows, the usual case, cost no division.
+struct Walk<'a> {
+    g: &'a Geometry,
+    out: [usize; 2],
+    /// The patch row it stands at, and where that row's result pixel lies.
+    row: usize,
     image: usize,
-    /// First image row and column under the kernel, before the padding is taken off.
-    top: usize,
-    left: usize,
-    /// Kernel columns that lie inside the image.
-    columns: Range<usize>,
+    i: usize,
+    j: usize,
 }
 
-impl Geometry {
+impl<'a> Walk<'a> {
+    fn new(g: &'a Geometry) -> Self {
+        Walk { g, out: [g.out_height(), g.out_width()], row: 0, image: 0, i: 0, j: 0 }
+    }
+
     #[inline(always)]
-    fn place(&self, row: usize) -> Place {
-        let (image, rest) = (row / self.positions(), row % self.positions());
-        let (top, left) = (rest / self.out_width() * self.stride[0], rest % self.out_width() * self.stride[1]);
-        let from = self.padding[1].saturating_sub(left).min(self.kernel[1]);
-        let to = (self.width + self.padding[1]).saturating_sub(left).clamp(from, self.kernel[1]);
-        Place { image, top, left, columns: from..to }
+    fn go_to(&mut self, row: usize) {
+        let [height, width] = self.out;
+        if row == self.row + 1 {
+            self.j += 1;
+            if self.j == width {
+                (self.i, self.j) = (self.i + 1, 0);
+                if self.i == height {
+                    (self.image, self.i) = (self.image + 1, 0);
+                }
+            }
+        } else {
+            (self.image, self.i, self.j) = (row / width / height, row / width % height, row % width);
+        }
+        self.row = row;
     }
 
     /// Calls `body(run of patch columns, index of its first pixel element in the images)` for every stretch of
-    /// one patch row that is contiguous in memory; columns that it leaves out lie on the padding.
+    /// the patch row that is contiguous in memory; columns that it leaves out lie on the padding.
     #[inline(always)]
-    fn runs(&self, row: usize, group: usize, mut body: impl FnMut(Range<usize>, usize)) {
-        let place = self.place(row);
-        let channels = self.inputs / self.groups;
-        for kernel_row in 0..self.kernel[0] {
-            let y = place.top + kernel_row;
-            if y < self.padding[0] || y >= self.height + self.padding[0] {
+    fn runs(&self, group: usize, mut body: impl FnMut(Range<usize>, usize)) {
+        let g = self.g;
+        let channels = g.inputs / g.groups;
+        let (top, left) = (self.i * g.stride[0], self.j * g.stride[1]);
+        // Kernel columns that lie inside the image.
+        let from = g.padding[1].saturating_sub(left).min(g.kernel[1]);
+        let to = (g.width + g.padding[1]).saturating_sub(left).clamp(from, g.kernel[1]);
+        if from == to {
+            return;
+        }
+        for kernel_row in 0..g.kernel[0] {
+            let y = top + kernel_row;
+            if y < g.padding[0] || y >= g.height + g.padding[0] {
                 continue;
             }
-            let line = (place.image * self.height + y - self.padding[0]) * self.width;
-            let first = kernel_row * self.kernel[1] * channels;
-            if place.columns.is_empty() {
-                continue;
-            }
-            let at = |column: usize| (line + place.left + column - self.padding[1]) * self.inputs + group * channels;
-            if self.groups == 1 {
-                let run = first + place.columns.start * channels..first + place.columns.end * channels;
-                body(run, at(place.columns.start));
+            let line = (self.image * g.height + y - g.padding[0]) * g.width;
+            let first = kernel_row * g.kernel[1] * channels;
+            let at = |column: usize| (line + left + column - g.padding[1]) * g.inputs + group * channels;
+            if g.groups == 1 {
+                body(first + from * channels..first + to * channels, at(from));
             } else {
-                for column in place.columns.clone() {
+                for column in from..to {
                     let start = first + column * channels;
                     body(start..start + channels, at(column));
                 }
@@ -75,24 +91,30 @@ pub fn gather<T: Real>(
         #[inline(always)]
         || {
             let mut left = out.chunks_exact_mut(columns.len());
+            let mut walk = Walk::new(g);
             for row in rows {
                 let out = left.next().expect("a row of the patch block");
                 let mut filled = 0;
-                g.runs(
-                    row,
+                walk.go_to(row);
+                walk.runs(
                     group,
                     #[inline(always)]
                     |run, at| {
                         let (from, to) = (run.start.max(columns.start), run.end.min(columns.end));
                         if from < to {
                             let (start, end) = (from - columns.start, to - columns.start);
-                            out[filled..start].fill(T::zero());
+                            // Most gaps are empty, and even then `fill` would be a call.
+                            if filled < start {
+                                out[filled..start].fill(T::zero());
+                            }
                             copy(&x[at + from - run.start..at + to - run.start], &mut out[start..end]);
                             filled = end;
                         }
                     },
                 );
-                out[filled..].fill(T::zero());
+                if filled < out.len() {
+                    out[filled..].fill(T::zero());
+                }
             }
             assert!(left.next().is_none(), "as many rows as the patch block has");
         },
@@ -105,9 +127,10 @@ pub fn scatter_add<T: Real>(g: &Geometry, patches: &[T], rows: Range<usize>, gro
     vectorize(
         #[inline(always)]
         || {
+            let mut walk = Walk::new(g);
             for (patch, row) in patches.chunks_exact(g.patch()).zip(rows) {
-                g.runs(
-                    row,
+                walk.go_to(row);
+                walk.runs(
                     group,
                     #[inline(always)]
                     |run, at| {

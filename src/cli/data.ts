@@ -1,0 +1,76 @@
+/**
+ * From options to a data set with validation rows.
+ *
+ * @module
+ */
+
+import type { CsvTransform } from "../data/csv_transform.ts";
+import type { DownloadControl } from "../data/download.ts";
+import { type DataOptions, dataSources, loadData } from "../data/registry.ts";
+import { withValidation } from "../data/split.ts";
+import type { Data } from "../data/table.ts";
+import { UsageError } from "./errors.ts";
+import { dataOptionNames, type TrainValues } from "./train_options.ts";
+
+/** Share of the training rows that is split off where nothing is said. */
+const VALIDATION_SPLIT = 0.1;
+
+/**
+ * Loads the data set that the options name.
+ *
+ * @param values options of `train`
+ * @param control progress and abort of a download
+ * @returns the data set as it was read, and the name that it has on the command line
+ * @throws {UsageError} where an option is given that this data set does not know
+ */
+export async function loadFrom(values: TrainValues, control: DownloadControl): Promise<Data> {
+  const name = values.data ?? "glyphs";
+  const source = dataSources.find((known) => known.name === (name.includes(":") ? `${name.split(":")[0]}:` : name));
+  const known: readonly string[] = source?.options ?? [];
+  const options: Record<string, unknown> = { ...control };
+  for (const [key, option] of Object.entries(dataOptionNames)) {
+    const value = values[option];
+    if (value === undefined) continue;
+    // An unknown data set is refused below, with the nearest name.
+    if (source !== undefined && !known.includes(key)) throw notForThis(option, { name, known });
+    options[key] = key === "standardize" ? truthOrNames(value as readonly string[]) : value;
+  }
+  // These say how and where, and have a meaning of their own beside the data set: sets that do not know them need none.
+  const { precision, download, "data-dir": dataDir } = values;
+  for (const [key, value] of Object.entries({ precision, download, dataDir })) {
+    if (value !== undefined && known.includes(key)) options[key] = value;
+  }
+  return await loadData(name, options as DataOptions);
+}
+
+/**
+ * Splits validation rows off, where the data set has none.
+ *
+ * @param data the data set
+ * @param values options of `train`
+ * @returns the data set, and the share that was split off
+ */
+export function splitValidation(data: Data, values: TrainValues): { data: Data; fraction: number } {
+  const given = values["validation-split"];
+  const fraction = given ?? (data.validation !== undefined || data.train.rows < 2 ? 0 : VALIDATION_SPLIT);
+  return { data: fraction === 0 ? data : withValidation(data, { fraction, seed: values.seed ?? 0 }), fraction };
+}
+
+/** What the columns of a CSV file became, where the data came from one. */
+export function transformOf(data: Data): CsvTransform | undefined {
+  return "transform" in data ? data.transform as CsvTransform : undefined;
+}
+
+function notForThis(option: string, set: { readonly name: string; readonly known: readonly string[] }): UsageError {
+  const names = set.known.flatMap((key) => {
+    const name = dataOptionNames[key];
+    return name === undefined ? [] : [`--${name}`];
+  });
+  const expected = names.length === 0 ? "no options of its own" : `its options (${names.join(", ")})`;
+  return new UsageError(`--${option} with ${set.name}`, expected, "one of another data set");
+}
+
+function truthOrNames(words: readonly string[]): boolean | readonly string[] {
+  const [word] = words;
+  return words.length === 1 && (word === "true" || word === "false") ? word === "true" : words;
+}

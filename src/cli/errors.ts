@@ -1,0 +1,105 @@
+/**
+ * What the command line says when something goes wrong, and with which exit code it ends.
+ *
+ * @module
+ */
+
+import { CheckpointError, ConfigError, DataError, EngineError } from "../errors.ts";
+
+/** A command line that cannot be understood. Ends with exit code 2. */
+export class UsageError extends Error {
+  /** Always `"UsageError"`. */
+  override name = "UsageError";
+
+  /**
+   * @param what the option or argument as it was written
+   * @param expected what would be accepted, in words
+   * @param found what was given, in words
+   */
+  constructor(what: string, expected: string, found: string) {
+    super(`Cannot use ${what}: expected ${expected} but found ${found}`);
+  }
+}
+
+/** The user asked to stop: Ctrl-C or a request of the system. */
+export class Interruption extends Error {
+  /** Always `"Interruption"`. */
+  override name = "Interruption";
+  /** 128 and the signal's number, as shells have it. */
+  readonly exitCode: number;
+
+  /**
+   * @param exitCode 130 for SIGINT, 143 for SIGTERM
+   * @param message what has been saved and how to go on
+   */
+  constructor(exitCode: number, message = "Interrupted") {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
+/** How a command ends. */
+export interface Ending {
+  /** Lines for standard error. */
+  readonly message: string;
+  /** Exit code. */
+  readonly code: number;
+}
+
+/**
+ * Says what went wrong: one sentence for what users can mend, and for anything else that it is our bug.
+ *
+ * @param fault what was thrown
+ * @param options names of the command's options: a message about `batchSize` then says `--batch-size`
+ * @returns the message and the exit code
+ */
+export function explain(fault: unknown, options: readonly string[] = []): Ending {
+  if (fault instanceof Interruption) return { message: fault.message, code: fault.exitCode };
+  if (fault instanceof UsageError) return { message: `error: ${fault.message}`, code: 2 };
+  // The reader of our output has gone, such as `head`: what it did not want to read is no fault.
+  if (fault instanceof Deno.errors.BrokenPipe) return { message: "", code: 141 };
+  const known = sentence(fault);
+  if (known === undefined) return { message: bug(fault), code: 1 };
+  const named = nameOption(known, options);
+  return { message: `error: ${named}`, code: named === known ? 1 : 2 };
+}
+
+/** The sentence of an error that we expect; `undefined` for others. */
+function sentence(fault: unknown): string | undefined {
+  if (fault instanceof EngineError) return ["panic", "poisoned"].includes(fault.code) ? undefined : fault.message;
+  if (fault instanceof ConfigError || fault instanceof DataError || fault instanceof CheckpointError) {
+    return fault.message;
+  }
+  if (fault instanceof Deno.errors.NotCapable) {
+    return `Cannot continue: a permission is missing (${fault.message.split("\n")[0]})`;
+  }
+  if (fault instanceof RangeError && /allocation|array length|too large/i.test(fault.message)) {
+    return `Cannot continue: the data does not fit into memory (${fault.message})`;
+  }
+  return undefined;
+}
+
+/** Writes an option as on the command line where a message calls it as the API does. */
+function nameOption(message: string, options: readonly string[]): string {
+  return message.replace(/^Cannot use ([\w.]+)(?=:)/, (whole, path: string) => {
+    const last = path.split(".").at(-1) ?? path;
+    const option = [path === "optimizer.kind" ? "optimizer" : kebab(last), kebab(path.split(/[.[]/)[0] ?? path)]
+      .find((name) => options.includes(name));
+    return option === undefined ? whole : `Cannot use --${option}`.trimEnd();
+  });
+}
+
+function bug(fault: unknown): string {
+  const text = fault instanceof Error ? fault.stack ?? fault.message : String(fault);
+  return `error: This is a bug in leanprop; please report it with the lines that follow\n${text}`;
+}
+
+/**
+ * `batchSize` as `batch-size`.
+ *
+ * @param name a name in camel case
+ * @returns the name in kebab case
+ */
+export function kebab(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}

@@ -1,0 +1,52 @@
+/**
+ * The command line: `train`, `predict`, `info`.
+ *
+ * @module
+ */
+
+import { didYouMean } from "../nearest.ts";
+import { explain, UsageError } from "./errors.ts";
+import { info, infoCommand } from "./info.ts";
+import type { CommandSpec } from "./options.ts";
+import { predict, predictCommand } from "./predict.ts";
+import { note, print } from "./terminal.ts";
+import { train } from "./train.ts";
+import { trainCommand } from "./train_options.ts";
+
+interface Command {
+  readonly spec: CommandSpec;
+  readonly run: (args: readonly string[]) => Promise<void>;
+}
+
+const commands: readonly Command[] = [
+  { spec: trainCommand, run: train },
+  { spec: predictCommand, run: predict },
+  { spec: infoCommand, run: info },
+];
+
+async function main([name, ...args]: readonly string[]): Promise<void> {
+  if (name === undefined || name === "--help" || name === "-h") return print(overview());
+  const command = commands.find(({ spec }) => spec.name === name);
+  if (command === undefined) {
+    const names = commands.map(({ spec }) => spec.name);
+    fail(new UsageError(`the command ${name}`, `${names.join(", ")}${didYouMean(name, names)}`, "another word"), []);
+  }
+  try {
+    await command.run(args);
+  } catch (fault) {
+    fail(fault, command.spec.options.map((option) => option.name));
+  }
+}
+
+function overview(): string {
+  const lines = commands.map(({ spec }) => `  deno task ${spec.name.padEnd(9)}${spec.description}`);
+  return `leanprop trains neural networks on CPUs.\n\n${lines.join("\n")}\n\nEach takes --help.\n`;
+}
+
+function fail(fault: unknown, options: readonly string[]): never {
+  const { message, code } = explain(fault, options);
+  if (message !== "") note(`${message}\n`);
+  Deno.exit(code);
+}
+
+if (import.meta.main) await main(Deno.args);

@@ -1,0 +1,151 @@
+/**
+ * From options and data to a network and a training run.
+ *
+ * @module
+ */
+
+import { knownOptions } from "../config.ts";
+import type { Table } from "../data/table.ts";
+import { ConfigError } from "../errors.ts";
+import { nearest } from "../nearest.ts";
+import { binaryCrossEntropy, checkLoss, type Loss, meanSquaredError, softmaxCrossEntropy } from "../network/losses.ts";
+import { mlp } from "../network/models.ts";
+import type { NetworkOptions } from "../network/network.ts";
+import { ruleByName } from "../rules/mod.ts";
+import { checkOptimizer, type Optimizer, optimizerKinds } from "../train/optimizers.ts";
+import type { TrainOptions } from "../train/trainer.ts";
+import { UsageError } from "./errors.ts";
+import { readJsonFile } from "./json_file.ts";
+import type { OptionValue } from "./options.ts";
+import { parseSchedule } from "./schedule_text.ts";
+import type { TrainValues } from "./train_options.ts";
+
+/** Rows of a step where nothing is said, and where there are as many. */
+const BATCH_SIZE = 64;
+
+/** Adam's step size where nothing is said: the cosine that follows by default stands twice the usual rate. */
+const ADAM_RATE = 2e-3;
+
+/** A network that came from a JSON file. */
+export interface ModelFile {
+  /** Shape of one sample; default that of the data. */
+  readonly input?: readonly number[];
+  /** The layers. */
+  readonly layers: NetworkOptions["layers"];
+  /** What training makes small; default after the targets. */
+  readonly loss?: Partial<Loss>;
+}
+
+/** What a run needs besides its data. */
+export interface Plan {
+  /** For `Network.create`. */
+  readonly network: NetworkOptions;
+  /** For `Trainer.create`. */
+  readonly training: TrainOptions;
+}
+
+/** Where a plan comes from. */
+export interface PlanSource {
+  /** Options of `train`. */
+  readonly values: TrainValues;
+  /** Options of learning rules by full name, such as `mem-aop.k`. */
+  readonly dotted: Readonly<Record<string, OptionValue>>;
+  /** The network, where it does not come from options. */
+  readonly model?: ModelFile | undefined;
+}
+
+/**
+ * Makes the plan of a run.
+ *
+ * @param source options and model
+ * @param train the training rows
+ * @returns options for network and trainer
+ * @throws {ConfigError} where an option cannot be used
+ */
+export function makePlan({ values, dotted, model }: PlanSource, train: Table): Plan {
+  const { seed = 0, precision, threads, epochs = 10, schedule = "cosine" } = values;
+  if (model && values.hidden) throw new UsageError("--hidden", "it with --model mlp only", "a model from a file");
+  const clipNorm = values["clip-norm"];
+  return {
+    network: {
+      ...(model ? { input: model.input ?? train.shape, layers: model.layers } : mlp({
+        input: train.shape,
+        outputs: train.targets.kind === "labels" ? train.targets.classes : train.targets.size,
+        ...(values.hidden && { hidden: values.hidden }),
+      })),
+      loss: chooseLoss(values, { model, train }),
+      seed,
+      ...(precision !== undefined && { precision: precision as "f32" | "f64" }),
+      ...(threads !== undefined && { threads }),
+    },
+    training: {
+      rule: ruleByName(values.rule ?? "backprop", ruleOptions(dotted)),
+      optimizer: chooseOptimizer(values),
+      schedule: parseSchedule(schedule),
+      epochs,
+      batchSize: values["batch-size"] ?? Math.min(BATCH_SIZE, train.rows),
+      seed,
+      ...(clipNorm !== undefined && { clipNorm }),
+    },
+  };
+}
+
+/**
+ * Reads the network that `--model` names.
+ *
+ * @param model `mlp` or a path
+ * @returns the contents of the file, or nothing for `mlp`
+ * @throws {DataError} where the file cannot be read or is no network
+ */
+export async function readModel(model: string | undefined): Promise<ModelFile | undefined> {
+  if (model === undefined || model === "mlp") return undefined;
+  if (!/\.json$/i.test(model)) throw new UsageError("--model", "mlp, or a file whose name ends in .json", model);
+  return checkModel(await readJsonFile(model), model);
+}
+
+/** Checks what a JSON file says about a network; layers and loss are checked where they are built. */
+export function checkModel(json: Record<string, unknown>, where: string): ModelFile {
+  knownOptions(where, json, ["input", "layers", "loss"]);
+  if (!Array.isArray(json.layers)) throw new ConfigError(`${where}, layers`, "a list of layers", json.layers);
+  return json as unknown as ModelFile;
+}
+
+/** Options of rules as `ruleByName` takes them: by rule, in camel case. */
+function ruleOptions(dotted: PlanSource["dotted"]): Record<string, Record<string, unknown>> {
+  const options: Record<string, Record<string, unknown>> = {};
+  for (const [name, value] of Object.entries(dotted)) {
+    const dot = name.indexOf(".");
+    const option = name.slice(dot + 1).replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+    (options[name.slice(0, dot)] ??= {})[option] = value;
+  }
+  return options;
+}
+
+function chooseOptimizer(values: TrainValues): Optimizer {
+  const { momentum, nesterov, "weight-decay": weightDecay } = values;
+  const kind = exactWord(values.optimizer ?? "adam", optimizerKinds);
+  const learningRate = values["learning-rate"] ?? (/^adam/.test(kind) ? ADAM_RATE : undefined);
+  const given = Object.entries({ learningRate, momentum, nesterov, weightDecay });
+  return checkOptimizer({ kind, ...Object.fromEntries(given.filter(([, value]) => value !== undefined)) });
+}
+
+/** Losses by what the targets are, unless the options or the model's file name one. */
+function chooseLoss(
+  values: TrainValues,
+  { model, train }: { readonly model: ModelFile | undefined; readonly train: Table },
+): Loss {
+  const labelSmoothing = values["label-smoothing"];
+  const smoothing = labelSmoothing === undefined ? {} : { labelSmoothing };
+  const losses = { softmaxCrossEntropy, meanSquaredError, binaryCrossEntropy };
+  const byTargets = train.targets.kind === "labels" ? "softmaxCrossEntropy" : "meanSquaredError";
+  if (values.loss === undefined && model?.loss) return checkLoss({ ...model.loss, ...smoothing } as Partial<Loss>);
+  const kind = exactWord(values.loss ?? byTargets, Object.keys(losses));
+  return checkLoss({ kind, ...smoothing } as Partial<Loss>);
+}
+
+/** A name as the API writes it, for one in another case: `adamw` for `adamW`, `mean-squared-error` for `meanSquaredError`. */
+function exactWord(word: string, words: readonly string[]): string {
+  const found = nearest(word, words);
+  const plain = (text: string) => text.toLowerCase().replaceAll("-", "");
+  return found !== undefined && plain(found) === plain(word) ? found : word;
+}

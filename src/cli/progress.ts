@@ -1,0 +1,115 @@
+/**
+ * Progress on standard error: a bar that is redrawn on a terminal, and one line per epoch.
+ *
+ * @module
+ */
+
+import type { Progress } from "../train/trainer.ts";
+import type { EpochEvent } from "./run_folder.ts";
+import { canRedraw, columns, note, wantsColour } from "./terminal.ts";
+
+/** Milliseconds between two drawings of the bar. */
+const REDRAW_MS = 100;
+
+/** Widest bar. */
+const WIDEST = 30;
+
+/** Narrowest bar that says anything. */
+const NARROWEST = 5;
+
+/** Shows how far a command is. */
+export class ProgressView {
+  readonly #quiet: boolean;
+  readonly #redraws: boolean;
+  readonly #colour: boolean;
+  #first: Progress | undefined;
+  #drawn = false;
+  #last = -Infinity;
+
+  /** @param quiet whether to show nothing at all */
+  constructor(quiet: boolean) {
+    this.#quiet = quiet;
+    this.#redraws = !quiet && canRedraw();
+    this.#colour = wantsColour();
+  }
+
+  /** Says what is under way, until something else is shown; on terminals only. */
+  status(text: string): void {
+    if (this.#redraws) this.#draw(text.slice(0, columns() - 1));
+  }
+
+  /** Shows the training run inside an epoch; on terminals only. */
+  step(progress: Progress): void {
+    this.#first ??= progress;
+    if (!this.#redraws || performance.now() - this.#last < REDRAW_MS) return;
+    const { epoch, epochs, step, totalSteps, trainLoss } = progress;
+    const left = `epoch ${epoch}/${Math.ceil(epochs)}  `;
+    const right = `  ${percent(step / totalSteps, 0)}  loss ${figure(trainLoss)}${this.#timeLeft(progress)}`;
+    // One column is left free: a terminal that wraps would keep every drawing.
+    const width = Math.min(WIDEST, columns() - 1 - left.length - right.length);
+    const line = width < NARROWEST
+      ? `${left}${right.trimStart()}`.slice(0, columns() - 1)
+      : `${left}${this.#bar(step / totalSteps, width)}${right}`;
+    this.#draw(line);
+  }
+
+  /** Writes the line of a finished epoch. */
+  epoch(event: EpochEvent, epochs: number): void {
+    if (this.#quiet) return;
+    this.clear();
+    const total = String(Math.ceil(epochs));
+    const parts = [
+      `epoch ${String(event.epoch).padStart(total.length)}/${total}`,
+      `loss ${figure(event.trainLoss)}`,
+      event.validationLoss === null ? "" : `validation loss ${figure(event.validationLoss)}`,
+      event.validationAccuracy === null ? "" : `accuracy ${percent(event.validationAccuracy, 2)}`,
+      `${event.seconds.toFixed(1)} s`,
+    ];
+    note(`${parts.filter((part) => part !== "").join("  ")}\n`);
+  }
+
+  /** Takes the bar away, so that other text can follow. */
+  clear(): void {
+    if (!this.#drawn) return;
+    note("\r\x1b[K");
+    this.#drawn = false;
+    this.#last = -Infinity;
+  }
+
+  #draw(line: string): void {
+    note(`\r\x1b[K${line}`);
+    this.#drawn = true;
+    this.#last = performance.now();
+  }
+
+  #bar(share: number, width: number): string {
+    const full = Math.min(width, Math.floor(share * width));
+    const [done, open] = ["█".repeat(full), "░".repeat(width - full)];
+    return this.#colour ? `\x1b[36m${done}\x1b[2m${open}\x1b[0m` : `${done}${open}`;
+  }
+
+  /** From the speed since the first drawing: a run that was resumed has steps behind it that took no time now. */
+  #timeLeft({ step, totalSteps, seconds }: Progress): string {
+    const steps = step - (this.#first?.step ?? step);
+    if (steps === 0) return "";
+    return `  ${duration((seconds - (this.#first?.seconds ?? 0)) * (totalSteps - step) / steps)} left`;
+  }
+}
+
+/** A share in percent, such as `97.83 %`. */
+export function percent(share: number, digits: number): string {
+  return `${(100 * share).toFixed(digits)} %`;
+}
+
+/** A number with four digits that mean something. */
+export function figure(number: number): string {
+  return Number.isFinite(number) && number !== 0 && Math.abs(number) < 1e-3
+    ? number.toExponential(2)
+    : String(Number(number.toPrecision(4)));
+}
+
+function duration(seconds: number): string {
+  if (seconds < 60) return `${Math.ceil(seconds)} s`;
+  const minutes = Math.ceil(seconds / 60);
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}

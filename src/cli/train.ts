@@ -1,0 +1,175 @@
+/**
+ * The command `train`: options, data and network in; a run folder and a summary out.
+ *
+ * @module
+ */
+
+import { Dataset } from "../data/dataset.ts";
+import { hashData } from "../data/hash.ts";
+import type { Data } from "../data/table.ts";
+import { CheckpointError, DataError } from "../errors.ts";
+import { native } from "../ffi/native.ts";
+import { Network } from "../network/network.ts";
+import { loadCheckpoint } from "../run/checkpoint.ts";
+import { Trainer, trainingConfig } from "../train/trainer.ts";
+import { loadFrom, splitValidation, transformOf } from "./data.ts";
+import { UsageError } from "./errors.ts";
+import { Interrupt } from "./interrupt.ts";
+import { describeMachine } from "./machine.ts";
+import { helpText, parseOptions } from "./options.ts";
+import { makePlan, type Plan } from "./plan.ts";
+import { ProgressView } from "./progress.ts";
+import { readRequest, recordedOptions, type Request, resumeRequest } from "./request.ts";
+import {
+  checkpointFile,
+  createRunFolder,
+  keepEvents,
+  readRecord,
+  type RunEvent,
+  type RunRecord,
+  writeRecord,
+} from "./run_folder.ts";
+import { print } from "./terminal.ts";
+import { trainToEnd } from "./train_loop.ts";
+import { trainCommand } from "./train_options.ts";
+import { summarizeRun } from "./train_summary.ts";
+
+/**
+ * Runs the command.
+ *
+ * @param args its arguments
+ */
+export async function train(args: readonly string[]): Promise<void> {
+  const parsed = parseOptions(trainCommand, args);
+  if (parsed.help) return print(helpText(trainCommand));
+  const asked = await readRequest(parsed);
+  const { resume, out } = asked.values;
+  if (resume !== undefined && out !== undefined) throw new UsageError("--out", "it without --resume", "both");
+  const record = resume === undefined ? undefined : await readRecord(resume);
+  const request = record === undefined ? asked : resumeRequest(record, asked, resume!);
+  // A library that cannot be used is reported before data is loaded for it.
+  native();
+
+  const view = new ProgressView(request.values.quiet ?? false);
+  const whole = await load(request, view);
+  const hash = await hashData(whole);
+  if (record && record.data.hash !== hash) {
+    throw new DataError(`the data of ${resume}`, `the rows of SHA-256 ${record.data.hash}`, `rows of SHA-256 ${hash}`);
+  }
+  const { data, fraction } = splitValidation(whole, request.values);
+  const plan = makePlan(request, data.train);
+  view.clear();
+
+  using interrupt = new Interrupt();
+  using owned = new DisposableStack();
+  const run = record === undefined
+    ? await begin({ request, plan, data, hash, fraction, signal: interrupt.signal }, owned)
+    : await goOn({ folder: resume!, record, plan, data, signal: interrupt.signal }, owned);
+  const { json = false } = request.values;
+  const validation = data.validation && owned.use(await Dataset.create(data.validation));
+  const done = await trainToEnd({ ...run, validation, test: data.test, view, json, signal: interrupt.signal });
+  if (!json) print(summarizeRun({ ...run, data, done }));
+}
+
+/** A run that is ready to train. */
+interface Ready {
+  readonly folder: string;
+  readonly trainer: Trainer;
+  /** Steps that it has behind it. */
+  readonly step: number;
+  /** What `metrics.jsonl` holds already. */
+  readonly events: readonly RunEvent[];
+}
+
+async function load(request: Request, view: ProgressView): Promise<Data> {
+  const { values } = request;
+  view.status(`loading ${values.data ?? "glyphs"}`);
+  // Without a download there is nothing to tidy up: Ctrl-C may end the process on the spot, even in the middle of a parse.
+  using interrupt = values.download ? new Interrupt() : undefined;
+  return await loadFrom(values, {
+    ...(interrupt && { signal: interrupt.signal }),
+    onProgress: ({ file, received, total }) =>
+      view.status(
+        `downloading ${file}  ${megabytes(received)}${total === undefined ? "" : ` of ${megabytes(total)}`} MB`,
+      ),
+  });
+}
+
+/** Begins a run in a new folder. */
+async function begin(
+  from: {
+    readonly request: Request;
+    readonly plan: Plan;
+    readonly data: Data;
+    readonly hash: string;
+    readonly fraction: number;
+    readonly signal: AbortSignal;
+  },
+  owned: DisposableStack,
+): Promise<Ready> {
+  const { request, plan, data, hash, fraction, signal } = from;
+  const network = owned.use(Network.create(plan.network));
+  const trainer = owned.use(await Trainer.create(network, data.train, { ...plan.training, signal }));
+  const folder = await createRunFolder(request.values.out, { data: data.name, rule: trainer.config.ruleName });
+  // A folder that cannot be written to shows before the first epoch, and from here on there is something to resume.
+  await trainer.save(checkpointFile(folder));
+  await writeRecord(folder, {
+    created: new Date().toISOString(),
+    options: recordedOptions(request, { plan, validationSplit: fraction }),
+    data: describeData(data, hash),
+    network: network.config,
+    training: trainer.config,
+    machine: describeMachine(network),
+  });
+  return { folder, trainer, step: 0, events: [] };
+}
+
+/** Goes on with a run from its checkpoint. */
+async function goOn(
+  from: {
+    readonly folder: string;
+    readonly record: RunRecord;
+    readonly plan: Plan;
+    readonly data: Data;
+    readonly signal: AbortSignal;
+  },
+  owned: DisposableStack,
+): Promise<Ready> {
+  const { folder, record, plan, data, signal } = from;
+  const { threads } = plan.network;
+  const file = checkpointFile(folder);
+  const checkpoint = await loadCheckpoint(file, threads === undefined ? {} : { threads });
+  const network = owned.use(checkpoint.network);
+  const alike = same(checkpoint.run?.config, trainingConfig(plan.training, data.train.rows)) &&
+    same({ ...network.config, threads: 0 }, { ...record.network, threads: 0 });
+  if (!alike) {
+    throw new CheckpointError(`Cannot resume ${folder}: expected a checkpoint of this run but found that of another`);
+  }
+  const trainer = owned.use(await Trainer.resume(checkpoint, data.train, { signal }));
+  const [step = 0] = network.read("training.counters");
+  return { folder, trainer, step, events: await keepEvents(folder, step) };
+}
+
+function describeData(data: Data, hash: string): RunRecord["data"] {
+  const { train, validation, test } = data;
+  const { values: _, ...targets } = train.targets;
+  const transform = transformOf(data);
+  return {
+    name: data.name,
+    hash,
+    rows: { train: train.rows, validation: validation?.rows ?? 0, test: test?.rows ?? 0 },
+    shape: train.shape,
+    targets,
+    ...(train.scale && { scale: train.scale }),
+    ...(train.offset && { offset: train.offset }),
+    ...(transform && { transform }),
+  };
+}
+
+function same(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+function megabytes(bytes: number): string {
+  return (bytes / 1e6).toFixed(1);
+}

@@ -1,0 +1,254 @@
+/**
+ * The options of `train`: the one list from which parsing, help text, JSON files and run folders follow.
+ *
+ * @module
+ */
+
+import { dataSources } from "../data/registry.ts";
+import { rules } from "../rules/mod.ts";
+import type { CommandSpec, OptionSpec, Values } from "./options.ts";
+import { scheduleHelp } from "./schedule_text.ts";
+
+/** Options that a data set may know, by the name that `loadData` has for them. */
+const dataOptions = [
+  { name: "data-seed", type: "number", value: "N", help: "seed of a generated data set (1)", of: "seed" },
+  { name: "rows", type: "number", value: "N", help: "training rows of a generated data set", of: "rows" },
+  { name: "test-rows", type: "number", value: "N", help: "test rows of a generated data set", of: "testRows" },
+  { name: "classes", type: "number", value: "N", help: "number of classes", of: "classes" },
+  { name: "noise", type: "number", value: "X", help: "noise of spirals (0.02)", of: "noise" },
+  { name: "target", type: "words", value: "NAMES", help: "CSV columns to predict (the last one)", of: "target" },
+  { name: "task", type: "text", value: "TASK", help: "classification or regression", of: "task" },
+  { name: "one-hot", type: "words", value: "NAMES", help: "CSV columns of categories", of: "oneHot" },
+  { name: "ignore", type: "words", value: "NAMES", help: "CSV columns to leave out", of: "ignore" },
+  {
+    name: "standardize",
+    type: "words",
+    value: "NAMES",
+    help: "CSV columns to bring to mean 0, deviation 1; true (all) or false",
+    of: "standardize",
+  },
+  {
+    name: "train-rows",
+    type: "number",
+    value: "N",
+    help: "CSV: the first N rows train, the rest test",
+    of: "trainRows",
+  },
+  { name: "test-fraction", type: "number", value: "X", help: "CSV: share of the rows for testing", of: "testFraction" },
+  {
+    name: "shuffle-seed",
+    type: "number",
+    value: "N",
+    help: "CSV: random order before rows are split",
+    of: "shuffleSeed",
+  },
+  { name: "header", type: "flag", help: "CSV: whether the first line names the columns (found out)", of: "header" },
+  { name: "delimiter", type: "text", value: "C", help: "CSV: character between fields (,)", of: "delimiter" },
+] as const;
+
+/** Command line name of each data option by the name that `loadData` has for it. */
+export const dataOptionNames: Readonly<Record<string, (typeof dataOptions)[number]["name"]>> = Object.fromEntries(
+  dataOptions.map(({ of, name }) => [of, name]),
+);
+
+const network = "Network";
+const training = "Training";
+const data = "Data";
+const run = "Run";
+
+/** All options of `train`. */
+export const trainOptions = [
+  {
+    name: "data",
+    type: "text",
+    value: "NAME",
+    help: "data set, see below (glyphs)",
+    group: data,
+    effect: "result",
+  },
+  {
+    name: "data-dir",
+    type: "text",
+    value: "DIR",
+    help: "where named data sets are looked for first, before LEANPROP_DATA",
+    group: data,
+    effect: "place",
+  },
+  {
+    name: "download",
+    type: "flag",
+    help: "fetch a public data set that is missing",
+    group: data,
+    effect: "display",
+  },
+  {
+    name: "validation-split",
+    type: "number",
+    value: "X",
+    help: "share of the training rows to watch (0.1; 0 for none)",
+    group: data,
+    effect: "result",
+  },
+  ...dataOptions.map(({ of: _, ...option }) => ({ ...option, group: data, effect: "result" as const })),
+  {
+    name: "model",
+    type: "text",
+    value: "MODEL",
+    help: "mlp, or a JSON file { input?, layers, loss? } (mlp)",
+    group: network,
+    effect: "result",
+  },
+  {
+    name: "hidden",
+    type: "numbers",
+    value: "256,128",
+    help: "widths of the hidden layers of mlp, or none (256,128)",
+    group: network,
+    effect: "result",
+  },
+  {
+    name: "loss",
+    type: "text",
+    value: "LOSS",
+    help: "softmax-cross-entropy (labels), mean-squared-error (values), binary-cross-entropy",
+    group: network,
+    effect: "result",
+  },
+  {
+    name: "label-smoothing",
+    type: "number",
+    value: "X",
+    help: "share of the target spread over all classes (0)",
+    group: network,
+    effect: "result",
+  },
+  {
+    name: "precision",
+    type: "text",
+    value: "TYPE",
+    help: "f32 or f64 (f32)",
+    group: network,
+    effect: "result",
+  },
+  {
+    name: "rule",
+    type: "text",
+    value: "RULE",
+    help: "learning rule, see below; names joined with + are combined (backprop)",
+    group: training,
+    effect: "result",
+  },
+  { name: "epochs", type: "number", value: "N", help: "passes over the data (10)", group: training, effect: "result" },
+  { name: "batch-size", type: "number", value: "N", help: "rows of a step (64)", group: training, effect: "result" },
+  {
+    name: "optimizer",
+    type: "text",
+    value: "NAME",
+    help: "sgd, adam, adamw or rmsprop (adam)",
+    group: training,
+    effect: "result",
+  },
+  {
+    name: "learning-rate",
+    type: "number",
+    value: "X",
+    help: "step size (adam and adamw 0.002, rmsprop 0.001, sgd 0.1)",
+    group: training,
+    effect: "result",
+  },
+  { name: "momentum", type: "number", value: "X", help: "of sgd (0)", group: training, effect: "result" },
+  { name: "nesterov", type: "flag", help: "sgd looks ahead", group: training, effect: "result" },
+  {
+    name: "weight-decay",
+    type: "number",
+    value: "X",
+    help: "added to the gradient; adamw takes it off the weights (0, adamw 0.01)",
+    group: training,
+    effect: "result",
+  },
+  {
+    name: "schedule",
+    type: "text",
+    value: "SCHEDULE",
+    help: "of the learning rate, see below (cosine)",
+    group: training,
+    effect: "result",
+  },
+  {
+    name: "clip-norm",
+    type: "number",
+    value: "X",
+    help: "largest norm of the whole gradient (no limit)",
+    group: training,
+    effect: "result",
+  },
+  {
+    name: "seed",
+    type: "number",
+    value: "N",
+    help: "of weights, order, dropout and the validation split (0)",
+    group: training,
+    effect: "result",
+  },
+  {
+    name: "threads",
+    type: "number",
+    value: "N",
+    help: "results do not depend on it (one a core)",
+    group: training,
+    effect: "place",
+  },
+  {
+    name: "out",
+    type: "text",
+    value: "DIR",
+    help: "run folder (runs/TIME-DATA-RULE)",
+    group: run,
+    effect: "display",
+  },
+  {
+    name: "resume",
+    type: "text",
+    value: "DIR",
+    help: "go on with the run in this folder",
+    group: run,
+    effect: "display",
+  },
+  {
+    name: "config",
+    type: "text",
+    value: "FILE",
+    help: "options from a JSON file or a run's config.json; the command line wins",
+    group: run,
+    effect: "display",
+  },
+  { name: "json", type: "flag", help: "one JSON object per epoch on standard output", group: run, effect: "display" },
+  { name: "quiet", type: "flag", help: "no progress, only the closing summary", group: run, effect: "display" },
+  { name: "help", type: "flag", help: "this text", group: run, effect: "display" },
+] as const satisfies readonly OptionSpec[];
+
+/** Values of the options of `train`. */
+export type TrainValues = Values<typeof trainOptions>;
+
+/** The command. */
+export const trainCommand: CommandSpec<typeof trainOptions> = {
+  name: "train",
+  description: "Trains a network and keeps the run in a folder. Defaults in brackets.",
+  options: trainOptions,
+  dotted: rules.map((rule) => rule.name),
+  sections: [
+    { title: "Data sets", lines: dataSources.map(({ name, description }) => [shownName(name), description] as const) },
+    {
+      title: "Learning rules",
+      lines: rules.flatMap(({ name, description, paper, options }) => [
+        [name, `${description} (${paper})`] as const,
+        ...(options.length === 0 ? [] : [["", options.map((option) => `--${name}.${option}`).join(" ")] as const]),
+      ]),
+    },
+    { title: "Schedules", lines: scheduleHelp },
+  ],
+};
+
+function shownName(name: string): string {
+  return name.endsWith(":") ? `${name}PATH` : name;
+}

@@ -1,0 +1,51 @@
+/**
+ * What `train` says at the end.
+ *
+ * @module
+ */
+
+import type { Data } from "../data/table.ts";
+import type { Trainer } from "../train/trainer.ts";
+import { figure, percent } from "./progress.ts";
+import type { DoneEvent } from "./run_folder.ts";
+
+/** What a summary is made of. */
+export interface RunOutcome {
+  /** Folder of the run. */
+  readonly folder: string;
+  /** The run. */
+  readonly trainer: Trainer;
+  /** Its data. */
+  readonly data: Data;
+  /** Its last event. */
+  readonly done: DoneEvent;
+}
+
+/** Says what was trained, how good it is, where it is and what to do next. */
+export function summarizeRun({ folder, trainer, data, done }: RunOutcome): string {
+  const { parameters, threads, instructionSet } = trainer.network.describe();
+  const { epochs, ruleName } = trainer.config;
+  const threadWords = `${threads} ${threads === 1 ? "thread" : "threads"}`;
+  const lines = [
+    "",
+    `Trained a network of ${parameters.toLocaleString("en")} parameters on ${data.name} with ${ruleName}: ` +
+    `${epochs} epochs, ${data.train.rows.toLocaleString("en")} rows, ${done.seconds.toFixed(1)} s, ` +
+    `${threadWords}, ${instructionSet}`,
+    testWords(data, done),
+    "",
+    `Run folder  ${folder}`,
+    `Predict     deno task predict --checkpoint ${done.checkpoint} --input FILE`,
+    `Repeat      deno task train --config ${folder}/config.json`,
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function testWords(data: Data, done: DoneEvent): string {
+  if (done.testLoss === null) return "No test rows in this data set: nothing was tested";
+  const words = [
+    `loss ${figure(done.testLoss)}`,
+    done.testAccuracy === null ? "" : `accuracy ${percent(done.testAccuracy, 2)}`,
+    done.testMeanAbsoluteError === null ? "" : `mean absolute error ${figure(done.testMeanAbsoluteError)}`,
+  ].filter((word) => word !== "");
+  return `Test on ${data.test?.rows.toLocaleString("en")} rows: ${words.join(", ")}`;
+}

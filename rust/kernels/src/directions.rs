@@ -32,19 +32,17 @@ impl Place {
         self.rng.block([index, self.step as u32, (self.layer << 16) | lane, row])
     }
 
-    /// `body(element, ±1)` for all elements of a row.
+    /// The signs of one block of a row.
     #[inline(always)]
-    fn signs<T: Real>(&self, lane: u32, row: u32, out: &mut [T], body: impl Fn(usize, T, &mut T)) {
-        for (block, out) in out.chunks_mut(SIGNS).enumerate() {
-            let words = self.block(block as u32, lane, row);
-            for (word, out) in out.chunks_mut(32).enumerate() {
-                let bits = words[word];
-                for (bit, value) in out.iter_mut().enumerate() {
-                    let sign = T::of(1.0 - 2.0 * f64::from((bits >> bit) & 1));
-                    body(block * SIGNS + word * 32 + bit, sign, value);
-                }
+    fn signs<T: Real>(&self, block: usize, lane: u32, row: u32) -> [T; SIGNS] {
+        let (words, plus, minus) = (self.block(block as u32, lane, row), T::one(), -T::one());
+        let mut out = [plus; SIGNS];
+        for (bits, out) in words.into_iter().zip(out.chunks_exact_mut(32)) {
+            for (bit, value) in out.iter_mut().enumerate() {
+                *value = if (bits >> bit) & 1 == 0 { plus } else { minus };
             }
         }
+        out
     }
 }
 
@@ -56,10 +54,13 @@ pub fn signs<T: Real>(par: Par, place: Place, lane: usize, size: usize, add: boo
         vectorize(
             #[inline(always)]
             || {
-                if add {
-                    place.signs(lane as u32, row, out, |_, sign, value| *value += sign);
-                } else {
-                    place.signs(lane as u32, row, out, |_, sign, value| *value = sign);
+                for (block, out) in out.chunks_mut(SIGNS).enumerate() {
+                    let signs = place.signs::<T>(block, lane as u32, row);
+                    if add {
+                        out.iter_mut().zip(signs).for_each(|(value, sign)| *value += sign);
+                    } else {
+                        out.iter_mut().zip(signs).for_each(|(value, sign)| *value = sign);
+                    }
                 }
             },
         );
@@ -85,13 +86,16 @@ impl<T: Real> Orthogonal<T> {
         assert!(lanes <= size, "{lanes} orthogonal directions in {size} dimensions");
         let scale = (2.0 / size as f64).sqrt();
         let angle = |i: usize| std::f64::consts::FRAC_PI_2 * i as f64 / size as f64;
-        let turn = if lanes == 1 { vec![] } else { (0..4 * size).map(|i| T::of(scale * libm::cos(angle(i)))).collect() };
+        let turn =
+            if lanes == 1 { vec![] } else { (0..4 * size).map(|i| T::of(scale * libm::cos(angle(i)))).collect() };
         Orthogonal { lanes, size, turn }
     }
 
     /// Lane `lane` of all rows of `out`: set, or with `add` added.
     pub fn fill(&self, par: Par, place: Place, lane: usize, add: bool, out: &mut [T]) {
-        self.each(par, place, lane, out, |_, direction, value| *value = if add { *value + direction } else { direction });
+        self.each(par, place, lane, out, |_, direction, value| {
+            *value = if add { *value + direction } else { direction }
+        });
     }
 
     /// Adds `factors[row]` times lane `lane` to every row of `out`.
@@ -104,21 +108,29 @@ impl<T: Real> Orthogonal<T> {
         let flat = T::of((1.0 / size as f64).sqrt());
         par.for_work(out.len() * OPERATIONS).chunks_mut(out, size, |start, out| {
             let row = start / size;
-            if self.lanes == 1 {
-                place.signs(COMMON, row as u32, out, |_, sign, value| body(row, sign * flat, value));
-                return;
-            }
             let word = place.block(u32::MAX, COMMON, row as u32)[0];
             let begin = (u64::from(word) * size as u64 >> 32) as usize;
-            let frequency = (begin + lane) % size;
-            if frequency == 0 {
-                place.signs(COMMON, row as u32, out, |_, sign, value| body(row, sign * flat, value));
-                return;
-            }
-            let turn = &self.turn[..];
-            place.signs(COMMON, row as u32, out, |j, sign, value| {
-                body(row, sign * turn[(2 * j + 1) * frequency % turn.len()], value);
-            });
+            let frequency = if self.lanes == 1 { 0 } else { (begin + lane) % size };
+            vectorize(
+                #[inline(always)]
+                || {
+                    // cos(π (2 j + 1) frequency / 2 size) walks round the turn in even steps.
+                    let (mut at, step) = (frequency, 2 * frequency);
+                    for (block, out) in out.chunks_mut(SIGNS).enumerate() {
+                        let mut signs = place.signs::<T>(block, COMMON, row as u32);
+                        if frequency == 0 {
+                            signs.iter_mut().for_each(|sign| *sign *= flat);
+                        } else {
+                            for sign in signs.iter_mut().take(out.len()) {
+                                *sign *= self.turn[at];
+                                at += step;
+                                at = if at >= self.turn.len() { at - self.turn.len() } else { at };
+                            }
+                        }
+                        out.iter_mut().zip(signs).for_each(|(value, direction)| body(row, direction, value));
+                    }
+                },
+            );
         });
     }
 }

@@ -17,6 +17,7 @@ import { knownOptions } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { frontContribution, frontContributionOptions } from "./front_contribution.ts";
 import { didYouMean } from "../nearest.ts";
+import { dual, DUAL_OPTIONS } from "./dual.ts";
 
 /** What fills a slot: a kind and its options, as the engine reads them. */
 export interface SlotChoice {
@@ -80,6 +81,13 @@ export const rules: readonly RuleEntry[] = [
       knownOptions("backprop", options, []);
       return backprop();
     },
+  },
+  {
+    name: "dual",
+    description: "dual numbers: tangents of the forward pass instead of a backward pass",
+    paper: "Jang 2023, arXiv 2308.09728",
+    options: DUAL_OPTIONS,
+    create: (options) => dual(options),
   },
   {
     name: "front-contribution",

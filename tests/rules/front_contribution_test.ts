@@ -1,6 +1,6 @@
 /** Front contribution: trajectories of back-propagation, and every refusal's sentence. */
 
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   adam,
   backprop,
@@ -30,7 +30,7 @@ import {
 } from "../../mod.ts";
 import type { ParameterArray } from "../../src/network/layers.ts";
 import { loadCheckpoint } from "../../src/run/checkpoint.ts";
-import { assertSameBits, bits, bitsOf, inTemporaryFolder, numbers, scramble, steps, table } from "../helpers.ts";
+import { assertSameBits, bits, bitsOf, inTemporaryFolder, scramble, steps, table } from "../helpers.ts";
 
 /** A network and rows for a run. */
 interface Case {

@@ -29,6 +29,10 @@ pub enum Request {
         /// Whether the products of the rows are kept from elsewhere.
         shared: bool,
     },
+    /// How near the rule's gradient is to back-propagation's.
+    GradientCosines {},
+    /// Bytes that the run in training takes.
+    TrainingMemory {},
 }
 
 impl<T: Real> Network<T> {
@@ -38,6 +42,8 @@ impl<T: Real> Network<T> {
             Request::DescribeRule {} => self.describe_rule(),
             Request::DescribePropagation {} => self.describe_propagation(),
             Request::PlanFrontContribution { training, rows, shared } => self.plan_front(&training, rows, shared)?,
+            Request::GradientCosines {} => self.gradient_cosines()?,
+            Request::TrainingMemory {} => self.training_memory()?,
         };
         Ok(answer.to_string())
     }

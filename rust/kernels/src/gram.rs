@@ -245,7 +245,8 @@ mod tests {
                 };
                 let (mut w, mut v) = (numbers::<f64>(columns * outputs, 2), vec![0.0; columns * outputs]);
                 let (mut z, mut velocity) = (product(&w), vec![0.0; rows * outputs]);
-                let mut scratch = vec![0.0; crate::linear::step_scratch(outputs)];
+                let dims = Dims { rows: batch, inputs: columns, outputs };
+                let mut scratch = vec![0.0; crate::linear::step_scratch(dims)];
                 for step in 0..20 {
                     let samples: Vec<usize> = (0..batch).map(|i| (i * 7 + step * 13) % rows).collect();
                     let d = numbers::<f64>(batch * outputs, 100 + step as u64);
@@ -255,7 +256,6 @@ mod tests {
                     let (xb, kb) = (gather(&x, columns), gather(&k, rows));
                     let columns_of: Vec<u32> = samples.iter().map(|row| *row as u32).collect();
                     let mut gradient = vec![0.0; columns * outputs];
-                    let dims = Dims { rows: batch, inputs: columns, outputs };
                     crate::linear::weight_gradient(Par::SEQUENTIAL, dims, 1.0, &xb, &d, false, &mut gradient);
                     let expected: f64 = gradient.iter().map(|g| g * g).sum();
                     let mut room = vec![0.0; d.len()];

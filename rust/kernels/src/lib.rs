@@ -7,6 +7,7 @@ pub mod activation;
 pub mod batch_norm;
 pub mod buffer;
 pub mod conv;
+pub mod directions;
 pub mod dropout;
 pub mod gemm;
 pub mod gram;
@@ -24,6 +25,7 @@ pub mod real;
 pub mod reduce;
 pub mod rng;
 pub mod sparse;
+pub mod tangent;
 
 pub use activation::Activation;
 pub use buffer::{Buffer, OutOfMemory};

@@ -3,11 +3,12 @@
 //!
 //! | slot | question | choices |
 //! | --- | --- | --- |
-//! | [`propagation`] | how does the loss reach each weight? | backprop, [`front_contribution`] |
+//! | [`propagation`] | how does the loss reach each weight? | backprop, [`dual`], [`front_contribution`] |
 //! | [`inputs`] | what does a linear map see? | raw |
 //! | [`weights`] | how are weights stored and multiplied? | dense |
 //! | [`products`] | which outer products make the weight gradient? | all |
 
+pub mod dual;
 pub mod front_contribution;
 pub mod inputs;
 pub mod products;

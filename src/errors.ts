@@ -80,6 +80,7 @@ function show(found: unknown): string {
   if (typeof found === "string") return found === "" ? "an empty string" : found;
   if (typeof found === "number" || found === undefined) return String(found);
   if (typeof found === "bigint") return `${found}n`;
+  if (typeof found === "function") return `the function ${found.name}, not called`;
   const text = JSON.stringify(found) ?? String(found);
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }

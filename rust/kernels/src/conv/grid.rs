@@ -14,6 +14,12 @@ const SHALLOW_BYTES: usize = 1 << 20;
 /// Bytes of transformed tiles in a block of all threads: part of the third-level cache.
 const DEEP_BYTES: usize = 6 << 20;
 
+/// Bytes of transformed weights that would have to go to main memory and back: these are transformed, multiplied and
+/// forgotten by panels of [`PANEL_BYTES`], if one block can hold all tiles in [`PANELLED_BYTES`].
+const LARGE_BYTES: usize = 12 << 20;
+const PANEL_BYTES: usize = 5 << 20;
+const PANELLED_BYTES: usize = 12 << 20;
+
 /// Tiles over images: from a source with `source_channels`, padded, to a target that a 3×3 kernel makes of it.
 #[derive(Clone, Copy)]
 pub(super) struct Grid {
@@ -73,16 +79,42 @@ impl Grid {
         self.source_channels * self.target_channels <= SHALLOW
     }
 
+    /// Bytes of one transformed tile of the source and of the target.
+    fn of_tile<T: Real>(&self) -> usize {
+        T::BYTES * POINTS * (self.source_channels + self.target_channels)
+    }
+
+    /// Whether weights are transformed by panels.
+    fn panelled<T: Real>(&self) -> bool {
+        let weights = T::BYTES * POINTS * self.source_channels * self.target_channels;
+        weights > LARGE_BYTES && self.tiles() * self.of_tile::<T>() <= PANELLED_BYTES
+    }
+
+    /// Rows of the weights (of `inputs` rows and `outputs` columns) that are transformed at a time: all of them, unless
+    /// there is only one block of tiles.
+    pub(super) fn panel<T: Real>(&self, inputs: usize, outputs: usize) -> usize {
+        if self.panelled::<T>() {
+            (PANEL_BYTES / (T::BYTES * POINTS * outputs) / 16 * 16).max(16).min(inputs)
+        } else {
+            inputs
+        }
+    }
+
+    fn block_of<T: Real>(&self, bytes: usize) -> usize {
+        if self.panelled::<T>() {
+            self.tiles()
+        } else {
+            (bytes / self.of_tile::<T>()).next_multiple_of(8).clamp(32, 512).min(self.tiles())
+        }
+    }
+
     /// Tiles that are transformed and multiplied at a time.
     pub(super) fn block<T: Real>(&self) -> usize {
-        let of_tile = T::BYTES * POINTS * (self.source_channels + self.target_channels);
-        let bytes = if self.shallow() { SHALLOW_BYTES } else { DEEP_BYTES };
-        (bytes / of_tile).next_multiple_of(8).clamp(32, 512).min(self.tiles())
+        self.block_of::<T>(if self.shallow() { SHALLOW_BYTES } else { DEEP_BYTES })
     }
 
     /// Tiles of a block of the weight gradient, whose blocks all threads share.
     pub(super) fn gradient_block<T: Real>(&self) -> usize {
-        let of_tile = T::BYTES * POINTS * (self.source_channels + self.target_channels);
-        (DEEP_BYTES / of_tile).next_multiple_of(8).clamp(32, 512).min(self.tiles())
+        self.block_of::<T>(DEEP_BYTES)
     }
 }

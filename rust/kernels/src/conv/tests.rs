@@ -182,6 +182,9 @@ fn every_algorithm_follows_the_definition_at_odd_shapes() {
 #[test]
 fn winograd_follows_the_definition_when_threads_share_a_block() {
     check(shape([6, 6], [100, 104], [3, 3], [1, 1], [1, 1]), 20);
+    // Several blocks; and weights so large that they are transformed by panels.
+    check(shape([9, 9], [100, 104], [3, 3], [1, 1], [1, 1]), 30);
+    check(shape([4, 4], [312, 290], [3, 3], [1, 1], [1, 1]), 3);
 }
 
 proptest! {
@@ -206,6 +209,7 @@ fn passes_give_the_same_bits_for_any_number_of_threads() {
         (shape([28, 28], [1, 32], [3, 3], [1, 1], [0, 0]), 9),
         (shape([16, 16], [24, 40], [3, 3], [1, 1], [1, 1]), 9),
         (shape([8, 8], [128, 112], [3, 3], [1, 1], [1, 1]), 9),
+        (shape([4, 4], [312, 290], [3, 3], [1, 1], [1, 1]), 3),
         (shape([17, 17], [24, 40], [3, 3], [2, 2], [1, 1]), 9),
         (Geometry { groups: 4, ..shape([17, 17], [16, 16], [5, 5], [1, 1], [2, 2]) }, 9),
         (Geometry { groups: 96, ..shape([17, 17], [96, 96], [5, 5], [1, 1], [2, 2]) }, 9),

@@ -118,90 +118,86 @@ where
     }
 }
 
-/// The transformed 3×3 kernels, turned by half a circle when `rotated`: w is 9 × inputs × outputs.
+/// The transformed 3×3 kernels of some inputs, turned by half a circle when `rotated`: w is 9 × inputs × outputs.
 pub(super) fn weights_to_points<T: Real + Lanes>(
     par: Par,
-    inputs: usize,
-    outputs: usize,
+    (inputs, outputs): (usize, usize),
+    rows: Range<usize>,
     w: &[T],
     rotated: bool,
-    u: &mut [T],
+    (u, distance): (&mut [T], usize),
 ) {
-    let distance = distance(inputs * outputs);
-    assert!(w.len() == 9 * inputs * outputs && u.len() >= POINTS * distance);
+    assert!(w.len() == 9 * inputs * outputs && rows.end <= inputs);
+    assert!(u.len() >= (POINTS - 1) * distance + rows.len() * outputs);
     let u = Shared::new(u);
-    par.for_work(100 * inputs * outputs).each(inputs.div_ceil(BLOCK), |index| {
-        for_this_machine!(weights_to::<T>(par::block(index, inputs, BLOCK), inputs, outputs, w, rotated, &u, distance));
+    par.for_work(100 * rows.len() * outputs).each(rows.len().div_ceil(BLOCK), |index| {
+        let part = par::block(index, rows.len(), BLOCK);
+        for row in part {
+            let mut from = [w.as_ptr(); POINTS];
+            for (cell, from) in from[..9].iter_mut().enumerate() {
+                let taken = if rotated { 8 - cell } else { cell };
+                *from = w[(taken * inputs + rows.start + row) * outputs..][..outputs].as_ptr();
+            }
+            let place = Place {
+                // SAFETY: inside `u` (asserted above).
+                at: unsafe { u.at(row * outputs) },
+                steps: [SIDE * distance, distance],
+                rows: SIDE,
+                columns: SIDE,
+                accumulate: false,
+            };
+            // SAFETY: sources were cut to `outputs` elements, and rows of the points' matrices belong to one task each.
+            for_this_machine!(weights_to::<T>(&from, outputs, &place));
+        }
     });
 }
 
 /// # Safety
-/// The instruction set of `V` must be available; `u` must hold all points' matrices, whose rows in `block` nobody else uses.
+/// As [`square`].
 #[inline(always)]
-unsafe fn weights_to<T: Real, V: Vector<T>>(
-    block: Range<usize>,
-    inputs: usize,
-    outputs: usize,
-    w: &[T],
-    rotated: bool,
-    u: &Shared<T>,
-    distance: usize,
-) {
-    for input in block {
-        let mut from = [w.as_ptr(); POINTS];
-        for (cell, from) in from[..9].iter_mut().enumerate() {
-            let taken = if rotated { 8 - cell } else { cell };
-            *from = w[(taken * inputs + input) * outputs..][..outputs].as_ptr();
-        }
-        // SAFETY: the caller's promise; sources were cut to `outputs` elements.
-        unsafe {
-            let at = u.at(input * outputs);
-            let place = Place { at, steps: [SIDE * distance, distance], rows: SIDE, columns: SIDE, accumulate: false };
-            square::<Weights, T, V, 3, SIDE>(&from, outputs, &place);
-        }
-    }
+unsafe fn weights_to<T: Real, V: Vector<T>>(from: &[*const T; POINTS], outputs: usize, place: &Place<T>) {
+    // SAFETY: the caller's promise.
+    unsafe { square::<Weights, T, V, 3, SIDE>(from, outputs, place) }
 }
 
-/// dw (+)= the gradients of the points' weights, transformed back.
+/// dw (+)= the gradients of some inputs' weights at the points, transformed back.
 pub(super) fn weights_from_points<T: Real + Lanes>(
     par: Par,
-    inputs: usize,
-    outputs: usize,
-    du: &[T],
+    (inputs, outputs): (usize, usize),
+    rows: Range<usize>,
+    (du, distance): (&[T], usize),
     accumulate: bool,
     dw: &mut [T],
 ) {
-    assert!(dw.len() == 9 * inputs * outputs && du.len() >= POINTS * distance(inputs * outputs));
+    assert!(dw.len() == 9 * inputs * outputs && rows.end <= inputs);
     let dw = Shared::new(dw);
-    par.for_work(100 * inputs * outputs).each(inputs.div_ceil(BLOCK), |index| {
-        for_this_machine!(weights_from::<T>(par::block(index, inputs, BLOCK), inputs, outputs, du, accumulate, &dw));
+    par.for_work(100 * rows.len() * outputs).each(rows.len().div_ceil(BLOCK), |index| {
+        for row in par::block(index, rows.len(), BLOCK) {
+            let mut from = [du.as_ptr(); POINTS];
+            for (point, from) in from.iter_mut().enumerate() {
+                *from = du[point * distance + row * outputs..][..outputs].as_ptr();
+            }
+            let cell = inputs * outputs;
+            let place = Place {
+                // SAFETY: inside `dw` (asserted above).
+                at: unsafe { dw.at((rows.start + row) * outputs) },
+                steps: [3 * cell, cell],
+                rows: 3,
+                columns: 3,
+                accumulate,
+            };
+            // SAFETY: sources were cut to `outputs` elements, and inputs belong to one task each.
+            for_this_machine!(weights_from::<T>(&from, outputs, &place));
+        }
     });
 }
 
 /// # Safety
-/// The instruction set of `V` must be available; `dw` must hold 9 × inputs × outputs elements, of which nobody else
-/// uses the inputs in `block`.
+/// As [`square`].
 #[inline(always)]
-unsafe fn weights_from<T: Real, V: Vector<T>>(
-    block: Range<usize>,
-    inputs: usize,
-    outputs: usize,
-    du: &[T],
-    accumulate: bool,
-    dw: &Shared<T>,
-) {
-    for input in block {
-        let mut from = [du.as_ptr(); POINTS];
-        for (point, from) in from.iter_mut().enumerate() {
-            *from = du[point * distance(inputs * outputs) + input * outputs..][..outputs].as_ptr();
-        }
-        // SAFETY: the caller's promise; sources were cut to `outputs` elements.
-        unsafe {
-            let (at, cell) = (dw.at(input * outputs), inputs * outputs);
-            let place = Place { at, steps: [3 * cell, cell], rows: 3, columns: 3, accumulate };
-            square::<WeightsAdjoint, T, V, SIDE, 3>(&from, outputs, &place);
-        }
-    }
+unsafe fn weights_from<T: Real, V: Vector<T>>(from: &[*const T; POINTS], outputs: usize, place: &Place<T>) {
+    // SAFETY: the caller's promise.
+    unsafe { square::<WeightsAdjoint, T, V, SIDE, 3>(from, outputs, place) }
 }
 
 /// Which images tiles are taken from.

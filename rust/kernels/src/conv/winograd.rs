@@ -15,6 +15,7 @@ use crate::gemm::{Matrix, gemm_into};
 use crate::par::{self, Par, Shared};
 use crate::real::Real;
 use crate::sparse::Lanes;
+use std::ops::Range;
 
 /// Whether the method can compute all passes of a convolution.
 pub(super) fn supports(g: &Geometry) -> bool {
@@ -29,7 +30,8 @@ pub(super) fn convolve_scratch<T: Real + Lanes>(par: Par, g: &Geometry, images: 
             let block = grid.block::<T>();
             let slots = if grid.shallow() { par.threads() } else { 1 };
             let tiles = distance(block * grid.source_channels) + distance(block * grid.target_channels);
-            piece(POINTS * distance(g.inputs * g.outputs)) + piece(grid.source_channels) + piece(slots * POINTS * tiles)
+            let panel = grid.panel::<T>(g.inputs, g.outputs);
+            piece(POINTS * distance(panel * g.outputs)) + piece(grid.source_channels) + piece(slots * POINTS * tiles)
         })
         .max()
         .unwrap_or(0)
@@ -37,9 +39,10 @@ pub(super) fn convolve_scratch<T: Real + Lanes>(par: Par, g: &Geometry, images: 
 
 /// Elements of scratch memory for the weight gradient.
 pub(super) fn gradient_scratch<T: Real + Lanes>(g: &Geometry, images: usize) -> usize {
-    let block = Grid::forward(g, images).gradient_block::<T>();
+    let grid = Grid::forward(g, images);
+    let (block, panel) = (grid.gradient_block::<T>(), grid.panel::<T>(g.inputs, g.outputs));
     let tiles = distance(block * g.inputs) + distance(block * g.outputs);
-    piece(POINTS * distance(g.inputs * g.outputs)) + piece(g.inputs.max(g.outputs)) + piece(POINTS * tiles)
+    piece(POINTS * distance(panel * g.outputs)) + piece(g.inputs.max(g.outputs)) + piece(POINTS * tiles)
 }
 
 /// y = finish(conv(x, w)); `finish(pixel, values)` sees all channels of one pixel of y.
@@ -83,38 +86,64 @@ fn convolve<T: Real + Lanes>(
     let (v_distance, m_distance) = (distance(block * from), distance(block * to));
     let of_slot = POINTS * (v_distance + m_distance);
     let mut pieces = Pieces(scratch);
-    let u = pieces.take(POINTS * distance(inputs * outputs));
+    let panel = grid.panel::<T>(inputs, outputs);
+    let u_distance = distance(panel * outputs);
+    let u = pieces.take(POINTS * u_distance);
     let zeros = pieces.take(from);
     zeros.fill(T::zero());
     let zeros = &*zeros;
     let slots = if grid.shallow() { par.threads() } else { 1 };
     let memory = Shared::new(pieces.take(slots * of_slot));
-    weights_to_points(par, inputs, outputs, w, rotated, u);
-    let (u, target) = (&*u, Shared::new(target));
-    let run = |par: Par, index: usize, slot: usize| {
-        let tiles = par::block(index, tiles, block);
-        // SAFETY: each slot has its own memory.
-        let (v, m) = unsafe { memory.slice(slot * of_slot..(slot + 1) * of_slot) }.split_at_mut(POINTS * v_distance);
-        tiles_to_points(par, grid, Pick::Source, source, tiles.clone(), (v, v_distance), zeros);
-        let v = &*v;
-        let shared = Shared::new(m);
+    let target = Shared::new(target);
+    // SAFETY (of the callers): each slot has its own memory.
+    let memory_of = |slot: usize| unsafe { memory.slice(slot * of_slot..(slot + 1) * of_slot) };
+    let to_points = |par: Par, index: usize, v: &mut [T]| {
+        tiles_to_points(par, grid, Pick::Source, source, par::block(index, tiles, block), (v, v_distance), zeros);
+    };
+    // All tiles of a block by some rows of the weights: in the forward pass a part of the sums, in the input gradient
+    // some columns of the result.
+    let multiply = |par: Par, index: usize, rows: Range<usize>, u: &[T], v: &[T], m: &mut [T]| {
+        let count = par::block(index, tiles, block).len();
+        let m = Shared::new(m);
         par.each(POINTS, |point| {
-            let u = &u[point * distance(inputs * outputs)..][..inputs * outputs];
-            let u = Matrix::new(u, inputs, outputs);
-            let v = Matrix::new(&v[point * v_distance..], tiles.len(), from);
+            let u = Matrix::new(&u[point * u_distance..], rows.len(), outputs);
+            let v = Matrix::new(&v[point * v_distance..], count, from);
             // SAFETY: the points' matrices are disjoint.
             unsafe {
-                let m = shared.at(point * m_distance);
-                gemm_into(T::one(), v, if rotated { u.t() } else { u }, false, m, to, 1);
+                if rotated {
+                    gemm_into(T::one(), v, u.t(), false, m.at(point * m_distance + rows.start), to, 1);
+                } else {
+                    let (v, add) = (v.columns(rows.start, rows.end), rows.start > 0);
+                    gemm_into(T::one(), v, u, add, m.at(point * m_distance), to, 1);
+                }
             }
         });
-        products_to_pixels(par, grid, (m, m_distance), tiles, &target, &finish);
+    };
+    let to_pixels = |par: Par, index: usize, m: &[T]| {
+        products_to_pixels(par, grid, (m, m_distance), par::block(index, tiles, block), &target, &finish);
     };
     let blocks = tiles.div_ceil(block);
     if grid.shallow() {
-        par.each_with_slot(blocks, |index, slot| run(Par::SEQUENTIAL, index, slot));
-    } else {
-        (0..blocks).for_each(|index| run(par, index, 0));
+        weights_to_points(par, (inputs, outputs), 0..inputs, w, rotated, (u, u_distance));
+        par.each_with_slot(blocks, |index, slot| {
+            let (v, m) = memory_of(slot).split_at_mut(POINTS * v_distance);
+            to_points(Par::SEQUENTIAL, index, v);
+            multiply(Par::SEQUENTIAL, index, 0..inputs, u, v, m);
+            to_pixels(Par::SEQUENTIAL, index, m);
+        });
+        return;
+    }
+    let (v, m) = memory_of(0).split_at_mut(POINTS * v_distance);
+    for index in 0..blocks {
+        to_points(par, index, v);
+        for rows in par::blocks(inputs, panel) {
+            // Whole weights stay from one block to the next; panels only occur where there is one block.
+            if index == 0 {
+                weights_to_points(par, (inputs, outputs), rows.clone(), w, rotated, (u, u_distance));
+            }
+            multiply(par, index, rows, u, v, m);
+        }
+        to_pixels(par, index, m);
     }
 }
 
@@ -131,8 +160,9 @@ pub(super) fn weight_gradient<T: Real + Lanes>(
     let grid = Grid::forward(g, images);
     let (inputs, outputs) = (g.inputs, g.outputs);
     let (block, tiles) = (grid.gradient_block::<T>(), grid.tiles());
+    let panel = grid.panel::<T>(inputs, outputs);
     let (x_distance, g_distance, u_distance) =
-        (distance(block * inputs), distance(block * outputs), distance(inputs * outputs));
+        (distance(block * inputs), distance(block * outputs), distance(panel * outputs));
     let mut pieces = Pieces(scratch);
     let du = pieces.take(POINTS * u_distance);
     let zeros = pieces.take(inputs.max(outputs));
@@ -140,16 +170,23 @@ pub(super) fn weight_gradient<T: Real + Lanes>(
     let zeros = &*zeros;
     let (tx, tg) = pieces.take(POINTS * (x_distance + g_distance)).split_at_mut(POINTS * x_distance);
     for range in par::blocks(tiles, block) {
-        let first = range.start == 0;
         tiles_to_points(par, &grid, Pick::Source, x, range.clone(), (tx, x_distance), zeros);
         tiles_to_points(par, &grid, Pick::Target, gradient, range.clone(), (tg, g_distance), zeros);
-        let (tx, tg, du) = (&*tx, &*tg, Shared::new(&mut *du));
-        par.each(POINTS, |point| {
-            let tx = Matrix::new(&tx[point * x_distance..], range.len(), inputs);
-            let tg = Matrix::new(&tg[point * g_distance..], range.len(), outputs);
-            // SAFETY: the points' matrices are disjoint.
-            unsafe { gemm_into(T::one(), tx.t(), tg, !first, du.at(point * u_distance), outputs, 1) };
-        });
+        let (tx, tg) = (&*tx, &*tg);
+        for rows in par::blocks(inputs, panel) {
+            let shared = Shared::new(&mut *du);
+            par.each(POINTS, |point| {
+                let tx = Matrix::new(&tx[point * x_distance..], range.len(), inputs).columns(rows.start, rows.end);
+                let tg = Matrix::new(&tg[point * g_distance..], range.len(), outputs);
+                // SAFETY: the points' matrices are disjoint.
+                unsafe {
+                    gemm_into(T::one(), tx.t(), tg, range.start > 0, shared.at(point * u_distance), outputs, 1);
+                }
+            });
+            // Whole gradients add up over the blocks; panels only occur where there is one block.
+            if range.end == tiles {
+                weights_from_points(par, (inputs, outputs), rows, (du, u_distance), accumulate, dw);
+            }
+        }
     }
-    weights_from_points(par, inputs, outputs, du, accumulate, dw);
 }

@@ -10,7 +10,7 @@
 //!   the rows of S leave the memory; the others stay, times √α
 //! ```
 //!
-//! Beside the paper (DESCRIPTION in `docs/mem_aop.md`): an exact mean term, policies without bias, convolutions, and one choice of
+//! Beside the paper (see `docs/mem_aop.md`): an exact mean term, policies without bias, convolutions, and one choice of
 //! rows for all layers. With an optimizer other than plain gradient descent the factors carry no rate, and the optimizer gets
 //! X[S]ᵀ G[S] as the gradient.
 //!
@@ -20,7 +20,7 @@
 pub mod batch;
 mod comparison;
 mod patches;
-mod samples;
+pub mod samples;
 mod worth;
 
 use super::{Moment, Site, StateTensor};
@@ -81,7 +81,12 @@ pub enum PolicyName {
 }
 
 impl PolicyName {
-    fn policy(self) -> Policy {
+    /// All of them, in the order of their numbers at the boundary.
+    pub const ALL: [PolicyName; 5] =
+        [PolicyName::TopK, PolicyName::WeightedK, PolicyName::RandK, PolicyName::Crs, PolicyName::Wta];
+
+    /// The policy of that name.
+    pub fn policy(self) -> Policy {
         match self {
             PolicyName::TopK => Policy::TopK,
             PolicyName::WeightedK => Policy::WeightedK,

@@ -6,12 +6,12 @@
 
 use super::{Chosen, Config, PolicyName, carries_rate};
 use crate::error::Result;
-use crate::layers::Pass;
 use crate::layers::map::Map;
+use crate::layers::{Mode, Pass};
 use crate::rules::{Moment, Site, StateTensor};
 use kernels::carry::{add_rows, clear_rows, copy_rows, row_squares};
 use kernels::select::{Choice, Stream};
-use kernels::{Buffer, Real, reduce};
+use kernels::{Buffer, Par, Real, reduce};
 use serde_json::{Value, json};
 
 /// One factor of the outer products: inputs, or gradients.
@@ -40,6 +40,69 @@ impl<T: Real> Factor<T> {
         let all: f64 = self.squares[..rows].iter().sum();
         let taken: f64 = out.iter().map(|row| self.squares[*row as usize]).sum();
         (all - taken).max(0.0).sqrt()
+    }
+}
+
+/// What is fixed for a run.
+struct Settings {
+    policy: PolicyName,
+    keep: usize,
+    left: f64,
+    center: bool,
+    memory: bool,
+    carries_rate: bool,
+    number: u32,
+}
+
+/// An approximate product outside of a network, for researchers.
+#[derive(Clone, Copy, Debug)]
+pub struct Approximation {
+    /// How rows are chosen.
+    pub policy: PolicyName,
+    /// How many.
+    pub k: usize,
+    /// Whether the part that the column means make is exact.
+    pub center: bool,
+    /// Seed of the random choices.
+    pub seed: u64,
+    /// Number of the step, which makes choices of one seed differ.
+    pub step: u64,
+}
+
+impl Approximation {
+    /// out = xᵀ · g approximately: x is rows × inputs, g rows × outputs, out inputs × outputs. With `memory` (shaped like x and g)
+    /// factors are added to it, chosen rows leave it.
+    pub fn product<T: Real>(
+        &self,
+        rows: usize,
+        (x, g): (&[T], &[T]),
+        memory: Option<(&mut [T], &mut [T])>,
+        out: &mut [T],
+    ) -> Result<()> {
+        let (inputs, outputs) = (x.len() / rows, g.len() / rows);
+        let settings = Settings {
+            policy: self.policy,
+            keep: self.k,
+            left: 1.0,
+            center: self.center,
+            memory: memory.is_some(),
+            carries_rate: false,
+            number: 0,
+        };
+        let mut samples = Samples::with(settings, "rows", rows, [vec![inputs], vec![outputs]])?;
+        if let Some((of_x, of_g)) = &memory {
+            samples.x.memory.copy_from_slice(of_x);
+            samples.g.memory.copy_from_slice(of_g);
+        }
+        let pass = Pass { par: Par::SEQUENTIAL, rows, mode: Mode::Evaluate, samples: &[] };
+        let moment = Moment { seed: self.seed, step: self.step, rate: 1.0 };
+        let map = Map::Dense { inputs, outputs };
+        samples.choose(&pass, x, g, &moment).weight_gradient(&map, Par::SEQUENTIAL, out, &mut []);
+        if let Some((of_x, of_g)) = memory {
+            of_x.copy_from_slice(&samples.x.memory);
+            of_g.copy_from_slice(&samples.g.memory);
+        }
+        Ok(())
     }
 }
 
@@ -75,8 +138,7 @@ impl<T: Real> Samples<T> {
                 ("images", vec![g.height, g.width, g.inputs], vec![g.out_height(), g.out_width(), g.outputs])
             }
         };
-        let x = Factor::new(of_x, batch, keep, config.memory)?;
-        Ok(Samples {
+        let settings = Settings {
             policy: config.policy,
             keep,
             left: config.decay.sqrt(),
@@ -84,9 +146,24 @@ impl<T: Real> Samples<T> {
             memory: config.memory,
             carries_rate: config.memory && carries_rate(site.optimizer()),
             number: site.number,
+        };
+        Self::with(settings, unit, batch, [of_x, of_g])
+    }
+
+    fn with(settings: Settings, unit: &'static str, batch: usize, [of_x, of_g]: [Vec<usize>; 2]) -> Result<Samples<T>> {
+        let Settings { policy, keep, left, center, memory, carries_rate, number } = settings;
+        let x = Factor::new(of_x, batch, keep, memory)?;
+        Ok(Samples {
+            policy,
+            keep,
+            left,
+            center,
+            memory,
+            carries_rate,
+            number,
             unit,
-            mean: if config.center { Buffer::zeroed(x.size)? } else { Buffer::empty() },
-            g: Factor::new(of_g, batch, keep, config.memory)?,
+            mean: if center { Buffer::zeroed(x.size)? } else { Buffer::empty() },
+            g: Factor::new(of_g, batch, keep, memory)?,
             x,
             scores: vec![0.0; batch],
             choice: Choice::new(batch),

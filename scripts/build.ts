@@ -4,6 +4,8 @@
  * @module
  */
 
+// deno-lint-ignore-file no-console
+
 const HINT = "Install Rust 1.89 or newer from https://rustup.rs (or your system's packages) and run the command again.";
 
 /** Runs cargo and returns its exit code. */

@@ -4,6 +4,8 @@
  * @module
  */
 
+// deno-lint-ignore-file no-console
+
 import { libraryFile } from "../src/ffi/library.ts";
 
 interface Exported {

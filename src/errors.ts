@@ -12,6 +12,8 @@ export class ConfigError extends Error {
   readonly path: string;
 
   /**
+   * Makes the sentence.
+   *
    * @param path dotted path of the option
    * @param expected what would be accepted, in words
    * @param found what was given; shown as JSON unless it is a string in words
@@ -28,6 +30,8 @@ export class DataError extends Error {
   override name = "DataError";
 
   /**
+   * Makes the sentence.
+   *
    * @param where the file and the place in it, or the argument
    * @param expected what would be accepted, in words
    * @param found what is there
@@ -65,6 +69,8 @@ export class EngineError extends Error {
   readonly code: EngineErrorCode;
 
   /**
+   * Keeps the sentence and its kind.
+   *
    * @param code the kind of fault
    * @param message one sentence
    * @param options the usual `cause`

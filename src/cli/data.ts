@@ -4,6 +4,7 @@
  * @module
  */
 
+import { number } from "../config.ts";
 import type { CsvTransform } from "../data/csv_transform.ts";
 import type { DownloadControl } from "../data/download.ts";
 import { type DataOptions, dataSources, loadData } from "../data/registry.ts";
@@ -51,7 +52,8 @@ export async function loadFrom(values: TrainValues, control: DownloadControl): P
  * @returns the data set, and the share that was split off
  */
 export function splitValidation(data: Data, values: TrainValues): { data: Data; fraction: number } {
-  const given = values["validation-split"];
+  const asked = values["validation-split"];
+  const given = asked === undefined ? undefined : number("validationSplit", asked, { min: 0, below: 1 });
   const fraction = given ?? (data.validation !== undefined || data.train.rows < 2 ? 0 : VALIDATION_SPLIT);
   return { data: fraction === 0 ? data : withValidation(data, { fraction, seed: values.seed ?? 0 }), fraction };
 }

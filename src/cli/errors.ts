@@ -79,13 +79,14 @@ function sentence(fault: unknown): string | undefined {
   return undefined;
 }
 
-/** Writes an option as on the command line where a message calls it as the API does. */
+/** Writes an option as on the command line where a message calls it as the API does, such as `optimizer.learningRate`. */
 function nameOption(message: string, options: readonly string[]): string {
-  return message.replace(/^Cannot use ([\w.]+)(?=:)/, (whole, path: string) => {
-    const last = path.split(".").at(-1) ?? path;
-    const option = [path === "optimizer.kind" ? "optimizer" : kebab(last), kebab(path.split(/[.[]/)[0] ?? path)]
-      .find((name) => options.includes(name));
-    return option === undefined ? whole : `Cannot use --${option}`.trimEnd();
+  return message.replace(/^Cannot use ([\w.]+)(\[\d+\])?(?=:)/, (whole, path: string) => {
+    const [first = "", last = first] = path.split(".");
+    // The times of a schedule are called as other options are.
+    const candidates = first === "schedule" ? [first] : [kebab(last), kebab(first)];
+    const option = candidates.find((name) => options.includes(name));
+    return option === undefined ? whole : `Cannot use --${option}`;
   });
 }
 

@@ -29,7 +29,10 @@ async function main([name, ...args]: readonly string[]): Promise<void> {
   const command = commands.find(({ spec }) => spec.name === name);
   if (command === undefined) {
     const names = commands.map(({ spec }) => spec.name);
-    fail(new UsageError(`the command ${name}`, `${names.join(", ")}${didYouMean(name, names)}`, "another word"), []);
+    fail(
+      new UsageError(`the command ${name}`, `one of ${names.join(", ")}${didYouMean(name, names)}`, "another word"),
+      [],
+    );
   }
   try {
     await command.run(args);

@@ -7,14 +7,14 @@
 import { knownOptions } from "../config.ts";
 import type { Table } from "../data/table.ts";
 import { ConfigError } from "../errors.ts";
-import { nearest } from "../nearest.ts";
+import { didYouMean, nearest } from "../nearest.ts";
 import { binaryCrossEntropy, checkLoss, type Loss, meanSquaredError, softmaxCrossEntropy } from "../network/losses.ts";
 import { mlp } from "../network/models.ts";
 import type { NetworkOptions } from "../network/network.ts";
-import { ruleByName } from "../rules/mod.ts";
+import { ruleByName, rules } from "../rules/mod.ts";
 import { checkOptimizer, type Optimizer, optimizerKinds } from "../train/optimizers.ts";
 import type { TrainOptions } from "../train/trainer.ts";
-import { UsageError } from "./errors.ts";
+import { kebab, UsageError } from "./errors.ts";
 import { readJsonFile } from "./json_file.ts";
 import type { OptionValue } from "./options.ts";
 import { parseSchedule } from "./schedule_text.ts";
@@ -64,7 +64,7 @@ export interface PlanSource {
  */
 export function makePlan({ values, dotted, model }: PlanSource, train: Table): Plan {
   const { seed = 0, precision, threads, epochs = 10, schedule = "cosine" } = values;
-  if (model && values.hidden) throw new UsageError("--hidden", "it with --model mlp only", "a model from a file");
+  if (model && values.hidden) throw new UsageError("--hidden", "--model mlp beside it", "a model from a file");
   const clipNorm = values["clip-norm"];
   return {
     network: {
@@ -115,8 +115,17 @@ function ruleOptions(dotted: PlanSource["dotted"]): Record<string, Record<string
   const options: Record<string, Record<string, unknown>> = {};
   for (const [name, value] of Object.entries(dotted)) {
     const dot = name.indexOf(".");
+    const rule = name.slice(0, dot);
     const option = name.slice(dot + 1).replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
-    (options[name.slice(0, dot)] ??= {})[option] = value;
+    const known = rules.find((entry) => entry.name === rule)?.options ?? [];
+    if (!known.includes(option)) {
+      const names = known.map((own) => `--${rule}.${kebab(own)}`);
+      const expected = names.length === 0
+        ? `no option, since ${rule} has none`
+        : `one of ${names.join(", ")}${didYouMean(`--${name}`, names)}`;
+      throw new UsageError(`--${name}`, expected, "an unknown option");
+    }
+    (options[rule] ??= {})[option] = value;
   }
   return options;
 }
@@ -125,6 +134,11 @@ function chooseOptimizer(values: TrainValues): Optimizer {
   const { momentum, nesterov, "weight-decay": weightDecay } = values;
   const kind = exactWord(values.optimizer ?? "adam", optimizerKinds);
   const learningRate = values["learning-rate"] ?? (/^adam/.test(kind) ? ADAM_RATE : undefined);
+  for (const name of ["momentum", "nesterov"] as const) {
+    if (values[name] !== undefined && kind !== "sgd") {
+      throw new UsageError(`--${name}`, "--optimizer sgd beside it", kind);
+    }
+  }
   const given = Object.entries({ learningRate, momentum, nesterov, weightDecay });
   return checkOptimizer({ kind, ...Object.fromEntries(given.filter(([, value]) => value !== undefined)) });
 }

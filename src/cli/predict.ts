@@ -76,8 +76,8 @@ export async function predict(args: readonly string[]): Promise<void> {
   const { values, help } = parseOptions(predictCommand, args);
   if (help) return print(helpText(predictCommand));
   const { checkpoint, input, out, json, threads } = values;
-  if (checkpoint === undefined) throw new UsageError("predict", "--checkpoint FILE", "none");
-  if (input === undefined) throw new UsageError("predict", "--input FILE", "none");
+  if (checkpoint === undefined) throw new UsageError("predict", "--checkpoint FILE after it", "none");
+  if (input === undefined) throw new UsageError("predict", "--input FILE after it", "none");
   const write = out === undefined ? undefined : writers[out.slice(out.lastIndexOf(".") + 1).toLowerCase()];
   if (out !== undefined && write === undefined) {
     throw new UsageError(
@@ -86,7 +86,7 @@ export async function predict(args: readonly string[]): Promise<void> {
       out,
     );
   }
-  if (out !== undefined && json) throw new UsageError("--json", "it without --out", "both");
+  if (out !== undefined && json) throw new UsageError("--json", "either --json or --out", "both");
 
   const file = await isFolder(checkpoint) ? checkpointFile(checkpoint) : checkpoint;
   const data = await dataOf(file);

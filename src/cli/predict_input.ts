@@ -41,7 +41,7 @@ export async function readInput(path: string, { network, data }: InputPurpose): 
   }
   if (!array) {
     const hint = data
-      ? "the network was trained on such"
+      ? "the training data had no CSV columns"
       : "no config.json beside the checkpoint says what CSV columns mean";
     throw new DataError(path, `an NPY or IDX file (${hint})`, "other bytes");
   }

@@ -44,7 +44,7 @@ export async function train(args: readonly string[]): Promise<void> {
   if (parsed.help) return print(helpText(trainCommand));
   const asked = await readRequest(parsed);
   const { resume, out } = asked.values;
-  if (resume !== undefined && out !== undefined) throw new UsageError("--out", "it without --resume", "both");
+  if (resume !== undefined && out !== undefined) throw new UsageError("--out", "either --out or --resume", "both");
   const record = resume === undefined ? undefined : await readRecord(resume);
   const request = record === undefined ? asked : resumeRequest(record, asked, resume!);
   // A library that cannot be used is reported before data is loaded for it.

@@ -73,7 +73,7 @@ export async function trainToEnd(run: Run): Promise<DoneEvent> {
       const progress = await trainer.chunk();
       const fresh = progress.step > state.step;
       state.step = progress.step;
-      state.seconds = before + progress.seconds;
+      state.seconds = toMilliseconds(before + progress.seconds);
       view.step(progress);
       if (!progress.epochDone && !progress.done) continue;
       // A run that was complete already only reports where it stands.
@@ -86,7 +86,8 @@ export async function trainToEnd(run: Run): Promise<DoneEvent> {
   } catch (fault) {
     if (fault instanceof Interruption) throw await saveForLater(run, { state, interruption: fault });
     if (fault instanceof EngineError && fault.code === "not-finite") {
-      throw new EngineError(fault.code, `${fault.message}; ${keptWords(run, state)}`, { cause: fault });
+      const words = fault.message.replace("clipNorm", "--clip-norm");
+      throw new EngineError(fault.code, `${words}; ${keptWords(run, state)}`, { cause: fault });
     }
     throw fault;
   } finally {
@@ -178,4 +179,9 @@ function epochEvent(progress: Progress, seconds: number): EpochEvent {
     learningRate,
     seconds,
   };
+}
+
+/** Seconds with as many digits as a clock can vouch for. */
+function toMilliseconds(seconds: number): number {
+  return Math.round(seconds * 1000) / 1000;
 }

@@ -6,6 +6,7 @@
 
 import { dataSources } from "../data/registry.ts";
 import { rules } from "../rules/mod.ts";
+import { kebab } from "./errors.ts";
 import type { CommandSpec, OptionSpec, Values } from "./options.ts";
 import { scheduleHelp } from "./schedule_text.ts";
 
@@ -242,7 +243,9 @@ export const trainCommand: CommandSpec<typeof trainOptions> = {
       title: "Learning rules",
       lines: rules.flatMap(({ name, description, paper, options }) => [
         [name, `${description} (${paper})`] as const,
-        ...(options.length === 0 ? [] : [["", options.map((option) => `--${name}.${option}`).join(" ")] as const]),
+        ...(options.length === 0
+          ? []
+          : [["", options.map((option) => `--${name}.${kebab(option)}`).join(" ")] as const]),
       ]),
     },
     { title: "Schedules", lines: scheduleHelp },

@@ -29,7 +29,9 @@ export function summarizeRun({ folder, trainer, data, done }: RunOutcome): strin
   const lines = [
     "",
     `Trained a network of ${parameters.toLocaleString("en")} parameters on ${data.name} with ${ruleName}: ` +
-    `${epochs} epochs, ${data.train.rows.toLocaleString("en")} rows, ${done.seconds.toFixed(1)} s, ` +
+    `${epochs} ${epochs === 1 ? "epoch" : "epochs"}, ${data.train.rows.toLocaleString("en")} rows, ${
+      done.seconds.toFixed(1)
+    } s, ` +
     `${threadWords}, ${instructionSet}`,
     testWords(data, done),
     "",

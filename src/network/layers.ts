@@ -21,13 +21,22 @@ const INITS = [
   "fanInUniform",
   "zeros",
   "ones",
-] as const;
+] as const satisfies readonly Init[];
 
 /**
  * How a parameter starts: `he*` has variance 2 / inputs (He et al. 2015), `glorot*` 2 / (inputs + outputs) (Glorot and Bengio
  * 2010), `lecun*` 1 / inputs (LeCun et al. 1998); `fanInUniform` is uniform between ±1 / √inputs, as PyTorch's linear layers.
  */
-export type Init = typeof INITS[number];
+export type Init =
+  | "heNormal"
+  | "heUniform"
+  | "glorotNormal"
+  | "glorotUniform"
+  | "lecunNormal"
+  | "lecunUniform"
+  | "fanInUniform"
+  | "zeros"
+  | "ones";
 
 /** Options of {@linkcode dense}. */
 export interface DenseOptions {

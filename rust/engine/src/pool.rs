@@ -2,6 +2,7 @@
 
 use crate::error::{Code, Error, Result};
 use kernels::Par;
+use kernels::gemm::{Matrix, gemm};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -38,6 +39,10 @@ impl Threads {
                     .thread_name(|i| format!("leanprop-{i}"))
                     .build()
                     .map_err(|fault| Error::new(Code::OutOfMemory, format!("Cannot start {count} threads: {fault}")))?;
+                // Products keep packing memory for each thread, made on first use: now, not inside a step.
+                pool.broadcast(|_| {
+                    gemm(1.0f32, Matrix::new(&[1.0], 1, 1), Matrix::new(&[1.0], 1, 1), false, &mut [0.0])
+                });
                 pools.entry(count).or_insert(Arc::new(pool)).clone()
             }
         };

@@ -141,7 +141,7 @@ fn main() {
                     for (algorithm, times) in algorithms.iter().zip(times) {
                         let (best, median) = (times[rounds / 10], times[rounds / 2]);
                         let speed = g.operations(images) as f64 / best / 1e9;
-                        let chosen = *algorithm == Algorithm::choose::<f32>(pass, g);
+                        let chosen = *algorithm == Algorithm::choose::<f32>(pass, g, images);
                         if chosen {
                             let count = layer.count as f64;
                             total.0 += count * best;

@@ -2,12 +2,13 @@
 //! finished while it is in the cache; the whole patch matrix never exists.
 
 use super::Geometry;
-use super::patches::{gather, scatter_add};
+use super::patches::{gather, gather_turned, scatter_add, turns};
 use super::scratch::{Pieces, piece};
 use crate::gemm::{Matrix, gemm_into};
 use crate::isa::vectorize;
 use crate::par::{self, Par, Shared};
 use crate::real::Real;
+use std::ops::Range;
 
 /// Bytes of a block of patches: it shares the second-level cache with the packed weights.
 const BLOCK_BYTES: usize = 384 << 10;
@@ -21,6 +22,24 @@ const PARTS: usize = 8;
 /// Patch rows in a block when a row takes `columns` elements.
 fn block_rows<T: Real>(columns: usize) -> usize {
     (BLOCK_BYTES / T::BYTES / columns).clamp(FEWEST_ROWS, 1024) / 16 * 16
+}
+
+/// Some columns of some patch rows, built in `block`, in whichever order is faster to build.
+fn patches_of<'a, T: Real>(
+    g: &Geometry,
+    x: &[T],
+    rows: Range<usize>,
+    group: usize,
+    columns: Range<usize>,
+    block: &'a mut [T],
+) -> Matrix<'a, T> {
+    if turns(g) && columns.len() == g.patch() {
+        gather_turned(g, x, rows.clone(), block);
+        Matrix::new(block, columns.len(), rows.len()).t()
+    } else {
+        gather(g, x, rows.clone(), group, columns.clone(), block);
+        Matrix::new(block, rows.len(), columns.len())
+    }
 }
 
 /// Elements of scratch memory for [`forward`] and [`input_gradient`].
@@ -47,12 +66,12 @@ pub(super) fn forward<T: Real>(
         // SAFETY: each slot has its own memory.
         let block = unsafe { memory.slice(slot * size * patch..slot * size * patch + range.len() * patch) };
         for group in 0..g.groups {
-            gather(g, x, range.clone(), group, 0..patch, block);
+            let patches = patches_of(g, x, range.clone(), group, 0..patch, block);
             let w = Matrix::new(&w[group * patch * of_group..], patch, of_group);
             // SAFETY: blocks of rows are disjoint.
             unsafe {
                 let at = y.at(range.start * outputs + group * of_group);
-                gemm_into(T::one(), Matrix::new(block, range.len(), patch), w, false, at, outputs, 1);
+                gemm_into(T::one(), patches, w, false, at, outputs, 1);
             }
         }
         vectorize(
@@ -191,15 +210,16 @@ pub(super) fn weight_gradient<T: Real>(
         for (number, part_rows) in par::blocks(own.len(), block).enumerate() {
             let range = own.start + part_rows.start..own.start + part_rows.end;
             let patches = &mut memory[..range.len() * part.len()];
-            match wanted {
-                Rows::All(_) => gather(g, x, range.clone(), group, part.clone(), patches),
+            let patches = match wanted {
+                Rows::All(_) => patches_of(g, x, range.clone(), group, part.clone(), patches),
                 Rows::Chosen(list) => {
-                    gather(g, x, list[range.clone()].iter().map(|row| *row as usize), group, part.clone(), patches);
+                    let rows = list[range.clone()].iter().map(|row| *row as usize);
+                    gather(g, x, rows, group, part.clone(), patches);
+                    Matrix::new(&*patches, range.len(), part.len())
                 }
-            }
+            };
             let from = range.start * outputs + group * of_group;
             let gradient = Matrix::strided(&gradient[from..], range.len(), of_group, outputs, 1);
-            let patches = Matrix::new(patches, range.len(), part.len());
             // SAFETY: each part writes its own rows of its own partial gradient.
             unsafe { gemm_into(T::one(), patches.t(), gradient, add || number > 0, target.at(at), of_group, 1) };
         }

@@ -73,15 +73,14 @@ impl Algorithm {
         }
     }
 
-    /// The fastest one measured for the shape (`examples/conv_speed.rs`), and for `f64`, which is there for exactness,
-    /// the one that adds the fewest roundings.
-    pub fn choose<T: Real + Lanes>(pass: Pass, g: &Geometry) -> Algorithm {
-        let _ = pass;
+    /// The fastest one measured for the shape and number of images (`examples/conv_speed.rs`), and for `f64`, which is
+    /// there for exactness, the one that adds the fewest roundings.
+    pub fn choose<T: Real>(pass: Pass, g: &Geometry, images: usize) -> Algorithm {
         if Algorithm::Linear.supports(g) {
             Algorithm::Linear
         } else if Algorithm::Depthwise.supports(g) {
             Algorithm::Depthwise
-        } else if T::BYTES == 4 && winograd::supports(g) && g.inputs >= 16 && g.outputs >= 16 {
+        } else if T::BYTES == 4 && winograd::supports(g) && winograd_pays(pass, g, images) {
             Algorithm::Winograd
         } else {
             Algorithm::Patches
@@ -89,10 +88,29 @@ impl Algorithm {
     }
 }
 
+/// Whether Winograd's method was measured faster than patches, 1.1 to 4 times, where it can be used.
+fn winograd_pays(pass: Pass, g: &Geometry, images: usize) -> bool {
+    let channels = g.inputs * g.outputs;
+    // The transforms cost the same for each channel, the products they save grow with the channels of the other side.
+    let (enough, [height, width]) = match pass {
+        Pass::Forward => (channels >= 128 && g.inputs.min(g.outputs) >= 8, [g.out_height(), g.out_width()]),
+        Pass::InputGradient => (channels >= 128 && g.inputs.min(g.outputs) >= 8, [g.height, g.width]),
+        Pass::WeightGradient => (channels >= 64, [g.out_height(), g.out_width()]),
+    };
+    // Tiles of 4×4 should lie inside the image for a third at least (images of 3×3 and of 5×5 still win), and there must
+    // be enough of them to pay for the transform of the weights.
+    let tiles = height.div_ceil(4) * width.div_ceil(4);
+    enough && 3 * height * width >= 16 * tiles && tiles * images >= 16
+}
+
 /// Elements of scratch memory that the three passes need with the algorithms that [`Algorithm::choose`] gives,
 /// for up to `images` images.
 pub fn scratch_elements<T: Real + Lanes>(par: Par, g: &Geometry, images: usize) -> usize {
-    let of_pass = |pass| scratch_elements_with::<T>(Algorithm::choose::<T>(pass, g), pass, par, g, images);
+    let of_pass = |pass| {
+        // Fewer images may be given to patches.
+        let few = scratch_elements_with::<T>(Algorithm::choose::<T>(pass, g, 1), pass, par, g, images);
+        few.max(scratch_elements_with::<T>(Algorithm::choose::<T>(pass, g, images), pass, par, g, images))
+    };
     Pass::ALL.into_iter().map(of_pass).max().unwrap_or(0)
 }
 
@@ -136,19 +154,20 @@ fn bias_and_activation<T: Real>(
 ) -> impl Fn(usize, Range<usize>, &mut [T]) + Copy + Sync {
     #[inline(always)]
     move |_, channels, y| {
+        // The common pair in one loop: this runs once for each pixel.
+        if let (Some(bias), Activation::Relu) = (bias, activation) {
+            for (y, b) in y.iter_mut().zip(&bias[channels]) {
+                let z = *y + *b;
+                *y = if z < T::zero() { T::zero() } else { z };
+            }
+            return;
+        }
         if let Some(bias) = bias {
             for (y, b) in y.iter_mut().zip(&bias[channels]) {
                 *y += *b;
             }
         }
-        // The common one in line: a call for each pixel would cost a few percent.
-        if activation == Activation::Relu {
-            for y in y {
-                *y = if *y < T::zero() { T::zero() } else { *y };
-            }
-        } else {
-            activation.apply(y);
-        }
+        activation.apply(y);
     }
 }
 
@@ -188,7 +207,7 @@ pub fn forward<T: Real + Lanes>(
     y: &mut [T],
     scratch: &mut [T],
 ) {
-    forward_with(Algorithm::choose::<T>(Pass::Forward, g), par, g, images, x, w, bias, activation, y, scratch);
+    forward_with(Algorithm::choose::<T>(Pass::Forward, g, images), par, g, images, x, w, bias, activation, y, scratch);
 }
 
 /// [`forward`] by a given algorithm, which must support the shape.
@@ -231,7 +250,7 @@ pub fn input_gradient<T: Real + Lanes>(
     dx: &mut [T],
     scratch: &mut [T],
 ) {
-    let algorithm = Algorithm::choose::<T>(Pass::InputGradient, g);
+    let algorithm = Algorithm::choose::<T>(Pass::InputGradient, g, images);
     input_gradient_with(algorithm, par, g, images, gradient, w, below, dx, scratch);
 }
 
@@ -274,7 +293,7 @@ pub fn weight_gradient<T: Real + Lanes>(
     dw: &mut [T],
     scratch: &mut [T],
 ) {
-    let algorithm = Algorithm::choose::<T>(Pass::WeightGradient, g);
+    let algorithm = Algorithm::choose::<T>(Pass::WeightGradient, g, images);
     weight_gradient_with(algorithm, par, g, images, x, gradient, accumulate, dw, scratch);
 }
 

@@ -1,6 +1,7 @@
 //! Every algorithm against the definition of a convolution, in plain loops.
 
 use super::*;
+use crate::isa::{ISA_VARIABLE, Isa};
 use crate::rng::{Philox, Purpose};
 use proptest::prelude::*;
 
@@ -168,6 +169,7 @@ fn every_algorithm_follows_the_definition_at_odd_shapes() {
         (shape([6, 5], [7, 20], [1, 1], [2, 2], [0, 0]), 3),
         // Several blocks of patches and of images; several partial sums.
         (shape([28, 28], [1, 6], [3, 3], [1, 1], [0, 0]), 5),
+        (shape([23, 21], [1, 6], [4, 5], [2, 1], [2, 3]), 5),
         (shape([16, 15], [20, 8], [5, 5], [1, 1], [2, 2]), 7),
         // Groups, depthwise, and depthwise with two filters for each channel.
         (Geometry { groups: 2, ..shape([6, 7], [4, 6], [3, 2], [1, 2], [1, 1]) }, 2),
@@ -185,6 +187,32 @@ fn winograd_follows_the_definition_when_threads_share_a_block() {
     // Several blocks; and weights so large that they are transformed by panels.
     check(shape([9, 9], [100, 104], [3, 3], [1, 1], [1, 1]), 30);
     check(shape([4, 4], [312, 290], [3, 3], [1, 1], [1, 1]), 3);
+}
+
+/// The way that layers call: one scratch memory, sized for the largest batch, whatever the choice for this one.
+#[test]
+fn the_chosen_algorithms_fit_the_scratch_memory_of_a_larger_batch() {
+    let mut chosen = Vec::new();
+    for channels in [[16, 24], [256, 256], [8, 8], [3, 64]] {
+        let g = shape([8, 7], channels, [3, 3], [1, 1], [1, 1]);
+        let mut scratch = vec![f32::NAN; scratch_elements::<f32>(Par::SEQUENTIAL, &g, 5)];
+        for images in 1..=5 {
+            let Problem { x, w, bias, gradient, .. } = Problem::<f32>::new(g, images);
+            let (mut y, mut dx, mut dw) = (gradient.clone(), x.clone(), w.clone());
+            let par = Par::SEQUENTIAL;
+            forward(par, &g, images, &x, &w, Some(&bias), Activation::Identity, &mut y, &mut scratch);
+            input_gradient(par, &g, images, &gradient, &w, None, &mut dx, &mut scratch);
+            weight_gradient(par, &g, images, &x, &gradient, false, &mut dw, &mut scratch);
+            // <conv(x), g> = <x, dx> = <w, dw>
+            let inner = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a.wide() * b.wide()).sum::<f64>();
+            let plain: Vec<f32> = y.iter().enumerate().map(|(i, y)| y - bias[i % g.outputs]).collect();
+            let (of_y, of_x, of_w) = (inner(&plain, &gradient), inner(&x, &dx), inner(&w, &dw));
+            let tolerance = 1e-4 * inner(&plain, &plain).sqrt() * inner(&gradient, &gradient).sqrt();
+            assert!((of_y - of_x).abs() < tolerance && (of_y - of_w).abs() < tolerance, "{of_y}, {of_x}, {of_w}");
+            chosen.extend(Pass::ALL.map(|pass| Algorithm::choose::<f32>(pass, &g, images)));
+        }
+    }
+    assert!(chosen.contains(&Algorithm::Winograd) && chosen.contains(&Algorithm::Patches));
 }
 
 proptest! {
@@ -287,5 +315,29 @@ fn bias_gradient_adds_columns_with_the_same_bits_for_any_number_of_threads() {
     for (column, found) in one.iter().enumerate() {
         let exact = 0.5 + g.iter().skip(column).step_by(columns).map(|v| f64::from(*v)).sum::<f64>();
         assert!((f64::from(*found) - exact).abs() < 0.05, "column {column}: {found} against {exact}");
+    }
+}
+
+/// The instruction set is chosen once in a process, so each further one takes a process of its own.
+#[test]
+fn every_instruction_set_passes_these_tests() {
+    let tests = [
+        "conv::tests::every_algorithm_follows_the_definition_at_odd_shapes",
+        "conv::tests::winograd_follows_the_definition_when_threads_share_a_block",
+        "conv::tests::passes_give_the_same_bits_for_any_number_of_threads",
+        "conv::tests::winograd_in_f32_stays_near_f64_at_depth",
+        "batch_norm::tests::train_and_eval_follow_the_definition",
+        "group_norm::tests::group_norm_follows_the_definition_and_finite_differences",
+        "pool::tests::pooling_follows_the_definition",
+        "dropout::tests::dropout_follows_the_generator_element_by_element",
+    ];
+    for isa in Isa::ALL.into_iter().filter(|other| other.available() && *other != crate::isa::isa()) {
+        let program = std::env::current_exe().expect("the test program");
+        let mut command = std::process::Command::new(program);
+        let output =
+            command.env(ISA_VARIABLE, isa.name()).arg("--exact").args(tests).output().expect("a second process");
+        let report = String::from_utf8_lossy(&output.stdout);
+        let passed = format!("test result: ok. {} passed", tests.len());
+        assert!(output.status.success() && report.contains(&passed), "with {}:\n{report}", isa.name());
     }
 }

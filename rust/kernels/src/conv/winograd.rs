@@ -95,8 +95,10 @@ fn convolve<T: Real + Lanes>(
     let slots = if grid.shallow() { par.threads() } else { 1 };
     let memory = Shared::new(pieces.take(slots * of_slot));
     let target = Shared::new(target);
-    // SAFETY (of the callers): each slot has its own memory.
-    let memory_of = |slot: usize| unsafe { memory.slice(slot * of_slot..(slot + 1) * of_slot) };
+    let memory_of = |slot: usize| {
+        // SAFETY: each slot has its own memory, and asks for it once at a time.
+        unsafe { memory.slice(slot * of_slot..(slot + 1) * of_slot) }
+    };
     let to_points = |par: Par, index: usize, v: &mut [T]| {
         tiles_to_points(par, grid, Pick::Source, source, par::block(index, tiles, block), (v, v_distance), zeros);
     };

@@ -10,6 +10,7 @@
 use super::pattern::{Pattern, Shape};
 use super::plan::{Layout, Plan, Run};
 use super::tiles::{CONV_TILE, Plane};
+use crate::conv::Geometry;
 
 /// The sizes of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,15 +25,32 @@ pub struct Conv {
     pub kernel: [usize; 2],
     /// Step between outputs, in both directions: 1 or 2.
     pub stride: usize,
-    /// Zeros added on each side.
-    pub padding: usize,
+    /// Zeros added above and below, and on both sides.
+    pub padding: [usize; 2],
 }
 
 impl Conv {
+    /// The convolution of this geometry, or what about it is not supported, as "expected … but found …".
+    ///
+    /// # Panics
+    /// If the geometry is not sound ([`Geometry::check`]).
+    pub fn new(g: &Geometry) -> Result<Conv, String> {
+        assert!(g.check().is_ok(), "a sound geometry, not {g:?}");
+        let [rows, columns] = g.stride;
+        if rows != columns || rows > 2 {
+            return Err(format!("expected a stride of 1×1 or 2×2 for sparse weights but found {rows}×{columns}"));
+        }
+        if g.groups != 1 {
+            return Err(format!("expected 1 group of channels for sparse weights but found {}", g.groups));
+        }
+        let Geometry { inputs, outputs, kernel, padding, .. } = *g;
+        Ok(Conv { inputs, outputs, size: [g.height, g.width], kernel, stride: rows, padding })
+    }
+
     /// What its weights connect.
     pub fn shape(self) -> Shape {
         let Conv { inputs, outputs, kernel, stride, .. } = self;
-        Shape::Conv { inputs, outputs, kernel, stride }
+        Shape { inputs, outputs, kernel, stride }
     }
 
     /// Height and width of the output.
@@ -41,7 +59,7 @@ impl Conv {
     /// If the kernel is larger than the padded input.
     pub fn output_size(self) -> [usize; 2] {
         [0, 1].map(|axis| {
-            let padded = self.size[axis] + 2 * self.padding;
+            let padded = self.size[axis] + 2 * self.padding[axis];
             let steps = padded.checked_sub(self.kernel[axis]).expect("a kernel no larger than the padded input");
             steps / self.stride + 1
         })
@@ -52,7 +70,7 @@ impl Conv {
         let output = self.output_size();
         let [rows, columns] = [0, 1].map(|axis| {
             let end = (output[axis] - 1) * self.stride + self.kernel[axis];
-            (self.padding, end.saturating_sub(self.padding + self.size[axis]))
+            (self.padding[axis], end.saturating_sub(self.padding[axis] + self.size[axis]))
         });
         bordered(self.size, rows, columns)
     }
@@ -62,7 +80,7 @@ impl Conv {
         let output = self.output_size();
         let [rows, columns] = [0, 1].map(|axis| {
             // Padded input pixels and the taps that meet them.
-            let (first, last) = (self.padding as isize, (self.padding + self.size[axis] - 1) as isize);
+            let (first, last) = (self.padding[axis] as isize, (self.padding[axis] + self.size[axis] - 1) as isize);
             let (stride, taps) = (self.stride as isize, 0..self.kernel[axis] as isize);
             let lowest = taps.clone().map(|tap| (first - tap + stride - 1).div_euclid(stride)).min().unwrap_or(0);
             let highest = taps.map(|tap| (last - tap).div_euclid(stride)).max().unwrap_or(0);
@@ -85,9 +103,9 @@ impl Conv {
 
     /// Rows of outputs.
     fn forward_runs(self, input: Plane, output: Plane) -> Vec<Run> {
-        let padding = self.padding as isize;
+        let padding = self.padding.map(|zeros| zeros as isize);
         let rows = (0..output.height).map(|row| Run {
-            x: element(input.at((row * self.stride) as isize - padding, -padding)),
+            x: element(input.at((row * self.stride) as isize - padding[0], -padding[1])),
             out: element(output.at(row as isize, 0)),
             lanes: output.width * CONV_TILE,
             phase: 0,
@@ -99,13 +117,12 @@ impl Conv {
     fn backward_runs(self, input: Plane, output: Plane) -> Vec<Run> {
         let (stride, padding) = (self.stride, self.padding);
         let last = self.kernel.map(|taps| ((taps - 1) / stride) as isize);
-        let rows = (padding..padding + input.height).flat_map(|row| {
+        let rows = (padding[0]..padding[0] + input.height).flat_map(|row| {
             (0..stride).filter_map(move |phase| {
-                let first = padding + (phase + stride - padding % stride) % stride;
-                let pixels = (padding + input.width).checked_sub(first).filter(|left| *left > 0)?.div_ceil(stride);
-                let at = |padded: usize| (padded - padding) as isize;
+                let first = padding[1] + (phase + stride - padding[1] % stride) % stride;
+                let pixels = (padding[1] + input.width).checked_sub(first).filter(|left| *left > 0)?.div_ceil(stride);
                 Some(Run {
-                    x: element(input.at(at(row), at(first))),
+                    x: element(input.at((row - padding[0]) as isize, (first - padding[1]) as isize)),
                     out: element(output.at((row / stride) as isize - last[0], (first / stride) as isize - last[1])),
                     lanes: pixels * CONV_TILE,
                     phase: row % stride * stride + phase,
@@ -155,20 +172,21 @@ mod tests {
     use proptest::prelude::*;
 
     /// The definition of a convolution and its gradients, pixel by pixel: calls `visit(x, w, y)` with indices in
-    /// batch × height × width × channels and outputs × kernel × inputs.
+    /// batch × height × width × channels and kernel × inputs × outputs.
     fn each_product(c: Conv, batch: usize, mut visit: impl FnMut(usize, usize, usize)) {
         let ([h, w], [oh, ow], [kh, kw]) = (c.size, c.output_size(), c.kernel);
         for (b, oy, ox, i, j) in (0..batch).flat_map(|b| {
             (0..oh * ow * kh * kw).map(move |n| (b, n / kw / kh / ow, n / kw / kh % ow, n / kw % kh, n % kw))
         }) {
-            let (y, x) = ((oy * c.stride + i).wrapping_sub(c.padding), (ox * c.stride + j).wrapping_sub(c.padding));
+            let (y, x) =
+                ((oy * c.stride + i).wrapping_sub(c.padding[0]), (ox * c.stride + j).wrapping_sub(c.padding[1]));
             if y >= h || x >= w {
                 continue;
             }
             for (output, input) in (0..c.outputs * c.inputs).map(|n| (n / c.inputs, n % c.inputs)) {
                 let from = ((b * h + y) * w + x) * c.inputs + input;
                 let to = ((b * oh + oy) * ow + ox) * c.outputs + output;
-                visit(from, ((output * kh + i) * kw + j) * c.inputs + input, to);
+                visit(from, ((i * kw + j) * c.inputs + input) * c.outputs + output, to);
             }
         }
     }
@@ -245,7 +263,7 @@ mod tests {
             for stride in [1, 2] {
                 for padding in 0..=2 {
                     for size in [[7, 7], [6, 9], [5, 4]] {
-                        let c = Conv { inputs: 3, outputs: 5, size, kernel, stride, padding };
+                        let c = Conv { inputs: 3, outputs: 5, size, kernel, stride, padding: [padding; 2] };
                         if kernel[0] <= size[0] + 2 * padding && kernel[1] <= size[1] + 2 * padding {
                             check::<f32>(c, 5, 0.5, 0);
                             check::<f64>(c, 17, 0.8, 1);
@@ -258,7 +276,7 @@ mod tests {
 
     #[test]
     fn large_convolutions_are_cut_into_blocks_and_shared_between_threads() {
-        let c = Conv { inputs: 40, outputs: 72, size: [13, 17], kernel: [3, 3], stride: 1, padding: 1 };
+        let c = Conv { inputs: 40, outputs: 72, size: [13, 17], kernel: [3, 3], stride: 1, padding: [1, 1] };
         check::<f32>(c, 20, 0.3, 0);
         check::<f32>(Conv { stride: 2, inputs: 72, ..c }, 33, 0.6, 0);
         // Wide enough for several blocks of outputs in the backward pass.
@@ -266,17 +284,41 @@ mod tests {
     }
 
     #[test]
+    fn what_sparse_convolutions_cannot_do_is_refused() {
+        let g = Geometry {
+            height: 9,
+            width: 7,
+            inputs: 4,
+            outputs: 2,
+            kernel: [3, 1],
+            stride: [2, 2],
+            padding: [1, 0],
+            groups: 1,
+        };
+        let c = Conv { inputs: 4, outputs: 2, size: [9, 7], kernel: [3, 1], stride: 2, padding: [1, 0] };
+        assert_eq!(Conv::new(&g), Ok(c));
+        assert_eq!(c.output_size(), [g.out_height(), g.out_width()]);
+        let refused = |g: Geometry| Conv::new(&g).unwrap_err();
+        assert_eq!(
+            refused(Geometry { stride: [1, 2], ..g }),
+            "expected a stride of 1×1 or 2×2 for sparse weights but found 1×2"
+        );
+        assert!(refused(Geometry { stride: [3, 3], ..g }).contains("but found 3×3"));
+        assert_eq!(refused(Geometry { groups: 2, ..g }), "expected 1 group of channels for sparse weights but found 2");
+    }
+
+    #[test]
     fn borders_are_as_narrow_as_can_be() {
-        let c = Conv { inputs: 1, outputs: 1, size: [8, 8], kernel: [3, 3], stride: 1, padding: 1 };
+        let c = Conv { inputs: 1, outputs: 1, size: [8, 8], kernel: [3, 3], stride: 1, padding: [1, 1] };
         let plane =
             |size: [usize; 2], above, below, beside| Plane { above, below, beside, ..Plane::bare(size[0], size[1]) };
         assert_eq!((c.input_plane(), c.output_plane()), (plane([8, 8], 1, 1, 1), plane([8, 8], 1, 1, 1)));
         let strided = Conv { stride: 2, ..c };
         assert_eq!((strided.input_plane(), strided.output_plane()), (plane([8, 8], 1, 0, 1), plane([4, 4], 0, 1, 1)));
-        let point = Conv { kernel: [1, 1], padding: 0, ..c };
+        let point = Conv { kernel: [1, 1], padding: [0, 0], ..c };
         assert_eq!((point.input_plane(), point.output_plane()), (Plane::bare(8, 8), Plane::bare(8, 8)));
         assert_eq!(point.forward_runs(point.input_plane(), point.output_plane()).len(), 1, "one run without a border");
-        let valid = Conv { padding: 0, ..c };
+        let valid = Conv { padding: [0, 0], ..c };
         assert_eq!((valid.input_plane(), valid.output_plane()), (Plane::bare(8, 8), plane([6, 6], 2, 2, 2)));
     }
 
@@ -285,10 +327,11 @@ mod tests {
         #[test]
         fn random_convolutions_follow_the_definition(
             inputs in 1_usize..7, outputs in 1_usize..7, batch in 1_usize..36, sparsity in 0_u32..=4,
-            size in (1_usize..9, 1_usize..9), kernel in (1_usize..6, 1_usize..6), stride in 1_usize..=2, padding in 0_usize..3,
+            size in (1_usize..9, 1_usize..9), kernel in (1_usize..6, 1_usize..6), stride in 1_usize..=2,
+            padding in (0_usize..3, 0_usize..3),
         ) {
-            let (size, kernel) = ([size.0, size.1], [kernel.0, kernel.1]);
-            prop_assume!((0..2).all(|axis| kernel[axis] <= size[axis] + 2 * padding));
+            let (size, kernel, padding) = ([size.0, size.1], [kernel.0, kernel.1], [padding.0, padding.1]);
+            prop_assume!((0..2).all(|axis| kernel[axis] <= size[axis] + 2 * padding[axis]));
             let c = Conv { inputs, outputs, size, kernel, stride, padding };
             check::<f32>(c, batch, f64::from(sparsity) * 0.25, 0);
         }

@@ -169,7 +169,7 @@ macro_rules! by_registers {
             $kernel::<$type, 1, 4, $spread>,
             $kernel::<$type, 2, 4, $spread>,
             $kernel::<$type, 3, 2, $spread>,
-            $kernel::<$type, 4, 2, $spread>,
+            $kernel::<$type, 4, 1, $spread>,
             $kernel::<$type, 5, 1, $spread>,
             $kernel::<$type, 6, 1, $spread>,
             $kernel::<$type, 7, 1, $spread>,
@@ -353,8 +353,7 @@ mod tests {
 
     /// Everything on every set and with several threads, against dense products in f64.
     fn check<T: Real + Lanes>(c: Case) {
-        let pattern =
-            Pattern::from_mask(Shape::Linear { inputs: c.inputs, outputs: c.outputs }, &with_gaps(c)).unwrap();
+        let pattern = Pattern::from_mask(Shape::linear(c.inputs, c.outputs), &with_gaps(c)).unwrap();
         let (x, g): (Vec<T>, Vec<T>) = (numbers(c.batch * c.inputs, 1), numbers(c.batch * c.outputs, 2));
         let (values, bias): (Vec<T>, Vec<T>) = (numbers(pattern.len(), 3), numbers(c.outputs, 4));
         let (x, g, w, bias) = (wide(&x), wide(&g), dense(&pattern, &values), wide(&bias));
@@ -385,7 +384,8 @@ mod tests {
             close(&name("dx"), &found[1], &dx, scale);
             close(&name("dw"), &found[2], &dw, scale);
             close(&name("db"), &found[3], &db, scale);
-            for threads in if which == 1 { 2..=3 } else { 2..=1 } {
+            // One activation is enough to see whether threads matter.
+            for threads in [2, 3].into_iter().filter(|_| which == 1) {
                 assert!(run(threads) == found, "{} with {threads} threads", name("everything"));
             }
         }
@@ -412,7 +412,7 @@ mod tests {
     #[test]
     fn gelu_has_a_forward_pass_and_no_backward_pass() {
         let c = Case { batch: 9, lanes: 16, inputs: 5, outputs: 6, sparsity: 0.3 };
-        let pattern = Pattern::from_mask(Shape::Linear { inputs: 5, outputs: 6 }, &with_gaps(c)).unwrap();
+        let pattern = Pattern::from_mask(Shape::linear(5, 6), &with_gaps(c)).unwrap();
         let run = |above| everything::<f64>(isa(), Par::SEQUENTIAL, c, &pattern, (above, Activation::Identity));
         let ([mut z, ..], [y, ..]) = (run(Activation::Identity), run(Activation::Gelu));
         Activation::Gelu.apply(&mut z);

@@ -6,107 +6,63 @@
 
 use std::ops::Range;
 
-/// What a sparse weight tensor connects.
+/// What a sparse weight tensor connects. Its dense order is that of the dense kernels: kernel height × kernel width ×
+/// inputs × outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// A linear map; dense order: inputs × outputs.
-    Linear {
-        /// Inputs of the map.
-        inputs: usize,
-        /// Outputs of the map.
-        outputs: usize,
-    },
-    /// A convolution; dense order: outputs × kernel height × kernel width × inputs.
-    Conv {
-        /// Input channels.
-        inputs: usize,
-        /// Output channels.
-        outputs: usize,
-        /// Height and width of the kernel.
-        kernel: [usize; 2],
-        /// Step between outputs, in both directions: 1 or 2.
-        stride: usize,
-    },
+pub struct Shape {
+    /// Inputs, or input channels.
+    pub inputs: usize,
+    /// Outputs, or output channels.
+    pub outputs: usize,
+    /// Height and width of the kernel: 1 × 1 for a linear map.
+    pub kernel: [usize; 2],
+    /// Step between outputs, in both directions: 1 or 2.
+    pub stride: usize,
 }
 
 impl Shape {
-    /// Inputs, or input channels.
-    pub fn inputs(self) -> usize {
-        match self {
-            Shape::Linear { inputs, .. } | Shape::Conv { inputs, .. } => inputs,
-        }
-    }
-
-    /// Outputs, or output channels.
-    pub fn outputs(self) -> usize {
-        match self {
-            Shape::Linear { outputs, .. } | Shape::Conv { outputs, .. } => outputs,
-        }
-    }
-
-    /// Height and width of the kernel: 1 × 1 for a linear map.
-    pub fn kernel(self) -> [usize; 2] {
-        match self {
-            Shape::Linear { .. } => [1, 1],
-            Shape::Conv { kernel, .. } => kernel,
-        }
-    }
-
-    /// Step between outputs: 1 for a linear map.
-    pub fn stride(self) -> usize {
-        match self {
-            Shape::Linear { .. } => 1,
-            Shape::Conv { stride, .. } => stride,
-        }
+    /// A linear map.
+    pub fn linear(inputs: usize, outputs: usize) -> Shape {
+        Shape { inputs, outputs, kernel: [1, 1], stride: 1 }
     }
 
     /// Weights of one input and one output.
     pub fn taps(self) -> usize {
-        self.kernel()[0] * self.kernel()[1]
+        self.kernel[0] * self.kernel[1]
     }
 
     /// Weights of the dense tensor.
     pub fn dense_len(self) -> usize {
-        self.inputs() * self.outputs() * self.taps()
+        self.inputs * self.outputs * self.taps()
     }
 
     /// Lists per input: an input pixel meets only the taps that agree with its row and column modulo the stride.
     pub fn phases(self) -> usize {
-        self.stride() * self.stride()
+        self.stride * self.stride
     }
 
     /// The phase of a tap.
     fn phase(self, tap: usize) -> usize {
-        let (stride, width) = (self.stride(), self.kernel()[1]);
+        let (stride, width) = (self.stride, self.kernel[1]);
         (tap / width % stride) * stride + tap % width % stride
     }
 
-    /// Where a weight stands in the dense tensor.
+    /// Where a weight stands in the dense tensor; `place` is output · taps + tap.
     fn position(self, input: usize, place: usize) -> usize {
-        match self {
-            Shape::Linear { outputs, .. } => input * outputs + place,
-            Shape::Conv { inputs, .. } => place * inputs + input,
-        }
-    }
-
-    /// The input of a dense position, and its output · taps + tap.
-    fn parts(self, position: usize) -> (usize, usize) {
-        match self {
-            Shape::Linear { outputs, .. } => (position / outputs, position % outputs),
-            Shape::Conv { inputs, .. } => (position % inputs, position / inputs),
-        }
+        let (output, tap) = (place / self.taps(), place % self.taps());
+        (tap * self.inputs + input) * self.outputs + output
     }
 
     fn check(self) -> Result<(), String> {
-        let (stride, [height, width]) = (self.stride(), self.kernel());
-        if self.inputs() == 0 || self.outputs() == 0 || height == 0 || width == 0 {
+        let Shape { inputs, outputs, kernel: [height, width], stride } = self;
+        let sizes = [inputs, outputs, height, width];
+        if sizes.contains(&0) {
             return Err(format!("{FAULT}: expected sizes of at least 1 but found {self:?}"));
         }
         if !(1..=2).contains(&stride) {
             return Err(format!("{FAULT}: expected a stride of 1 or 2 but found {stride}"));
         }
         // Slots, places and starts of lists are 32-bit numbers.
-        let sizes = [self.inputs(), self.outputs(), height, width];
         let most = sizes.iter().try_fold(self.phases(), |product, size| product.checked_mul(*size));
         if most.is_none_or(|most| most > u32::MAX as usize) {
             return Err(format!("{FAULT}: expected fewer than 2³² weights but found {self:?}"));
@@ -152,26 +108,22 @@ impl Pattern {
         }
     }
 
-    /// A counting sort into lists: dense order ascends in output and tap for a given input, so the lists come out sorted.
+    /// Two counting sorts, each of which keeps the order of the one before: by output, then by list. Dense order
+    /// ascends in taps for a given input and output, so the lists come out sorted.
     fn sorted<I: Iterator<Item = usize>>(shape: Shape, kept: impl Fn() -> I) -> Pattern {
-        let list = |input: usize, place: usize| input * shape.phases() + shape.phase(place % shape.taps());
-        let mut starts = vec![0; shape.inputs() * shape.phases() + 2];
-        for position in kept() {
-            let (input, place) = shape.parts(position);
-            starts[list(input, place) + 2] += 1;
-        }
-        for i in 2..starts.len() {
-            starts[i] += starts[i - 1];
-        }
-        // starts[l + 1] is the next free slot of list l until all are placed, and then the start of list l + 1.
-        let mut places = vec![0; starts[starts.len() - 1] as usize];
-        for position in kept() {
-            let (input, place) = shape.parts(position);
-            let next = &mut starts[list(input, place) + 1];
-            places[*next as usize] = place as u32;
-            *next += 1;
-        }
-        starts.pop();
+        let (inputs, outputs, taps, phases) = (shape.inputs, shape.outputs, shape.taps(), shape.phases());
+        let (_, by_output) = counting_sort(
+            outputs,
+            kept,
+            |position| position % outputs,
+            |position| {
+                let (output, input, tap) =
+                    (position % outputs, position / outputs % inputs, position / outputs / inputs);
+                (input as u32, (output * taps + tap) as u32)
+            },
+        );
+        let list = |(input, place): (u32, u32)| input as usize * phases + shape.phase(place as usize % taps);
+        let (starts, places) = counting_sort(inputs * phases, || by_output.iter().copied(), list, |(_, place)| place);
         Pattern { shape, starts, places }
     }
 
@@ -259,6 +211,30 @@ impl Pattern {
     }
 }
 
+/// Sorts items by a key below `keys`, keeping the order of equal ones, in time linear in both. Gives the first place of
+/// each key (and the end of the last), and `value(item)` in the new order.
+pub(super) fn counting_sort<T: Copy, V: Copy + Default, I: Iterator<Item = T>>(
+    keys: usize,
+    items: impl Fn() -> I,
+    key: impl Fn(T) -> usize,
+    value: impl Fn(T) -> V,
+) -> (Vec<u32>, Vec<V>) {
+    let mut starts = vec![0_u32; keys + 2];
+    items().for_each(|item| starts[key(item) + 2] += 1);
+    for i in 2..starts.len() {
+        starts[i] += starts[i - 1];
+    }
+    // starts[k + 1] is the next free place of key k until all items have theirs, and then the start of key k + 1.
+    let mut sorted = vec![V::default(); starts[keys + 1] as usize];
+    for item in items() {
+        let next = &mut starts[key(item) + 1];
+        sorted[*next as usize] = value(item);
+        *next += 1;
+    }
+    starts.pop();
+    (starts, sorted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,10 +242,10 @@ mod tests {
 
     fn shapes() -> [Shape; 4] {
         [
-            Shape::Linear { inputs: 7, outputs: 5 },
-            Shape::Conv { inputs: 3, outputs: 4, kernel: [1, 1], stride: 1 },
-            Shape::Conv { inputs: 3, outputs: 4, kernel: [3, 3], stride: 2 },
-            Shape::Conv { inputs: 2, outputs: 3, kernel: [5, 2], stride: 1 },
+            Shape::linear(7, 5),
+            Shape { inputs: 3, outputs: 4, kernel: [1, 1], stride: 1 },
+            Shape { inputs: 3, outputs: 4, kernel: [3, 3], stride: 2 },
+            Shape { inputs: 2, outputs: 3, kernel: [5, 2], stride: 1 },
         ]
     }
 
@@ -279,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_linear_pattern_lists_the_outputs_of_each_input() {
-        let shape = Shape::Linear { inputs: 3, outputs: 2 };
+        let shape = Shape::linear(3, 2);
         let pattern = Pattern::from_mask(shape, &[true, true, false, false, false, true]).unwrap();
         assert_eq!((pattern.starts(), pattern.places()), ([0, 2, 2, 3].as_slice(), [0, 1, 1].as_slice()));
         assert_eq!((pattern.len(), pattern.density(), pattern.bytes()), (3, 0.5, 28));
@@ -287,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_strided_pattern_has_one_list_per_phase() {
-        let shape = Shape::Conv { inputs: 1, outputs: 1, kernel: [3, 3], stride: 2 };
+        let shape = Shape { inputs: 1, outputs: 1, kernel: [3, 3], stride: 2 };
         let pattern = Pattern::from_mask(shape, &[true; 9]).unwrap();
         assert_eq!(pattern.starts(), [0, 4, 6, 8, 9]);
         assert_eq!(pattern.places(), [0, 2, 6, 8, 1, 7, 3, 5, 4]);
@@ -295,7 +271,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_pattern_is_refused() {
-        let shape = Shape::Linear { inputs: 3, outputs: 2 };
+        let shape = Shape::linear(3, 2);
         let refused = |result: Result<Pattern, String>| result.unwrap_err();
         assert_eq!(
             refused(Pattern::from_mask(shape, &[true; 5])),
@@ -309,10 +285,10 @@ mod tests {
             refused(Pattern::from_positions(shape, &[2, 6])),
             "Cannot build a sparse pattern: expected positions below 6 but found 6"
         );
-        assert!(refused(Pattern::from_mask(Shape::Linear { inputs: 0, outputs: 2 }, &[])).contains("at least 1"));
-        let strided = Shape::Conv { inputs: 1, outputs: 1, kernel: [3, 3], stride: 3 };
+        assert!(refused(Pattern::from_mask(Shape::linear(0, 2), &[])).contains("at least 1"));
+        let strided = Shape { inputs: 1, outputs: 1, kernel: [3, 3], stride: 3 };
         assert!(refused(Pattern::from_positions(strided, &[])).contains("a stride of 1 or 2 but found 3"));
-        let huge = Shape::Linear { inputs: 1 << 20, outputs: 1 << 20 };
+        let huge = Shape::linear(1 << 20, 1 << 20);
         assert!(refused(Pattern::from_positions(huge, &[])).contains("fewer than 2³²"));
     }
 

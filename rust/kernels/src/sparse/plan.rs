@@ -3,15 +3,16 @@
 //! A plan is rebuilt when the mask, the tile or a plane changes (counting sorts, linear in the non-zeros); it does not
 //! depend on the size of the batch.
 
-use super::pattern::Pattern;
+use super::pattern::{Pattern, counting_sort};
 use super::tiles::{Plane, Tiles};
 use std::ops::Range;
 
-/// Bytes of inputs that one block of the forward pass reads again and again: they should stay in the first-level cache.
-const FORWARD_BLOCK: usize = 32 << 10;
+/// Bytes of inputs that one block of the forward pass reads again and again: they should stay in the first-level cache,
+/// beside the weights.
+const FORWARD_BLOCK: usize = 24 << 10;
 
 /// Fewer weights of an output per block than this, and starting on an output costs more than the cache gives.
-const FORWARD_FILL: usize = 10;
+const FORWARD_FILL: usize = 12;
 
 /// Bytes of output gradients that one block of the backward pass reads: they should stay in the second-level cache.
 const BACKWARD_BLOCK: usize = 512 << 10;
@@ -86,7 +87,7 @@ impl Plan {
     /// # Panics
     /// For a pattern of a convolution, or another tile.
     pub fn linear(pattern: &Pattern, lanes: usize) -> Plan {
-        assert!(matches!(pattern.shape(), super::Shape::Linear { .. }), "a pattern of a linear map");
+        assert_eq!(pattern.shape().taps(), 1, "a pattern of a linear map");
         assert!([16, 32, 64].contains(&lanes), "a tile of 16, 32 or 64 rows, not {lanes}");
         let run = || vec![Run { x: 0, out: 0, lanes, phase: 0 }];
         let layout = Layout { lanes, x: Plane::POINT, out: Plane::POINT, forward_runs: run(), backward_runs: run() };
@@ -96,15 +97,14 @@ impl Plan {
     pub(super) fn new(pattern: &Pattern, layout: Layout) -> Plan {
         let shape = pattern.shape();
         let Layout { lanes, x, out, forward_runs, backward_runs } = layout;
-        let (inputs, outputs, phases) = (shape.inputs(), shape.outputs(), shape.phases());
+        let (inputs, outputs, phases, stride) = (shape.inputs, shape.outputs, shape.phases(), shape.stride);
         let [x_channel, out_channel] = [x, out].map(|plane| plane.positions() * lanes);
         assert!(
             inputs.max(outputs) * x_channel.max(out_channel) <= u32::MAX as usize,
             "a tile of 2³² elements or more"
         );
 
-        let [height, width] = shape.kernel();
-        let stride = shape.stride();
+        let [height, width] = shape.kernel;
         // Sized for f32: f64 is there for exactness.
         let bytes = |rows: usize, columns: usize| rows * columns * lanes * 4;
         let across = out.width.min(PIXELS);
@@ -119,7 +119,14 @@ impl Plan {
         let places = Places { pattern, taps: shape.taps(), width, stride, lanes };
         let last = [(height - 1) / stride, (width - 1) / stride];
         let per_block = inputs.div_ceil(forward_blocks);
-        let (forward_blocks, starts, slots) = forward_order(&places, inputs, outputs, phases, per_block);
+        // By block and output; inputs stay in order.
+        let forward_blocks = inputs.div_ceil(per_block);
+        let (starts, slots) = counting_sort(
+            forward_blocks * outputs,
+            || (0..).zip(places.each()),
+            |(_, weight)| weight.input(phases) / per_block * outputs + weight.output,
+            |(slot, _)| slot,
+        );
         let firsts = || starts.iter().step_by(outputs).take(forward_blocks);
         let before = (0..=outputs).map(|output| {
             firsts().zip(starts[output..].iter().step_by(outputs)).map(|(first, start)| start - first).sum()
@@ -274,6 +281,7 @@ struct Places<'a> {
     lanes: usize,
 }
 
+#[derive(Clone, Copy)]
 struct Weight<'a> {
     places: &'a Places<'a>,
     list: usize,
@@ -315,32 +323,6 @@ impl Weight<'_> {
     }
 }
 
-/// A counting sort of the slots by block of inputs and output; it keeps the order of inputs. Gives the number of
-/// blocks, the starts and the slots.
-fn forward_order(
-    places: &Places,
-    inputs: usize,
-    outputs: usize,
-    phases: usize,
-    per_block: usize,
-) -> (usize, Vec<u32>, Vec<u32>) {
-    let key = |weight: &Weight| weight.input(phases) / per_block * outputs + weight.output;
-    let blocks = inputs.div_ceil(per_block);
-    let mut starts = vec![0; blocks * outputs + 2];
-    places.each().for_each(|weight| starts[key(&weight) + 2] += 1);
-    for i in 2..starts.len() {
-        starts[i] += starts[i - 1];
-    }
-    let mut slots = vec![0; places.pattern.len()];
-    for (slot, weight) in (0..).zip(places.each()) {
-        let next: &mut u32 = &mut starts[key(&weight) + 1];
-        slots[*next as usize] = slot;
-        *next += 1;
-    }
-    starts.pop();
-    (blocks, starts, slots)
-}
-
 /// Cuts each list at multiples of `per_block` outputs. Gives the number of blocks and the starts.
 fn cut_lists(places: &Places, outputs: usize, per_block: usize) -> (usize, Vec<u32>) {
     let blocks = outputs.div_ceil(per_block);
@@ -363,7 +345,7 @@ mod tests {
 
     #[test]
     fn shares_cover_everything_once_and_weigh_about_the_same() {
-        let pattern = Pattern::from_mask(Shape::Linear { inputs: 300, outputs: 200 }, &mask(60_000, 0.9, 1)).unwrap();
+        let pattern = Pattern::from_mask(Shape::linear(300, 200), &mask(60_000, 0.9, 1)).unwrap();
         let plan = Plan::linear(&pattern, 16);
         for shares in [1, 2, 7, 64] {
             let (mut input, mut output) = (0, 0);
@@ -380,19 +362,19 @@ mod tests {
 
     #[test]
     fn the_forward_order_is_a_permutation_in_blocks() {
-        let pattern = Pattern::from_mask(Shape::Linear { inputs: 512, outputs: 64 }, &mask(32_768, 0.5, 2)).unwrap();
+        let pattern = Pattern::from_mask(Shape::linear(512, 64), &mask(32_768, 0.5, 2)).unwrap();
         let plan = Plan::linear(&pattern, 64);
-        assert_eq!(plan.forward.blocks, 4, "512 inputs of 256 bytes");
+        assert_eq!(plan.forward.blocks, 6, "512 inputs of 256 bytes");
         let mut forward = plan.slots.clone();
         let positions: Vec<usize> = pattern.positions().collect();
-        for block in 0..4 {
+        for block in 0..6 {
             for output in 0..64 {
                 let stretch = &plan.forward.starts[block * 64 + output..][..2];
                 let mut previous = None;
                 for k in stretch[0] as usize..stretch[1] as usize {
                     let position = positions[forward[k] as usize];
                     assert_eq!(position % 64, output);
-                    assert_eq!(position / 64 / 128, block);
+                    assert_eq!(position / 64 / 86, block);
                     assert_eq!(plan.forward.offsets[k] as usize, position / 64 * 64);
                     assert!(previous < Some(position));
                     previous = Some(position);

@@ -15,24 +15,54 @@ pub trait Vector<T: Copy>: Copy {
     const REGISTERS: usize;
 
     /// All lanes `value`.
+    ///
+    /// # Safety
+    /// As for the trait.
     unsafe fn splat(value: T) -> Self;
     /// Lanes from memory, at any alignment.
+    ///
+    /// # Safety
+    /// As for the trait.
     unsafe fn load(from: *const T) -> Self;
     /// Lanes to memory, at any alignment.
+    ///
+    /// # Safety
+    /// As for the trait.
     unsafe fn store(self, to: *mut T);
     /// self · by + plus.
+    ///
+    /// # Safety
+    /// As for the trait.
     unsafe fn mul_add(self, by: Self, plus: Self) -> Self;
     /// self · by.
+    ///
+    /// # Safety
+    /// As for the trait.
     unsafe fn mul(self, by: Self) -> Self;
     /// self + other.
+    ///
+    /// # Safety
+    /// As for the trait.
     unsafe fn add(self, other: Self) -> Self;
     /// self − other.
+    ///
+    /// # Safety
+    /// As for the trait.
     unsafe fn sub(self, other: Self) -> Self;
     /// Where self > 0 the lane of `then`, elsewhere of `otherwise`.
+    ///
+    /// # Safety
+    /// As for the trait.
     unsafe fn where_positive(self, then: Self, otherwise: Self) -> Self;
     /// Where self < 0 the lane of `then`, elsewhere of `otherwise`.
+    ///
+    /// # Safety
+    /// As for the trait.
     unsafe fn where_negative(self, then: Self, otherwise: Self) -> Self;
     /// The sums over the lanes of four registers.
+    ///
+    /// # Safety
+    /// As for the trait.
     unsafe fn sums(four: [Self; 4]) -> [T; 4];
 }
 

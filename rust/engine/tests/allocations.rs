@@ -1,0 +1,119 @@
+//! A training step allocates nothing: everything is sized when a run is attached.
+
+use engine::dataset::{Dataset, DatasetConfig, FeatureSlice};
+use serde_json::{Value, json};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use std::alloc::System;
+use std::time::Duration;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Steps before the count begins: Rayon's queues, and on the calling thread the packing memory of products, are made on first use.
+const WARM_UP: u64 = 8;
+
+/// Steps that are counted.
+const STEPS: u64 = 10;
+
+const BATCH: usize = 64;
+
+/// Rows of a whole epoch, so that no order of rows is drawn in between.
+const ROWS: usize = BATCH * 40;
+
+fn dense(units: usize) -> Value {
+    json!({ "kind": "dense", "units": units, "bias": true, "weightInit": "heNormal", "biasInit": "zeros" })
+}
+
+fn network(inputs: usize, layers: &[Value], threads: usize) -> String {
+    json!({
+        "input": [inputs], "layers": layers, "loss": { "kind": "softmaxCrossEntropy", "labelSmoothing": 0.0 },
+        "seed": 1, "precision": "f32", "threads": threads,
+    })
+    .to_string()
+}
+
+fn training(optimizer: &Value, clip_norm: Option<f64>) -> String {
+    let plain = |kind: &str| json!({ "kind": kind });
+    json!({
+        "rule": {
+            "propagation": plain("backprop"), "inputs": plain("raw"), "weights": plain("dense"), "products": plain("all"),
+        },
+        "optimizer": optimizer, "schedule": { "kind": "cosine", "finalFactor": 0.0 }, "epochs": 2.0, "batchSize": BATCH,
+        "seed": 1, "shuffle": true, "dropLast": false, "clipNorm": clip_norm,
+    })
+    .to_string()
+}
+
+fn data(inputs: usize) -> Dataset {
+    let features: Vec<f32> = (0..ROWS * inputs).map(|i| ((i % 97) as f32 - 48.0) / 50.0).collect();
+    let labels: Vec<u32> = (0..ROWS as u32).map(|row| row % 10).collect();
+    let config: DatasetConfig = serde_json::from_value(json!({
+        "rows": ROWS, "shape": [inputs], "features": "f32", "scale": [1.0], "offset": [0.0],
+        "targets": { "kind": "labels", "classes": 10 },
+    }))
+    .unwrap();
+    Dataset::new(config, FeatureSlice::F32(&features), &labels, &[]).unwrap()
+}
+
+fn optimizers() -> Vec<(&'static str, Value, Option<f64>)> {
+    let sgd = |momentum: f64| json!({ "kind": "sgd", "learningRate": 0.01, "momentum": momentum, "nesterov": false, "weightDecay": 0.0 });
+    let adam = |kind: &str| {
+        json!({
+            "kind": kind, "learningRate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weightDecay": 0.01,
+        })
+    };
+    let rms_prop =
+        json!({ "kind": "rmsProp", "learningRate": 1e-3, "alpha": 0.99, "epsilon": 1e-8, "weightDecay": 0.0 });
+    vec![
+        ("sgd", sgd(0.0), None),
+        ("momentum", sgd(0.9), None),
+        ("adam", adam("adam"), None),
+        ("adamW", adam("adamW"), None),
+        ("rmsProp", rms_prop, None),
+        ("sgd, clipped", sgd(0.0), Some(1e-3)),
+        ("adam, clipped", adam("adam"), Some(1e-3)),
+    ]
+}
+
+/// One test, not several: others beside it would count their allocations here.
+#[test]
+fn a_step_allocates_nothing() {
+    let plain = |kind: &str| json!({ "kind": kind });
+    let every_layer = [
+        dense(300),
+        json!({ "kind": "layerNorm", "epsilon": 1e-5 }),
+        plain("gelu"),
+        json!({ "kind": "dropout", "rate": 0.2 }),
+        dense(200),
+        plain("relu"),
+        plain("softmax"),
+        dense(100),
+        json!({ "kind": "leakyRelu", "slope": 0.1 }),
+        plain("sigmoid"),
+        dense(50),
+        plain("tanh"),
+        dense(10),
+    ];
+    // Small enough for one thread even where there are two; and large enough that two share every product.
+    let networks = [("small", 20, vec![dense(16), plain("relu"), dense(10)]), ("large", 300, every_layer.to_vec())];
+    for (size, inputs, layers) in networks {
+        let data = data(inputs);
+        for threads in [1, 2] {
+            for (name, optimizer, clip_norm) in optimizers() {
+                let mut network = engine::create(&network(inputs, &layers, threads)).unwrap();
+                network.attach(&training(&optimizer, clip_norm), &data).unwrap();
+                let mut train = |steps| network.train(&data, steps, Duration::from_secs(60)).unwrap();
+                train(WARM_UP);
+                let region = Region::new(ALLOCATOR);
+                let report = train(STEPS);
+                let change = region.change();
+                assert_eq!(report.counters.step, WARM_UP + STEPS, "all steps were taken");
+                assert_eq!(
+                    (change.allocations, change.reallocations, change.deallocations),
+                    (0, 0, 0),
+                    "{size} network, {name}, {threads} threads: {change:?}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { explain, Interruption, UsageError } from "../../src/cli/errors.ts";
+import { CheckpointError, ConfigError, DataError, EngineError } from "../../src/errors.ts";
+
+const options = ["batch-size", "learning-rate", "optimizer", "schedule", "epochs", "hidden"];
+
+Deno.test("explain() gives expected errors one line and a code of their own", () => {
+  const line = "error: Cannot use --x: expected y but found z";
+  assertEquals(explain(new UsageError("--x", "y", "z")), { message: line, code: 2 });
+  assertEquals(explain(new CheckpointError("Cannot write a")), { message: "error: Cannot write a", code: 1 });
+  assertEquals(explain(new DataError("a", "b", "c")).code, 1);
+  assertEquals(explain(new EngineError("not-finite", "The loss")), { message: "error: The loss", code: 1 });
+  assertEquals(explain(new Interruption(130, "Stopped")), { message: "Stopped", code: 130 });
+});
+
+Deno.test("explain() calls options as the command line does", () => {
+  const message = (path: string) => explain(new ConfigError(path, "a", "b"), options).message;
+  assertEquals(message("batchSize"), "error: Cannot use --batch-size: expected a but found b");
+  assertEquals(message("optimizer.learningRate"), "error: Cannot use --learning-rate: expected a but found b");
+  assertEquals(message("optimizer.kind"), "error: Cannot use --optimizer: expected a but found b");
+  assertEquals(message("schedule.epochs"), "error: Cannot use --schedule: expected a but found b");
+  assertEquals(message("hidden[1]"), "error: Cannot use --hidden: expected a but found b");
+  assertEquals(message("layers[1].units"), "error: Cannot use layers[1].units: expected a but found b");
+});
+
+Deno.test("explain() says of anything else that it is a bug, and shows where", () => {
+  for (const fault of [new TypeError("x is undefined"), new EngineError("panic", "The engine failed at a.rs:1")]) {
+    const { message, code } = explain(fault);
+    assertStringIncludes(message, "error: This is a bug in leanprop; please report it with the lines that follow\n");
+    assertStringIncludes(message, fault.message);
+    assertStringIncludes(message, "errors_test.ts");
+    assertEquals(code, 1);
+  }
+});
+
+Deno.test("explain() says nothing to a reader who has gone", () => {
+  assertEquals(explain(new Deno.errors.BrokenPipe("gone")), { message: "", code: 141 });
+});

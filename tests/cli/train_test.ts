@@ -1,0 +1,143 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { jsonLines, run, temporaryFolder } from "./helpers.ts";
+
+const small = ["--data", "spirals", "--rows", "300", "--test-rows", "90", "--hidden", "16", "--epochs", "3"];
+
+Deno.test("train prints only JSON objects with --json, and keeps the run in a folder", async () => {
+  await using folder = await temporaryFolder();
+  const { code, stdout, stderr } = await run(["train", ...small, "--json", "--seed", "3"], { cwd: folder.path });
+  assertEquals(code, 0, stderr);
+  const events = jsonLines(stdout);
+  assertEquals(events.map(({ event }) => event), ["epoch", "epoch", "epoch", "done"]);
+  assertEquals(events.map(({ epoch }) => epoch), [1, 2, 3, undefined]);
+  for (const event of events.slice(0, 3)) {
+    for (const key of ["trainLoss", "validationLoss", "validationAccuracy", "seconds"]) {
+      assertEquals(typeof event[key], "number", key);
+    }
+  }
+  const done = events[3]!;
+  for (const key of ["testLoss", "testAccuracy", "seconds"]) assertEquals(typeof done[key], "number", key);
+  assertMatch(done.checkpoint as string, /^runs\/\d{4}-\d\d-\d\dT[\d-]{8}-spirals-backprop\/checkpoint\.safetensors$/);
+  assertEquals(stderr.split("\n").filter((line) => line.startsWith("epoch ")).length, 3);
+
+  const place = `${folder.path}/${(done.checkpoint as string).replace("/checkpoint.safetensors", "")}`;
+  assertEquals(await Deno.readTextFile(`${place}/metrics.jsonl`), stdout);
+  const record = JSON.parse(await Deno.readTextFile(`${place}/config.json`));
+  assertEquals(record.options.seed, 3);
+  assertEquals(record.options["batch-size"], 64);
+  assertEquals(record.data.rows, { train: 270, validation: 30, test: 90 });
+  assertMatch(record.data.hash, /^[0-9a-f]{64}$/);
+  assertEquals(record.machine.deno, Deno.version.deno);
+  for (const key of ["leanprop", "system", "cpu", "instructionSet"]) assert(record.machine[key], key);
+  assert(record.machine.threads >= 1);
+});
+
+Deno.test("train closes with a summary, and --quiet leaves only that", async () => {
+  await using folder = await temporaryFolder();
+  const { code, stdout, stderr } = await run(["train", ...small, "--quiet", "--out", "a"], { cwd: folder.path });
+  assertEquals([code, stderr], [0, ""]);
+  assertMatch(stdout, /Trained a network of 99 parameters on spirals with backprop: 3 epochs, 270 rows/);
+  assertMatch(stdout, /Test on 90 rows: loss [\d.]+, accuracy \d+\.\d\d %/);
+  assertStringIncludes(stdout, "deno task predict --checkpoint a/checkpoint.safetensors --input FILE");
+  assertStringIncludes(stdout, "deno task train --config a/config.json");
+});
+
+Deno.test("train --config repeats a run to the bit, at another number of threads", async () => {
+  await using folder = await temporaryFolder();
+  const options = ["--optimizer", "sgd", "--momentum", "0.9", "--clip-norm", "1", "--schedule", "warm-up:1+cosine"];
+  const first = await run(["train", ...small, ...options, "--threads", "1", "--out", "a"], { cwd: folder.path });
+  assertEquals(first.code, 0, first.stderr);
+  const again = ["train", "--config", "a/config.json", "--threads", "2", "--out", "b"];
+  const second = await run(again, { cwd: folder.path });
+  assertEquals(second.code, 0, second.stderr);
+  const [a, b] = await Promise.all(
+    ["a", "b"].map((run) => Deno.readFile(`${folder.path}/${run}/checkpoint.safetensors`)),
+  );
+  assertEquals(a, b);
+});
+
+Deno.test("train builds the network that a JSON file describes, and its record holds it in full", async () => {
+  await using folder = await temporaryFolder();
+  const model = {
+    layers: [{ kind: "dense", units: 8 }, { kind: "tanh" }, { kind: "dense", units: 3 }],
+    loss: { kind: "softmaxCrossEntropy", labelSmoothing: 0.1 },
+  };
+  await Deno.writeTextFile(`${folder.path}/model.json`, JSON.stringify(model));
+  const data = ["--data", "spirals", "--rows", "60", "--epochs", "1"];
+  const args = ["train", ...data, "--model", "model.json", "--out", "a", "--quiet"];
+  const { code, stderr } = await run(args, { cwd: folder.path });
+  assertEquals(code, 0, stderr);
+  const record = JSON.parse(await Deno.readTextFile(`${folder.path}/a/config.json`));
+  assertEquals(record.options.model, model);
+  assertEquals(record.network.layers.map(({ kind }: { kind: string }) => kind), ["dense", "tanh", "dense"]);
+  assertEquals(record.network.loss, model.loss);
+  await Deno.remove(`${folder.path}/model.json`);
+  const repeat = await run(["train", "--config", "a/config.json", "--out", "b", "--quiet"], { cwd: folder.path });
+  assertEquals(repeat.code, 0, repeat.stderr);
+});
+
+Deno.test("train learns spirals with the loss that follows the labels", async () => {
+  await using folder = await temporaryFolder();
+  const args = ["--data", "spirals", "--hidden", "64,64", "--epochs", "40", "--learning-rate", "0.01", "--json"];
+  const { code, stdout, stderr } = await run(["train", ...args], { cwd: folder.path });
+  assertEquals(code, 0, stderr);
+  const done = jsonLines(stdout).at(-1)!;
+  assert(done.testAccuracy as number > 0.97, `accuracy ${done.testAccuracy}`);
+});
+
+Deno.test("train --help shows every option, data set and rule", async () => {
+  await using folder = await temporaryFolder();
+  const { code, stdout } = await run(["train", "--help"], { cwd: folder.path });
+  assertEquals(code, 0);
+  for (const word of ["--data NAME", "--resume DIR", "mnist", "csv:PATH", "backprop", "warm-up:EPOCHS[+SCHEDULE]"]) {
+    assertStringIncludes(stdout, word);
+  }
+});
+
+for (
+  const [args, code, message] of [
+    [["tran"], 2, "Cannot use the command tran: expected one of train, predict, info (did you mean train?)"],
+    [["train", "--epoch", "3"], 2, "Cannot use --epoch: expected an option of train (did you mean --epochs?)"],
+    [["train", "--data", "spiral"], 2, "Cannot use --data: expected one of glyphs, spirals,"],
+    [["train", "--data", "mnist", "--noise", "1"], 2, "Cannot use --noise with mnist"],
+    [["train", ...small, "--batch-size", "301"], 2, "Cannot use --batch-size: expected a whole number from 1 to 270"],
+    [["train", ...small, "--rule", "bakprop"], 2, "Cannot use --rule: expected one of"],
+    [["train", ...small, "--backprop.k", "1"], 2, "Cannot use --backprop.k: expected no option"],
+    [["train", ...small, "--momentum", "0.5"], 2, "Cannot use --momentum: expected --optimizer sgd beside it"],
+    [["train", ...small, "--validation-split", "1"], 2, "Cannot use --validation-split: expected a number from 0"],
+    [["train", ...small, "--loss", "mean-squared-error"], 1, "expected values as targets but found class labels"],
+    [["train", "--resume", "nowhere"], 1, "Cannot read nowhere/config.json: expected a JSON file"],
+    [["train", "--config", "nowhere.json"], 1, "Cannot read nowhere.json: expected a JSON file"],
+  ] as const
+) {
+  Deno.test(`the command line refuses ${args.slice(-2).join(" ")}`, async () => {
+    await using folder = await temporaryFolder();
+    const outcome = await run(args, { cwd: folder.path });
+    assertEquals(outcome.code, code, outcome.stderr);
+    assertEquals(outcome.stdout, "");
+    assertEquals(outcome.stderr.trimEnd().split("\n").length, 1, outcome.stderr);
+    assertStringIncludes(outcome.stderr, "error: ");
+    assertStringIncludes(outcome.stderr, message);
+    assertEquals([...Deno.readDirSync(folder.path)].map((entry) => entry.name), [], "no run folder is left");
+  });
+}
+
+Deno.test("train refuses a folder that has something in it, and takes an empty one", async () => {
+  await using folder = await temporaryFolder();
+  await Deno.mkdir(`${folder.path}/empty`);
+  await Deno.mkdir(`${folder.path}/full`);
+  await Deno.writeTextFile(`${folder.path}/full/notes.txt`, "mine");
+  const refused = await run(["train", ...small, "--out", "full"], { cwd: folder.path });
+  assertEquals(refused.code, 2);
+  assertStringIncludes(refused.stderr, "Cannot use --out: expected a folder that is new or empty");
+  assertEquals((await run(["train", ...small, "--out", "empty"], { cwd: folder.path })).code, 0);
+});
+
+Deno.test("train names the layer when the loss stops being a number, and keeps the last state", async () => {
+  await using folder = await temporaryFolder();
+  const args = ["train", ...small, "--optimizer", "sgd", "--learning-rate", "1e30", "--out", "a"];
+  const { code, stderr } = await run(args, { cwd: folder.path });
+  assertEquals(code, 1);
+  assertMatch(stderr, /^error: The loss is not finite at step \d+ \(epoch 1\): layer \d+ \(dense\)/);
+  assertStringIncludes(stderr, "a/checkpoint.safetensors still holds the state after 0 steps");
+});

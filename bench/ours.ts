@@ -31,15 +31,15 @@ export async function startOurs(
   let last = 0;
   const chunks = async (enough: (steps: number, seconds: number) => boolean): Promise<Ran> => {
     const [first, start] = [last, performance.now()];
-    let [losses, parts, seconds] = [0, 0, 0];
+    let [meanLoss, seconds] = [NaN, 0];
     do {
       const progress = await trainer.chunk();
-      losses += progress.trainLoss;
-      parts++;
+      // The mean over the epoch, which for `steps` is over a whole pass of the batches.
+      meanLoss = progress.trainLoss;
       last = progress.step;
       seconds = (performance.now() - start) / 1000;
     } while (!enough(last - first, seconds));
-    return { steps: last - first, seconds, meanLoss: losses / parts };
+    return { steps: last - first, seconds, meanLoss };
   };
   return {
     name: options.name ?? "leanprop",

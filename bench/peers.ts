@@ -5,6 +5,8 @@
  * @module
  */
 
+// deno-lint-ignore-file no-console -- a program whose output is its purpose
+
 import { parseArgs } from "node:util";
 import { interleave, type Timing } from "./interleave.ts";
 import { startOurs } from "./ours.ts";

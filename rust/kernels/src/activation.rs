@@ -34,7 +34,7 @@ impl<T: Real> Activation<T> {
     }
 
     /// z ← f(z). NaN stays NaN.
-    #[inline]
+    #[inline(always)]
     pub fn apply(self, z: &mut [T]) {
         let zero = T::zero();
         match self {
@@ -51,7 +51,7 @@ impl<T: Real> Activation<T> {
     ///
     /// # Panics
     /// For an activation whose derivative needs z ([`Activation::from_output`] is false).
-    #[inline]
+    #[inline(always)]
     pub fn backward_from_output(self, y: &[T], g: &mut [T]) {
         assert_eq!(y.len(), g.len());
         let (zero, one) = (T::zero(), T::one());
@@ -67,7 +67,7 @@ impl<T: Real> Activation<T> {
     }
 
     /// g ← g · f'(z), told from z.
-    #[inline]
+    #[inline(always)]
     pub fn backward_from_input(self, z: &[T], g: &mut [T]) {
         assert_eq!(z.len(), g.len());
         let one = T::one();

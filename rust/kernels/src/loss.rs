@@ -29,36 +29,72 @@ pub fn softmax_cross_entropy<T: Real>(
     gradient: Option<&mut [T]>,
 ) {
     assert_eq!(labels.len() * classes, z.len());
-    let spread = smoothing / T::of(classes as f64);
-    rows(par, z, classes, losses, gradient, |row, z, g| {
-        let label = labels[row] as usize;
-        let most = z.iter().copied().fold(z[0], T::max);
-        // A NaN among the logits must reach the loss; `max` alone would drop it.
-        let mut sum = T::zero();
-        let mut mean = T::zero();
-        match g {
-            None => {
-                for v in z {
-                    sum += (*v - most).exp_fast();
-                    mean += *v;
-                }
-            }
-            Some(g) => {
-                for (g, v) in g.iter_mut().zip(z) {
-                    let e = (*v - most).exp_fast();
-                    *g = e;
-                    sum += e;
-                    mean += *v;
-                }
-                let to_probability = T::one() / sum;
-                for g in g.iter_mut() {
-                    *g = (*g * to_probability - spread) * scale;
-                }
-                g[label] -= (T::one() - smoothing) * scale;
-            }
-        }
-        most + sum.ln() - (T::one() - smoothing) * z[label] - spread * mean
+    assert!(classes > 0 && losses.len() == labels.len());
+    let count = losses.len();
+    let (losses, gradient) = (Shared::new(losses), gradient.map(Shared::new));
+    par.for_work(z.len() * OPERATIONS).each(count.div_ceil(ROW_BLOCK), |index| {
+        let rows = par::block(index, count, ROW_BLOCK);
+        let range = rows.start * classes..rows.end * classes;
+        // SAFETY: blocks of rows are disjoint.
+        let (losses, gradient) =
+            unsafe { (losses.slice(rows.clone()), gradient.as_ref().map(|g| g.slice(range.clone()))) };
+        let smoothing = (smoothing, smoothing / T::of(classes as f64));
+        vectorize(
+            #[inline(always)]
+            || cross_entropy_block(&z[range], &labels[rows], classes, smoothing, scale, losses, gradient),
+        );
     });
+}
+
+/// A block of rows. The exponentials of all rows are taken in one loop: a row of ten would leave most of a vector idle.
+#[inline(always)]
+fn cross_entropy_block<T: Real>(
+    z: &[T],
+    labels: &[u32],
+    classes: usize,
+    (smoothing, spread): (T, T),
+    scale: T,
+    losses: &mut [T],
+    gradient: Option<&mut [T]>,
+) {
+    // Finishes a row from its largest logit and Σ e^(z − largest).
+    let loss = |z: &[T], label: u32, most: T, sum: T| {
+        let mean = if smoothing == T::zero() { T::zero() } else { z.iter().copied().sum::<T>() };
+        most + sum.ln() - (T::one() - smoothing) * z[label as usize] - spread * mean
+    };
+    let Some(gradient) = gradient else {
+        for ((z, loss_of), label) in z.chunks_exact(classes).zip(losses).zip(labels) {
+            let most = largest(z);
+            let sum = z.iter().fold(T::zero(), |sum, v| sum + (*v - most).exp_fast());
+            *loss_of = loss(z, *label, most, sum);
+        }
+        return;
+    };
+    for (z, g) in z.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes)) {
+        let most = largest(z);
+        for (g, v) in g.iter_mut().zip(z) {
+            *g = *v - most;
+        }
+    }
+    for g in gradient.iter_mut() {
+        *g = g.exp_fast();
+    }
+    let rows = z.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes));
+    for (((z, g), loss_of), label) in rows.zip(losses).zip(labels) {
+        let sum = g.iter().copied().fold(T::zero(), |sum, e| sum + e);
+        *loss_of = loss(z, *label, largest(z), sum);
+        let to_probability = T::one() / sum;
+        for g in g.iter_mut() {
+            *g = (*g * to_probability - spread) * scale;
+        }
+        g[*label as usize] -= (T::one() - smoothing) * scale;
+    }
+}
+
+/// The largest of a row; a NaN elsewhere in the row still reaches the loss through the sum.
+#[inline(always)]
+fn largest<T: Real>(row: &[T]) -> T {
+    row.iter().fold(row[0], |most, v| if *v > most { *v } else { most })
 }
 
 /// Mean squared error against real targets, as `torch.nn.MSELoss`: row loss = mean over outputs of (y − t)²;
@@ -134,16 +170,19 @@ fn rows<T: Real>(
     let losses = Shared::new(losses);
     let gradient = gradient.map(Shared::new);
     par.for_work(y.len() * OPERATIONS).each(count.div_ceil(ROW_BLOCK), |index| {
-        vectorize(|| {
-            for row in par::block(index, count, ROW_BLOCK) {
-                // SAFETY: rows are disjoint.
-                let (loss, g) = unsafe {
-                    let range = row * size..(row + 1) * size;
-                    (&mut losses.slice(row..row + 1)[0], gradient.as_ref().map(|g| g.slice(range)))
-                };
-                *loss = body(row, &y[row * size..(row + 1) * size], g);
-            }
-        });
+        vectorize(
+            #[inline(always)]
+            || {
+                for row in par::block(index, count, ROW_BLOCK) {
+                    // SAFETY: rows are disjoint.
+                    let (loss, g) = unsafe {
+                        let range = row * size..(row + 1) * size;
+                        (&mut losses.slice(row..row + 1)[0], gradient.as_ref().map(|g| g.slice(range)))
+                    };
+                    *loss = body(row, &y[row * size..(row + 1) * size], g);
+                }
+            },
+        );
     });
 }
 
@@ -152,7 +191,7 @@ pub fn softmax<T: Real>(z: &mut [T], classes: usize) {
     assert!(classes > 0);
     vectorize(|| {
         for row in z.chunks_exact_mut(classes) {
-            let most = row.iter().copied().fold(row[0], T::max);
+            let most = largest(row);
             let mut sum = T::zero();
             for v in row.iter_mut() {
                 *v = (*v - most).exp_fast();

@@ -62,7 +62,7 @@ impl Map {
     /// Scratch elements that the products need for up to `samples` samples.
     pub fn scratch<T: Real>(&self, par: Par, samples: usize) -> usize {
         match self {
-            Map::Dense { outputs, .. } => par.threads() * linear::step_scratch(*outputs),
+            Map::Dense { .. } => par.threads() * linear::step_scratch(self.dims(samples)),
             Map::Conv(g) => conv::scratch_elements::<T>(par, g, samples).max(conv::bias_scratch_elements(g.outputs)),
         }
     }

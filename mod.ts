@@ -25,6 +25,8 @@ export * from "./src/network/layers.ts";
 export * from "./src/network/losses.ts";
 export { mlp, type MlpOptions } from "./src/network/models.ts";
 export {
+  type GradientComparison,
+  type GradientLikeness,
   type GradientOptions,
   type Gradients,
   type LayerDescription,
@@ -33,7 +35,15 @@ export {
   type NetworkOptions,
   type SlotDescription,
   type TensorDescription,
+  type TrainingMemory,
 } from "./src/network/network.ts";
+export {
+  type Direction,
+  type DirectionalDerivatives,
+  directionalDerivatives,
+  type Jvp,
+  jvp,
+} from "./src/network/directional.ts";
 
 // Learning rules.
 export {
@@ -44,6 +54,7 @@ export {
   type RowPolicy,
 } from "./src/rules/mem_aop.ts";
 export { backprop, combine, type Rule, type Slot, type SlotChoice } from "./src/rules/mod.ts";
+export { dual, type DualMode, type DualOptions } from "./src/rules/dual.ts";
 
 // Training.
 export * from "./src/train/optimizers.ts";

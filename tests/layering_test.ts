@@ -20,6 +20,7 @@ const HANDED_OVER = [
 const CALLERS = [
   "src/data/dataset.ts",
   "src/kernels.ts",
+  "src/network/directional.ts",
   "src/network/network.ts",
   "src/train/metrics.ts",
   "src/train/trainer.ts",

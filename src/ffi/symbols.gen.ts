@@ -2,7 +2,7 @@
 // deno-fmt-ignore-file
 
 /** Fingerprint of the interface that this file was generated from. */
-export const ABI_FINGERPRINT = 0x2306cde4;
+export const ABI_FINGERPRINT = 0x5e149bad;
 
 /** The library's functions, for `Deno.dlopen`. */
 export const symbols = {
@@ -87,6 +87,12 @@ export const symbols = {
     result: "u32",
     nonblocking: true,
   },
+  /** Loss of a data set as one batch and its first and second derivative along a direction of all parameters; writes how the outputs move. */
+  network_directional: {
+    parameters: [/* network */ "u32", /* dataset */ "u32", /* direction */ "buffer", /* direction_bytes */ "u32", /* derivatives */ "buffer", /* derivative_count */ "u32", /* tangents */ "buffer", /* tangent_bytes */ "u32", /* status */ "buffer"],
+    result: "u32",
+    nonblocking: true,
+  },
   /** Carries out a request in JSON; its answer waits for `network_answer`. */
   network_request: {
     parameters: [/* network */ "u32", /* request */ "buffer", /* request_length */ "u32", /* status */ "buffer"],
@@ -107,6 +113,16 @@ export const symbols = {
   /** c = alpha · a · b, or c += … with `accumulate`; a is m × k (k × m with `transpose_a`), b k × n, c m × n, in f32. */
   kernel_matmul_f32: {
     parameters: [/* m */ "u32", /* n */ "u32", /* k */ "u32", /* alpha */ "f64", /* a */ "buffer", /* a_length */ "u32", /* transpose_a */ "u32", /* b */ "buffer", /* b_length */ "u32", /* transpose_b */ "u32", /* accumulate */ "u32", /* c */ "buffer", /* c_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** Dual numbers through y = f(x · w + b), in f32: sizes = rows, inputs, outputs, lanes; x rows × inputs, x1 lanes × rows × inputs, w inputs × outputs, b outputs or empty; y and y1 alike. With x2 and y2 (one lane) second tangents too. */
+  kernel_dual_forward_f32: {
+    parameters: [/* sizes */ "buffer", /* size_count */ "u32", /* activation */ "u32", /* slope */ "f64", /* w */ "buffer", /* w_length */ "u32", /* b */ "buffer", /* b_length */ "u32", /* x */ "buffer", /* x_length */ "u32", /* x1 */ "buffer", /* x1_length */ "u32", /* x2 */ "buffer", /* x2_length */ "u32", /* y */ "buffer", /* y_length */ "u32", /* y1 */ "buffer", /* y1_length */ "u32", /* y2 */ "buffer", /* y2_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** As `kernel_dual_forward_f32`, in f64. */
+  kernel_dual_forward_f64: {
+    parameters: [/* sizes */ "buffer", /* size_count */ "u32", /* activation */ "u32", /* slope */ "f64", /* w */ "buffer", /* w_length */ "u32", /* b */ "buffer", /* b_length */ "u32", /* x */ "buffer", /* x_length */ "u32", /* x1 */ "buffer", /* x1_length */ "u32", /* x2 */ "buffer", /* x2_length */ "u32", /* y */ "buffer", /* y_length */ "u32", /* y1 */ "buffer", /* y1_length */ "u32", /* y2 */ "buffer", /* y2_length */ "u32", /* status */ "buffer"],
     result: "u32",
   },
   /** As `kernel_matmul_f32`, in f64. */

@@ -88,6 +88,36 @@ export interface SlotDescription {
   >;
 }
 
+/** How near one gradient is to another. */
+export interface GradientLikeness {
+  /** Name of the parameter, or `all`. */
+  readonly name: string;
+  /** Cosine of the angle between the rule's gradient and back-propagation's; 0 where one of them is 0. */
+  readonly cosine: number;
+  /** Norm of the rule's gradient over that of back-propagation's. */
+  readonly ratio: number;
+}
+
+/** What {@linkcode Network.gradientCosines} gives. */
+export interface GradientComparison {
+  /** All parameters together. */
+  readonly all: GradientLikeness;
+  /** Each parameter. */
+  readonly parameters: readonly GradientLikeness[];
+}
+
+/** Memory of a training run in bytes, beside parameters and optimizer. */
+export interface TrainingMemory {
+  /** Values of the forward pass that are kept. */
+  readonly values: number;
+  /** Gradients on their way through the network. */
+  readonly gradients: number;
+  /** Tangents of dual numbers, and what is worked out from them. */
+  readonly tangents: number;
+  /** What the rule keeps from step to step: feedback matrices, directions. */
+  readonly kept: number;
+}
+
 /** What {@linkcode Network.gradients} gives. */
 export interface Gradients {
   /** Mean loss of the rows. */
@@ -205,6 +235,27 @@ export class Network implements Disposable {
    */
   async describeRule(): Promise<SlotDescription[]> {
     return await this.#request({ do: "describeRule" });
+  }
+
+  /**
+   * How near the gradient of the rule in training is to back-propagation's, on the batch of the last step with the parameters
+   * after it. Nothing changes.
+   *
+   * @returns the comparison for each parameter and for all together
+   * @throws {EngineError} `busy` where no run is attached, or it has taken no step since it was created or resumed
+   */
+  async gradientCosines(): Promise<GradientComparison> {
+    return await this.#request({ do: "gradientCosines" });
+  }
+
+  /**
+   * Memory of the run in training, beside parameters and optimizer.
+   *
+   * @returns bytes by purpose
+   * @throws {EngineError} `busy` where no run is attached
+   */
+  async trainingMemory(): Promise<TrainingMemory> {
+    return await this.#request({ do: "trainingMemory" });
   }
 
   /** {@linkcode Network.describe} as a table in text. */

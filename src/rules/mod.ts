@@ -16,6 +16,7 @@
 import { knownOptions } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { didYouMean } from "../nearest.ts";
+import { dual, DUAL_OPTIONS } from "./dual.ts";
 import { memAopFromOptions, memAopOptions } from "./mem_aop.ts";
 
 /** What fills a slot: a kind and its options, as the engine reads them. */
@@ -78,6 +79,13 @@ export const rules: readonly RuleEntry[] = [
       knownOptions("backprop", options, []);
       return backprop();
     },
+  },
+  {
+    name: "dual",
+    description: "dual numbers: tangents of the forward pass instead of a backward pass",
+    paper: "Jang 2023, arXiv 2308.09728",
+    options: DUAL_OPTIONS,
+    create: (options) => dual(options),
   },
   {
     name: "mem-aop",

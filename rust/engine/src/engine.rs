@@ -47,6 +47,8 @@ pub trait Engine: Send {
     ) -> Result<Sums>;
     /// Predicts rows into little-endian elements of the network's precision.
     fn predict(&mut self, data: &Dataset, first: usize, rows: usize, out: &mut [u8]) -> Result<()>;
+    /// Loss and its derivatives along a direction; direction and tangents are little-endian elements of the network's precision.
+    fn directional(&mut self, data: &Dataset, direction: &[u8], tangents: &mut [u8]) -> Result<[f64; 3]>;
     /// Computes the gradient of one batch.
     fn gradient(&mut self, json: &str, data: &Dataset, training_mode: bool) -> Result<f64>;
 }
@@ -106,6 +108,16 @@ impl<T: Real> Engine for Network<T> {
             value.write_le(out);
         }
         Ok(())
+    }
+
+    fn directional(&mut self, data: &Dataset, direction: &[u8], tangents: &mut [u8]) -> Result<[f64; 3]> {
+        let direction: Vec<T> = direction.chunks_exact(T::BYTES).map(T::read_le).collect();
+        let mut moved = kernels::Buffer::zeroed(tangents.len() / T::BYTES)?;
+        let derivatives = self.directional(data, &direction, &mut moved)?;
+        for (out, value) in tangents.chunks_exact_mut(T::BYTES).zip(moved.iter()) {
+            value.write_le(out);
+        }
+        Ok(derivatives)
     }
 
     fn gradient(&mut self, json: &str, data: &Dataset, training_mode: bool) -> Result<f64> {

@@ -160,7 +160,9 @@ impl<T: Real> Network<T> {
     pub(crate) fn first_not_finite(&self, workspace: &Workspace<T>, rows: usize) -> String {
         let bad = |node: &&Node<T>| {
             let size = self.plan.sizes[node.output];
-            !kernels::reduce::all_finite(&workspace.values[node.output][..rows * size])
+            // A value whose memory was taken back cannot be looked at any more.
+            let value = workspace.values[node.output].get(..rows * size);
+            value.is_some_and(|value| !kernels::reduce::all_finite(value))
         };
         let Some(node) = self.plan.nodes.iter().find(bad) else {
             return "all layers are finite, the loss of their outputs is not".into();

@@ -35,34 +35,47 @@ pub fn forward<T: Real>(
     workspace: &mut Workspace<T>,
     pass: &Pass,
 ) {
-    let Plan { nodes, sizes, .. } = plan;
-    for (index, node) in nodes.iter_mut().enumerate() {
-        let mut output = replace(&mut workspace.values[node.output], Buffer::empty());
-        let values = &workspace.values;
-        let read = |value: usize| &values[value][..pass.rows * sizes[value]];
-        let (x, y) = (read(node.input), &mut output[..pass.rows * sizes[node.output]]);
-        let parameters = &parameters[node.parameters.clone()];
-        match &mut node.op {
-            Op::Linear(linear) => linear.forward(pass, parameters, x, y, &mut workspace.scratch),
-            Op::Add { other } => {
-                let b = read(*other);
-                pass.par.for_work(y.len() * 4).chunks_mut(y, CHUNK, |start, y| {
-                    let (x, b) = (&x[start..start + y.len()], &b[start..start + y.len()]);
-                    kernels::isa::vectorize(|| {
-                        for ((y, x), b) in y.iter_mut().zip(x).zip(b) {
-                            *y = *x + *b;
-                        }
-                    });
-                });
-            }
-            Op::Layer(layer) => {
-                let buffers = &mut buffers[node.buffers.clone()];
-                let memory = Memory { parameters, buffers, saved: &mut workspace.saved[index] };
-                layer.forward(pass, memory, x, y);
-            }
-        }
-        workspace.values[node.output] = output;
+    for index in 0..plan.nodes.len() {
+        forward_node(plan, index, parameters, buffers, workspace, pass);
     }
+}
+
+/// Computes the value that one node makes.
+pub fn forward_node<T: Real>(
+    plan: &mut Plan<T>,
+    index: usize,
+    parameters: &[T],
+    buffers: &mut [T],
+    workspace: &mut Workspace<T>,
+    pass: &Pass,
+) {
+    let Plan { nodes, sizes, .. } = plan;
+    let node = &mut nodes[index];
+    let mut output = replace(&mut workspace.values[node.output], Buffer::empty());
+    let values = &workspace.values;
+    let read = |value: usize| &values[value][..pass.rows * sizes[value]];
+    let (x, y) = (read(node.input), &mut output[..pass.rows * sizes[node.output]]);
+    let parameters = &parameters[node.parameters.clone()];
+    match &mut node.op {
+        Op::Linear(linear) => linear.forward(pass, parameters, x, y, &mut workspace.scratch),
+        Op::Add { other } => {
+            let b = read(*other);
+            pass.par.for_work(y.len() * 4).chunks_mut(y, CHUNK, |start, y| {
+                let (x, b) = (&x[start..start + y.len()], &b[start..start + y.len()]);
+                kernels::isa::vectorize(|| {
+                    for ((y, x), b) in y.iter_mut().zip(x).zip(b) {
+                        *y = *x + *b;
+                    }
+                });
+            });
+        }
+        Op::Layer(layer) => {
+            let buffers = &mut buffers[node.buffers.clone()];
+            let memory = Memory { parameters, buffers, saved: &mut workspace.saved[index] };
+            layer.forward(pass, memory, x, y);
+        }
+    }
+    workspace.values[node.output] = output;
 }
 
 /// Carries the gradient of the network's output (already in its slot) back to all parameters.
@@ -136,7 +149,7 @@ pub fn backward<T: Real>(
 }
 
 /// sum += part.
-fn add<T: Real>(pass: &Pass, sum: &mut [T], part: &[T]) {
+pub fn add<T: Real>(pass: &Pass, sum: &mut [T], part: &[T]) {
     pass.par.for_work(sum.len() * 4).chunks_mut(sum, CHUNK, |start, sum| {
         let part = &part[start..start + sum.len()];
         kernels::isa::vectorize(|| {
@@ -148,6 +161,6 @@ fn add<T: Real>(pass: &Pass, sum: &mut [T], part: &[T]) {
 }
 
 /// A range of an optimizer's state, which may be empty altogether.
-fn part<'a, T>(state: &'a mut [T], range: &Range<usize>) -> &'a mut [T] {
+pub fn part<'a, T>(state: &'a mut [T], range: &Range<usize>) -> &'a mut [T] {
     if state.is_empty() { state } else { &mut state[range.clone()] }
 }

@@ -14,6 +14,10 @@ use serde_json::{Value, json};
 pub enum Request {
     /// What the learning rule put into the slots of each linear map, with its figures.
     DescribeRule {},
+    /// How near the rule's gradient is to back-propagation's.
+    GradientCosines {},
+    /// Bytes that the run in training takes.
+    TrainingMemory {},
 }
 
 impl<T: Real> Network<T> {
@@ -21,6 +25,8 @@ impl<T: Real> Network<T> {
     pub fn request(&mut self, json: &str) -> Result<String> {
         let answer = match parse::<Request>("the request", json)? {
             Request::DescribeRule {} => self.describe_rule(),
+            Request::GradientCosines {} => self.gradient_cosines()?,
+            Request::TrainingMemory {} => self.training_memory()?,
         };
         Ok(answer.to_string())
     }

@@ -156,6 +156,28 @@ impl<T: Real> Network<T> {
                 visit(format!("{RULE}{}.{}", node.layer, state.name), state);
             }
         }
+        if let Some(training) = &mut self.training {
+            for (layer, state) in training.propagation.state(&self.plan) {
+                visit(format!("{RULE}{layer}.{}", state.name), state);
+            }
+        }
+    }
+
+    /// A copy of all state of the learning rule.
+    pub(crate) fn copy_rule_state(&mut self) -> Vec<Vec<T>> {
+        let mut kept = vec![];
+        self.visit_rule_state(|_, state| kept.push(state.values.to_vec()));
+        kept
+    }
+
+    /// Puts back what [`Network::copy_rule_state`] gave.
+    pub(crate) fn restore_rule_state(&mut self, kept: &[Vec<T>]) {
+        let mut kept = kept.iter();
+        self.visit_rule_state(|_, state| {
+            if let Some(kept) = kept.next() {
+                state.values.copy_from_slice(kept);
+            }
+        });
     }
 
     /// Acts on one piece of the learning rule's state.

@@ -98,6 +98,12 @@ exports! {
     background fn network_gradient(
         network: u32, dataset: u32, config: *const u8, config_length: u32, training: u32, loss: *mut f64,
     ) = crate::calls::network_gradient;
+    /// Loss of a data set as one batch and its first and second derivative along a direction of all parameters; writes how the
+    /// outputs move.
+    background fn network_directional(
+        network: u32, dataset: u32, direction: *const u8, direction_bytes: u32,
+        derivatives: *mut f64, derivative_count: u32, tangents: *mut u8, tangent_bytes: u32,
+    ) = crate::calls::network_directional;
     /// Carries out a request in JSON; its answer waits for `network_answer`.
     background fn network_request(network: u32, request: *const u8, request_length: u32) = crate::calls::network_request;
     /// Writes the answer to the last request, in JSON.
@@ -110,6 +116,21 @@ exports! {
         m: u32, n: u32, k: u32, alpha: f64, a: *const f32, a_length: u32, transpose_a: u32,
         b: *const f32, b_length: u32, transpose_b: u32, accumulate: u32, c: *mut f32, c_length: u32,
     ) = crate::kernel_calls::matmul::<f32>;
+    /// Dual numbers through y = f(x · w + b), in f32: sizes = rows, inputs, outputs, lanes; x rows × inputs, x1 lanes × rows ×
+    /// inputs, w inputs × outputs, b outputs or empty; y and y1 alike. With x2 and y2 (one lane) second tangents too.
+    blocking fn kernel_dual_forward_f32(
+        sizes: *const u32, size_count: u32, activation: u32, slope: f64, w: *const f32, w_length: u32,
+        b: *const f32, b_length: u32, x: *const f32, x_length: u32, x1: *const f32, x1_length: u32,
+        x2: *const f32, x2_length: u32, y: *mut f32, y_length: u32, y1: *mut f32, y1_length: u32,
+        y2: *mut f32, y2_length: u32,
+    ) = crate::kernel_calls::dual_forward::<f32>;
+    /// As `kernel_dual_forward_f32`, in f64.
+    blocking fn kernel_dual_forward_f64(
+        sizes: *const u32, size_count: u32, activation: u32, slope: f64, w: *const f64, w_length: u32,
+        b: *const f64, b_length: u32, x: *const f64, x_length: u32, x1: *const f64, x1_length: u32,
+        x2: *const f64, x2_length: u32, y: *mut f64, y_length: u32, y1: *mut f64, y1_length: u32,
+        y2: *mut f64, y2_length: u32,
+    ) = crate::kernel_calls::dual_forward::<f64>;
     /// As `kernel_matmul_f32`, in f64.
     blocking fn kernel_matmul_f64(
         m: u32, n: u32, k: u32, alpha: f64, a: *const f64, a_length: u32, transpose_a: u32,

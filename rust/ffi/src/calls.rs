@@ -198,6 +198,26 @@ pub unsafe fn network_gradient(
     Ok(())
 }
 
+#[allow(clippy::too_many_arguments)] // The signature of the exported function.
+pub unsafe fn network_directional(
+    network: u32,
+    dataset: u32,
+    direction: *const u8,
+    direction_bytes: u32,
+    derivatives: *mut f64,
+    derivative_count: u32,
+    tangents: *mut u8,
+    tangent_bytes: u32,
+) -> Result<(), Fault> {
+    let (network, dataset) = (NETWORKS.get(network)?, DATASETS.get(dataset)?);
+    // SAFETY: the caller's promise.
+    let (direction, derivatives, tangents) = unsafe {
+        let derivatives = slice_mut(derivatives, derivative_count)?;
+        (slice(direction, direction_bytes)?, derivatives, slice_mut(tangents, tangent_bytes)?)
+    };
+    put_numbers(derivatives, &enter(&network)?.engine.directional(&dataset, direction, tangents)?)
+}
+
 pub unsafe fn network_request(network: u32, request: *const u8, request_length: u32) -> Result<(), Fault> {
     let network = NETWORKS.get(network)?;
     // SAFETY: the caller's promise.

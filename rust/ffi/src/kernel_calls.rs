@@ -5,9 +5,9 @@ use crate::status::Fault;
 use engine::Error;
 use engine::rules::mem_aop::PolicyName;
 use engine::rules::mem_aop::samples::Approximation;
-use kernels::Real;
 use kernels::gemm::{Matrix, gemm};
 use kernels::select::{Choice, Stream};
+use kernels::{Activation, Par, Real, linear, tangent};
 
 #[allow(clippy::too_many_arguments)] // The signature of the exported function.
 pub unsafe fn matmul<T: Real>(
@@ -121,4 +121,81 @@ pub unsafe fn approximate_product<T: Real>(
     let (policy, k, seed) = (policy(policy_number)?, (k as usize).min(rows), seed as u64);
     let approximation = Approximation { policy, k, center: center != 0, seed, step: step.into() };
     approximation.product(rows, (x, g), memory, out)
+}
+
+#[allow(clippy::too_many_arguments)] // The signature of the exported function.
+pub unsafe fn dual_forward<T: Real>(
+    sizes: *const u32,
+    size_count: u32,
+    activation: u32,
+    slope: f64,
+    w: *const T,
+    w_length: u32,
+    b: *const T,
+    b_length: u32,
+    x: *const T,
+    x_length: u32,
+    x1: *const T,
+    x1_length: u32,
+    x2: *const T,
+    x2_length: u32,
+    y: *mut T,
+    y_length: u32,
+    y1: *mut T,
+    y1_length: u32,
+    y2: *mut T,
+    y2_length: u32,
+) -> Result<(), Fault> {
+    // SAFETY: the caller's promise.
+    let (sizes, w, b) = unsafe { (slice(sizes, size_count)?, slice(w, w_length)?, slice(b, b_length)?) };
+    // SAFETY: as above.
+    let (x, x1, x2) = unsafe { (slice(x, x_length)?, slice(x1, x1_length)?, slice(x2, x2_length)?) };
+    // SAFETY: as above.
+    let (y, y1, y2) = unsafe { (slice_mut(y, y_length)?, slice_mut(y1, y1_length)?, slice_mut(y2, y2_length)?) };
+    let [rows, inputs, outputs, lanes] = sizes else {
+        return Err(Error::shape("sizes", "4 numbers", sizes.len()));
+    };
+    let (rows, inputs, outputs, lanes) = (*rows as usize, *inputs as usize, *outputs as usize, *lanes as usize);
+    let second = !x2.is_empty();
+    for (name, expected, found) in [
+        ("w", inputs * outputs, w.len()),
+        ("b", if b.is_empty() { 0 } else { outputs }, b.len()),
+        ("x", rows * inputs, x.len()),
+        ("x1", lanes * rows * inputs, x1.len()),
+        ("x2", if second { rows * inputs } else { 0 }, x2.len()),
+        ("y", rows * outputs, y.len()),
+        ("y1", lanes * rows * outputs, y1.len()),
+        ("y2", if second { rows * outputs } else { 0 }, y2.len()),
+        ("lanes with second tangents", if second { 1 } else { lanes }, lanes),
+    ] {
+        if expected != found {
+            return Err(Error::shape(name, format!("{expected} elements"), found));
+        }
+    }
+    let activation = match activation {
+        0 => Activation::Identity,
+        1 => Activation::Relu,
+        2 => Activation::LeakyRelu(T::of(slope)),
+        3 => Activation::Tanh,
+        4 => Activation::Sigmoid,
+        5 => Activation::Gelu,
+        other => return Err(Error::config("activation", "a number from 0 to 5", other)),
+    };
+    let par = Par::SEQUENTIAL;
+    let dims = |rows: usize| linear::Dims { rows, inputs, outputs };
+    let bias = (!b.is_empty()).then_some(b);
+    linear::forward(par, dims(rows), x, w, bias, Activation::Identity, y);
+    linear::forward(par, dims(lanes * rows), x1, w, None, Activation::Identity, y1);
+    if second {
+        linear::forward(par, dims(rows), x2, w, None, Activation::Identity, y2);
+    }
+    // Derivatives are told from y where they can be, else from z.
+    let z = if activation.from_output() { vec![] } else { y.to_vec() };
+    kernels::isa::vectorize(|| activation.apply(y));
+    if second {
+        tangent::activation_second(activation, &z, y, y1, y2);
+    } else {
+        tangent::activation(par, activation, &z, y, y1);
+    }
+    Ok(())
 }

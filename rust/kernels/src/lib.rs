@@ -8,6 +8,7 @@ pub mod batch_norm;
 pub mod buffer;
 pub mod carry;
 pub mod conv;
+pub mod directions;
 pub mod dropout;
 pub mod gemm;
 pub mod group_norm;
@@ -24,6 +25,7 @@ pub mod reduce;
 pub mod rng;
 pub mod select;
 pub mod sparse;
+pub mod tangent;
 
 pub use activation::Activation;
 pub use buffer::{Buffer, OutOfMemory};

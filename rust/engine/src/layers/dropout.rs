@@ -1,7 +1,7 @@
 //! Dropout (Srivastava et al. 2014), with masks keyed by (seed, epoch, sample, layer): nothing stored, the same at any
 //! thread count and after a resume.
 
-use super::{Layer, Memory, Mode, Pass, Trace};
+use super::{Lane, Layer, Memory, Mode, Pass, TangentRule, Trace};
 use kernels::Real;
 use kernels::rng::{Philox, Purpose};
 
@@ -44,7 +44,25 @@ impl Dropout {
     }
 }
 
+/// The mask of the forward pass again.
+impl<T: Real> TangentRule<T> for Dropout {
+    fn elementwise(&self) -> bool {
+        true
+    }
+
+    fn tangent(&self, pass: &Pass, _: &[T], _: Trace<T>, lane: Lane<T>) {
+        self.apply(pass, lane.x, lane.y);
+        if let Some((x2, y2)) = lane.second {
+            self.apply(pass, x2, y2);
+        }
+    }
+}
+
 impl<T: Real> Layer<T> for Dropout {
+    fn tangent_rule(&self) -> Option<&dyn TangentRule<T>> {
+        Some(self)
+    }
+
     fn forward(&self, pass: &Pass, _: Memory<T>, x: &[T], y: &mut [T]) {
         self.apply(pass, x, y);
     }

@@ -8,7 +8,7 @@ use crate::rules::{Moment, Slots};
 use kernels::conv;
 use kernels::linear::{self, Dims};
 use kernels::optimize::{self, Update};
-use kernels::{Activation, Real, reduce};
+use kernels::{Activation, Par, Real, reduce};
 
 /// y = f(x · W + b). W is stored inputs × outputs and shown to users the other way round.
 pub struct Linear<T> {
@@ -63,7 +63,7 @@ impl<T: Real> Linear<T> {
     }
 
     /// Place of the bias among the node's parameters.
-    fn bias_start(&self) -> usize {
+    pub fn bias_start(&self) -> usize {
         crate::plan::aligned::<T>(self.map.weights())
     }
 
@@ -92,6 +92,12 @@ impl<T: Real> Linear<T> {
         let weight = &parameters[..self.map.weights()];
         let bias = self.bias.then(|| &parameters[self.bias_start()..][..self.map.outputs()]);
         self.map.forward(pass.par, pass.rows, x, weight, bias, self.activation, y, scratch);
+    }
+
+    /// y = x · W alone, without bias and activation, for any number of samples: how tangents pass through the map.
+    pub fn multiply(&mut self, par: Par, samples: usize, parameters: &[T], x: &[T], y: &mut [T], scratch: &mut [T]) {
+        let weight = &parameters[..self.map.weights()];
+        self.map.forward(par, samples, x, weight, None, Activation::Identity, y, scratch);
     }
 
     /// gx from gy, and the weight gradient or, with an update, the next weights. `gy` is used up.

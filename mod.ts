@@ -52,6 +52,13 @@ export {
   frontContribution,
   type FrontContributionOptions,
 } from "./src/rules/front_contribution.ts";
+export {
+  type MemAop,
+  memAop,
+  type MemAopOptions,
+  type MemAopPaperOptions,
+  type RowPolicy,
+} from "./src/rules/mem_aop.ts";
 export { backprop, combine, type Rule, type Slot, type SlotChoice } from "./src/rules/mod.ts";
 export { dual, type DualMode, type DualOptions } from "./src/rules/dual.ts";
 

@@ -18,6 +18,7 @@ import { ConfigError } from "../errors.ts";
 import { frontContribution, frontContributionOptions } from "./front_contribution.ts";
 import { didYouMean } from "../nearest.ts";
 import { dual, DUAL_OPTIONS } from "./dual.ts";
+import { memAopFromOptions, memAopOptions } from "./mem_aop.ts";
 
 /** What fills a slot: a kind and its options, as the engine reads them. */
 export interface SlotChoice {
@@ -88,6 +89,13 @@ export const rules: readonly RuleEntry[] = [
     paper: "Jang 2023, arXiv 2308.09728",
     options: DUAL_OPTIONS,
     create: (options) => dual(options),
+  },
+  {
+    name: "mem-aop",
+    description: "weight gradients from the largest outer products, with a memory of the others",
+    paper: "Hernandez, Rini, Duman 2021",
+    options: [...memAopOptions, "paper"],
+    create: memAopFromOptions,
   },
   {
     name: "front-contribution",

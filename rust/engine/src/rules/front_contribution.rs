@@ -272,6 +272,12 @@ impl<T: Real> FrontContribution<T> {
         self.stale = true;
     }
 
+    /// Whether a node has no weights of its own in steps: collapsed, or standing still.
+    pub fn covers(&self, node: usize) -> bool {
+        let frozen = self.frozen.as_ref().is_some_and(|frozen| node < frozen.last());
+        frozen || self.collapsed.iter().any(|collapsed| collapsed.node == node || collapsed.first == Some(node))
+    }
+
     /// Whether a step reads the features of its rows.
     pub fn reads_features(&self) -> bool {
         self.frozen.is_none() && self.collapsed.iter().all(|collapsed| collapsed.first.is_some())

@@ -51,6 +51,11 @@ impl<T: Real> Frozen<T> {
         Ok(Frozen { last, value, size, features })
     }
 
+    /// The last layer's node.
+    pub fn last(&self) -> usize {
+        self.last
+    }
+
     /// Says which nodes take part: those below the last layer, and the last layer.
     pub fn mark(&self, plan: &mut Plan<T>, below: Part, last: Part) {
         plan.nodes[..self.last].iter_mut().for_each(|node| node.part = below);

@@ -24,6 +24,7 @@ pub mod reduce;
 pub mod rng;
 pub mod sparse;
 pub mod tangent;
+pub mod team;
 
 pub use activation::Activation;
 pub use buffer::{Buffer, OutOfMemory};

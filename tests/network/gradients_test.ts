@@ -131,7 +131,10 @@ const images: Record<string, Case> = {
     input: [4],
     layers: [batchNorm(), dense(5), batchNorm(), tanh(), dense(OUTPUTS)],
   },
-  "groupNorm": { input: [5, 4, 2], layers: inside(groupNorm(2), groupNorm(4), relu(), groupNorm(1, { epsilon: 0.1 })) },
+  "groupNorm": {
+    input: [5, 4, 2],
+    layers: inside(groupNorm(2), tanh(), groupNorm(4, { epsilon: 0.1 }), relu(), groupNorm(1, { epsilon: 0.1 })),
+  },
   "groupNorm first": { input: [2, 3, 4], layers: [groupNorm(2), flatten(), dense(OUTPUTS)], rows: 1 },
   "dropout2d in training": {
     input: [5, 4, 2],
@@ -143,8 +146,8 @@ const images: Record<string, Case> = {
     layers: [
       residual([conv2d(2, { padding: 1 }), relu(), conv2d(2, { padding: 1 })]),
       relu(),
-      residual([conv2d(4, { stride: 2, padding: 1 }), batchNorm(), relu()], [
-        conv2d(4, { kernel: 1, stride: 2 }),
+      residual([conv2d(4, { stride: 2, padding: 1, bias: false }), batchNorm(), relu()], [
+        conv2d(4, { kernel: 1, stride: 2, bias: false }),
         batchNorm(),
       ]),
       relu(),

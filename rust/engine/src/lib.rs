@@ -8,6 +8,7 @@
 pub mod augment;
 pub mod config;
 pub mod dataset;
+pub mod directional;
 pub mod engine;
 pub mod error;
 pub mod evaluate;

@@ -4,6 +4,7 @@ use engine::dataset::{Dataset, DatasetConfig, FeatureSlice};
 use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[global_allocator]
@@ -43,12 +44,12 @@ fn network(input: &[usize], layers: &[Value], threads: usize) -> String {
     .to_string()
 }
 
-fn training(optimizer: &Value, clip_norm: Option<f64>, images: bool) -> String {
+fn training(optimizer: &Value, clip_norm: Option<f64>, propagation: &Value, images: bool) -> String {
     let augment = images.then(|| json!({ "crop": 2, "flip": true }));
     let plain = |kind: &str| json!({ "kind": kind });
     json!({
         "rule": {
-            "propagation": plain("backprop"), "inputs": plain("raw"), "weights": plain("dense"), "products": plain("all"),
+            "propagation": propagation, "inputs": plain("raw"), "weights": plain("dense"), "products": plain("all"),
         },
         "optimizer": optimizer, "schedule": { "kind": "cosine", "finalFactor": 0.0 }, "epochs": 2.0, "batchSize": BATCH,
         "seed": 1, "shuffle": true, "dropLast": false, "clipNorm": clip_norm, "augment": augment,
@@ -85,6 +86,27 @@ fn optimizers() -> Vec<(&'static str, Value, Option<f64>)> {
         ("rmsProp", rms_prop, None),
         ("sgd, clipped", sgd(0.0), Some(1e-3)),
         ("adam, clipped", adam("adam"), Some(1e-3)),
+    ]
+}
+
+fn dual(mode: &str, two_pass: bool, step: &str) -> Value {
+    json!({
+        "kind": "dual", "mode": mode, "lanes": 2, "seedAt": "output", "shareLanes": two_pass, "twoPass": two_pass,
+        "step": step, "feedback": "nlms", "feedbackRate": 0.5, "estimate": "projection", "allowBias": false,
+        "force": true, "budget": 1e12,
+    })
+}
+
+/// Ways of the loss to the weights, with the optimizers that they are tried with.
+fn propagations() -> Vec<(&'static str, Value, usize)> {
+    vec![
+        ("backprop", json!({ "kind": "backprop" }), 7),
+        ("feedback", dual("feedback", false, "optimizer"), 7),
+        ("feedback in two passes", dual("feedback", true, "optimizer"), 7),
+        ("feedback, hyperdual", dual("feedback", false, "hyperdual"), 1),
+        ("activity", dual("activity", false, "optimizer"), 2),
+        ("exact", dual("exact", false, "optimizer"), 2),
+        ("weight", dual("weight", false, "optimizer"), 2),
     ]
 }
 
@@ -130,11 +152,19 @@ fn a_step_allocates_nothing() {
         ("images", vec![12, 12, 3], images.to_vec()),
     ];
     for (size, input, layers) in networks {
-        let data = data(&input);
+        let data = Arc::new(data(&input));
         for threads in [1, 2] {
-            for (name, optimizer, clip_norm) in optimizers() {
+            // Dual numbers do not pass every layer of images.
+            let images = size == "images";
+            let ways = propagations().into_iter().take(if images { 1 } else { usize::MAX });
+            let runs = ways.flat_map(|(way, propagation, count)| {
+                let with =
+                    move |(name, optimizer, clip)| (format!("{way}, {name}"), propagation.clone(), optimizer, clip);
+                optimizers().into_iter().take(count).map(with)
+            });
+            for (name, propagation, optimizer, clip_norm) in runs {
                 let mut network = engine::create(&network(&input, &layers, threads)).unwrap();
-                network.attach(&training(&optimizer, clip_norm, size == "images"), &data).unwrap();
+                network.attach(&training(&optimizer, clip_norm, &propagation, images), &data).unwrap();
                 let mut train = |steps| network.train(&data, steps, Duration::from_secs(60)).unwrap();
                 train(WARM_UP);
                 let region = Region::new(ALLOCATOR);

@@ -34,6 +34,10 @@ impl<T: Real> Layer<T> for GroupNorm {
         group_norm::scratch_elements(rows, self.channels)
     }
 
+    fn separate(&self) -> bool {
+        true
+    }
+
     fn always_input_gradient(&self) -> bool {
         true
     }

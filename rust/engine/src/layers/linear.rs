@@ -3,11 +3,13 @@
 use super::map::Map;
 use super::{Order, Pass, Specification, Trace};
 use crate::config::Init;
+use crate::rules::front_contribution::Form;
+use crate::rules::mem_aop::Chosen;
 use crate::rules::{Moment, Slots};
 use kernels::conv;
 use kernels::linear::{self, Dims};
 use kernels::optimize::{self, Update};
-use kernels::{Activation, Real, reduce};
+use kernels::{Activation, Par, Real, reduce};
 
 /// y = f(x · W + b). W is stored inputs × outputs and shown to users the other way round.
 pub struct Linear<T> {
@@ -28,6 +30,8 @@ pub struct Linear<T> {
     pub derivative_done: bool,
     /// What the learning rule put into the slots.
     pub slots: Slots<T>,
+    /// What stands in for the weights while a step is taken, where they are collapsed.
+    pub collapsed: Option<Box<Form<T>>>,
 }
 
 /// What a backward pass may change for one node: its ranges of the gradient and of the optimizer's state.
@@ -58,11 +62,12 @@ impl<T: Real> Linear<T> {
             below: None,
             derivative_done: false,
             slots: Slots::default(),
+            collapsed: None,
         }
     }
 
     /// Place of the bias among the node's parameters.
-    fn bias_start(&self) -> usize {
+    pub fn bias_start(&self) -> usize {
         crate::plan::aligned::<T>(self.map.weights())
     }
 
@@ -90,7 +95,16 @@ impl<T: Real> Linear<T> {
     pub fn forward(&mut self, pass: &Pass, parameters: &[T], x: &[T], y: &mut [T], scratch: &mut [T]) {
         let weight = &parameters[..self.map.weights()];
         let bias = self.bias.then(|| &parameters[self.bias_start()..][..self.map.outputs()]);
+        if let Some(form) = &mut self.collapsed {
+            return form.forward(pass, bias, self.activation, x, y);
+        }
         self.map.forward(pass.par, pass.rows, x, weight, bias, self.activation, y, scratch);
+    }
+
+    /// y = x · W alone, without bias and activation, for any number of samples: how tangents pass through the map.
+    pub fn multiply(&mut self, par: Par, samples: usize, parameters: &[T], x: &[T], y: &mut [T], scratch: &mut [T]) {
+        let weight = &parameters[..self.map.weights()];
+        self.map.forward(par, samples, x, weight, None, Activation::Identity, y, scratch);
     }
 
     /// gx from gy, and the weight gradient or, with an update, the next weights. `gy` is used up.
@@ -108,7 +122,11 @@ impl<T: Real> Linear<T> {
         if let Some(gx) = gx {
             let below = self.below.map(|activation| (activation, trace.x));
             let weight = &parameters[..self.map.weights()];
-            self.map.input_gradient(pass.par, pass.rows, gy, weight, below, gx, learn.scratch);
+            if let Some(form) = &self.collapsed {
+                form.input_gradient(pass, gy, below, gx);
+            } else {
+                self.map.input_gradient(pass.par, pass.rows, gy, weight, below, gx, learn.scratch);
+            }
         }
         self.learn(pass, parameters, trace.x, gy, learn);
     }
@@ -120,19 +138,27 @@ impl<T: Real> Linear<T> {
         }
         pass.par.for_work(gy.len() * 20).chunks_mut(gy, 16_384, |start, gy| {
             let y = &y[start..start + gy.len()];
-            kernels::isa::vectorize(|| self.activation.backward_from_output(y, gy));
+            kernels::isa::vectorize(
+                #[inline(always)]
+                || self.activation.backward_from_output(y, gy),
+            );
         });
     }
 
     /// Weights and bias from the map's inputs and the gradient of its pre-activations, however that was found.
     pub fn learn(&mut self, pass: &Pass, parameters: &mut [T], x: &[T], g: &[T], learn: Learn<T>) {
-        let Learn { gradient, first, second, scratch, update, .. } = learn;
+        let Learn { gradient, first, second, scratch, update, moment } = learn;
         let (size, par) = (self.map.weights(), pass.par);
         let weight_gradient = &mut gradient[..size];
-        match (update, &self.map) {
+        if let Some(form) = &mut self.collapsed {
+            form.learn(pass, x, g, update);
+            return self.learn_bias(par, parameters, g, Learn { gradient, first, second, scratch, update, moment });
+        }
+        let mut chosen = self.slots.products.choose(pass, &self.map, (x, g), &moment, scratch);
+        match (update, &self.map, &mut chosen) {
             // Each block of the gradient is applied while it is in the cache.
-            (Some(update), Map::Dense { inputs, outputs }) => {
-                let dims = Dims { rows: pass.rows, inputs: *inputs, outputs: *outputs };
+            (Some(update), Map::Dense { inputs, outputs }, Chosen::Samples { count, x, g }) => {
+                let dims = Dims { rows: *count, inputs: *inputs, outputs: *outputs };
                 let weights = linear::Weights {
                     w: &mut parameters[..size],
                     first: part(first, 0, size),
@@ -140,13 +166,19 @@ impl<T: Real> Linear<T> {
                 };
                 linear::weight_step(par, dims, x, g, update, weights, scratch);
             }
-            (Some(update), Map::Conv(_)) => {
-                self.map.weight_gradient(par, pass.rows, x, g, weight_gradient, scratch);
-                let (first, second) = (part(first, 0, size), part(second, 0, size));
-                optimize::apply_all(par, update, &mut parameters[..size], weight_gradient, first, second);
+            (update, map, chosen) => {
+                chosen.weight_gradient(map, par, weight_gradient, scratch);
+                if let Some(update) = update {
+                    let (first, second) = (part(first, 0, size), part(second, 0, size));
+                    optimize::apply_all(par, update, &mut parameters[..size], weight_gradient, first, second);
+                }
             }
-            (None, _) => self.map.weight_gradient(par, pass.rows, x, g, weight_gradient, scratch),
         }
+        self.learn_bias(par, parameters, g, Learn { gradient, first, second, scratch, update, moment });
+    }
+
+    fn learn_bias(&mut self, par: Par, parameters: &mut [T], g: &[T], learn: Learn<T>) {
+        let Learn { gradient, first, second, scratch, update, .. } = learn;
         if self.bias {
             let (start, count) = (self.bias_start(), self.map.outputs());
             let bias_gradient = &mut gradient[start..start + count];

@@ -19,6 +19,10 @@ impl<T: Real> Layer<T> for MaxPool {
         self.cells(rows).div_ceil(T::BYTES)
     }
 
+    fn separate(&self) -> bool {
+        self.cells(1).is_multiple_of(T::BYTES)
+    }
+
     fn forward(&self, pass: &Pass, memory: Memory<T>, x: &[T], y: &mut [T]) {
         let cells = &mut real::bytes_mut(memory.saved)[..self.cells(pass.rows)];
         pool::max(pass.par, &self.0, x, y, cells);

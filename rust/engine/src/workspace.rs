@@ -1,7 +1,7 @@
 //! Memory for one batch: sized once, so that a step allocates nothing.
 
 use crate::error::Result;
-use crate::plan::{Node, Op, Plan};
+use crate::plan::{Node, Op, Part, Plan};
 use kernels::{Buffer, Par, Real};
 
 /// Values and gradients of a batch of up to `rows` rows.
@@ -59,11 +59,25 @@ impl<T: Real> Workspace<T> {
             workspace.gradient_of = gradient_of;
             workspace.gradients = slots.into_iter().map(zeroed).collect::<std::result::Result<_, _>>()?;
             workspace.begun = vec![false; sizes.len()];
-            let readers = |value: usize| nodes.iter().flat_map(Node::reads).filter(|read| *read == value).count();
+            let taking_part = || nodes.iter().filter(|node| node.part != Part::Skipped);
+            let readers = |value: usize| taking_part().flat_map(Node::reads).filter(|read| *read == value).count();
             let shared = (1..sizes.len()).filter(|value| readers(*value) > 1).map(|value| sizes[value]);
             workspace.part = zeroed(shared.max().unwrap_or(0))?;
         }
         Ok(workspace)
+    }
+
+    /// Moves some rows of the batch, ascending, to its beginning: their values, what layers keep for them, and the gradient of
+    /// the network's output.
+    pub fn keep_rows(&mut self, plan: &Plan<T>, rows: &[u32]) {
+        let gradient = self.gradient_of[plan.output];
+        move_rows(&mut self.gradients[gradient], plan.sizes[plan.output], rows);
+        for (values, size) in self.values.iter_mut().zip(&plan.sizes) {
+            move_rows(values, *size, rows);
+        }
+        for (saved, node) in self.saved.iter_mut().zip(&plan.nodes) {
+            move_rows(saved, node.op.saved(1), rows);
+        }
     }
 
     /// Room for a rule that learns without a backward pass: values, and one gradient, that of the network's output. With
@@ -128,10 +142,18 @@ impl<T: Real> Workspace<T> {
     }
 }
 
+fn move_rows<T: Copy>(values: &mut [T], size: usize, rows: &[u32]) {
+    for (to, from) in rows.iter().enumerate() {
+        let from = *from as usize * size;
+        values.copy_within(from..from + size, to * size);
+    }
+}
+
 /// Scratch elements that the kernels of these nodes need for `rows` rows.
 pub fn scratch<T: Real>(nodes: &[Node<T>], rows: usize, threads: usize) -> usize {
     let needs = nodes.iter().map(|node| match &node.op {
-        Op::Linear(linear) => linear.map.scratch::<T>(Par::new(threads), rows),
+        // A rule may add a sample to those of the batch.
+        Op::Linear(linear) => linear.map.scratch::<T>(Par::new(threads), rows + 1),
         Op::Add { .. } | Op::Layer(_) => 0,
     });
     needs.max().unwrap_or(0)
@@ -183,7 +205,7 @@ fn assign_gradients<T>(nodes: &[Node<T>], sizes: &[usize]) -> (Vec<usize>, Vec<u
         slots[slot] = slots[slot].max(sizes[value]);
         slot_of[value] = slot;
     };
-    for node in nodes.iter().rev() {
+    for node in nodes.iter().rev().filter(|node| node.part != Part::Skipped) {
         take(node.output, &mut slot_of, &mut free);
         // The network's input needs no gradient.
         for value in node.reads().filter(|value| *value != 0) {

@@ -3,7 +3,13 @@
 use crate::arguments::{slice, slice_mut};
 use crate::status::Fault;
 use engine::Error;
+use engine::rules::mem_aop::PolicyName;
+use engine::rules::mem_aop::samples::Approximation;
 use kernels::gemm::{Matrix, gemm};
+use kernels::gram::{self, Panel};
+use kernels::optimize::Descent;
+use kernels::pair::{self, Products};
+use kernels::select::{Choice, Stream};
 use kernels::{Activation, Par, Real, linear, tangent};
 
 #[allow(clippy::too_many_arguments)] // The signature of the exported function.
@@ -34,6 +40,187 @@ pub unsafe fn matmul<T: Real>(
     let b = if transpose_b != 0 { Matrix::new(b, n, k).t() } else { Matrix::new(b, k, n) };
     gemm(T::of(alpha), a, b, accumulate != 0, c);
     Ok(())
+}
+
+/// Refuses arrays of another length than their shapes say.
+fn check(lengths: &[(&str, usize, usize)]) -> Result<(), Fault> {
+    match lengths.iter().find(|(_, expected, found)| expected != found) {
+        Some((name, expected, found)) => Err(Error::shape(*name, format!("{expected} elements"), found)),
+        None => Ok(()),
+    }
+}
+
+pub unsafe fn gram<T: Real>(
+    rows: u32,
+    columns: u32,
+    x: *const T,
+    x_length: u32,
+    k: *mut T,
+    k_length: u32,
+) -> Result<(), Fault> {
+    let (rows, columns) = (rows as usize, columns as usize);
+    // SAFETY: the caller's promise.
+    let (x, k) = unsafe { (slice(x, x_length)?, slice_mut(k, k_length)?) };
+    check(&[("x", rows * columns, x.len()), ("k", rows * rows, k.len())])?;
+    gram::gram(Par::SEQUENTIAL, x, rows, columns, k);
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)] // The signature of the exported function.
+pub unsafe fn panel_step<T: Real>(
+    rows: u32,
+    outputs: u32,
+    k: *const T,
+    k_length: u32,
+    d: *const T,
+    d_length: u32,
+    rate: f64,
+    decay: f64,
+    momentum: f64,
+    nesterov: u32,
+    z: *mut T,
+    z_length: u32,
+    velocity: *mut T,
+    velocity_length: u32,
+) -> Result<(), Fault> {
+    let (rows, outputs) = (rows as usize, outputs as usize);
+    // SAFETY: the caller's promise.
+    let (k, d) = unsafe { (slice(k, k_length)?, slice(d, d_length)?) };
+    // SAFETY: as above.
+    let (z, velocity) = unsafe { (slice_mut(z, z_length)?, slice_mut(velocity, velocity_length)?) };
+    let batch = k.len() / rows.max(1);
+    let kept = if momentum == 0.0 { 0 } else { rows * outputs };
+    check(&[
+        ("k", batch * rows, k.len()),
+        ("d", batch * outputs, d.len()),
+        ("z", rows * outputs, z.len()),
+        ("velocity", kept, velocity.len()),
+    ])?;
+    let by = Descent {
+        rate: T::of(rate),
+        decay: T::of(decay),
+        momentum: T::of(momentum),
+        nesterov: nesterov != 0 && momentum != 0.0,
+    };
+    gram::panel_step(Par::SEQUENTIAL, (rows, outputs), k, d, T::one(), &by, Panel { z, velocity });
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)] // The signature of the exported function.
+pub unsafe fn pair_step<T: Real>(
+    inputs: u32,
+    outputs: u32,
+    g: *const T,
+    g_length: u32,
+    rate: f64,
+    decay: f64,
+    product: *mut T,
+    product_length: u32,
+    left: *mut T,
+    left_length: u32,
+    right: *mut T,
+    right_length: u32,
+) -> Result<(), Fault> {
+    let (inputs, outputs) = (inputs as usize, outputs as usize);
+    // SAFETY: the caller's promise.
+    let (g, product) = unsafe { (slice(g, g_length)?, slice_mut(product, product_length)?) };
+    // SAFETY: as above.
+    let (left, right) = unsafe { (slice_mut(left, left_length)?, slice_mut(right, right_length)?) };
+    check(&[
+        ("g", inputs * outputs, g.len()),
+        ("product", inputs * outputs, product.len()),
+        ("left", inputs * inputs, left.len()),
+        ("right", outputs * outputs, right.len()),
+    ])?;
+    let mut scratch = kernels::Buffer::zeroed(pair::scratch_elements(inputs, outputs))?;
+    let state = Products { product, left, right };
+    let by = (T::of(rate), T::of(1.0 - rate * decay));
+    pair::pair_step(Par::SEQUENTIAL, (inputs, outputs), g, by, state, &mut scratch);
+    Ok(())
+}
+
+fn policy(number: u32) -> Result<PolicyName, Fault> {
+    let policy = PolicyName::ALL.get(number as usize).copied();
+    policy.ok_or_else(|| Error::config("policy", "a number from 0 to 4", number))
+}
+
+fn check_length(name: &str, expected: usize, found: usize) -> Result<(), Fault> {
+    if expected == found { Ok(()) } else { Err(Error::shape(name, format!("{expected} elements"), found)) }
+}
+
+#[allow(clippy::too_many_arguments)] // The signature of the exported function.
+pub unsafe fn choose_rows(
+    policy_number: u32,
+    k: u32,
+    seed: f64,
+    step: u32,
+    scores: *const f64,
+    score_count: u32,
+    rows: *mut u32,
+    row_count: u32,
+    weights: *mut f64,
+    weight_count: u32,
+    chosen: *mut u32,
+) -> Result<(), Fault> {
+    // SAFETY: the caller's promise.
+    let (scores, rows, weights, chosen) = unsafe {
+        let (rows, weights) = (slice_mut(rows, row_count)?, slice_mut(weights, weight_count)?);
+        (slice(scores, score_count)?, rows, weights, slice_mut(chosen, 1)?)
+    };
+    let most = (k as usize).min(scores.len());
+    check_length("rows", most, rows.len())?;
+    check_length("weights", most, weights.len())?;
+    let mut choice = Choice::new(scores.len());
+    let stream = Stream::new(seed as u64, step.into(), 0);
+    choice.choose(policy(policy_number)?.policy(), scores, k as usize, &stream);
+    let count = choice.rows().len();
+    rows[..count].copy_from_slice(choice.rows());
+    weights[..count].copy_from_slice(choice.weights());
+    chosen[0] = count as u32;
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)] // The signature of the exported function.
+pub unsafe fn approximate_product<T: Real>(
+    rows: u32,
+    policy_number: u32,
+    k: u32,
+    center: u32,
+    seed: f64,
+    step: u32,
+    x: *const T,
+    x_length: u32,
+    g: *const T,
+    g_length: u32,
+    memory_x: *mut T,
+    memory_x_length: u32,
+    memory_g: *mut T,
+    memory_g_length: u32,
+    out: *mut T,
+    out_length: u32,
+) -> Result<(), Fault> {
+    let rows = rows as usize;
+    // SAFETY: the caller's promise.
+    let (x, g, out) = unsafe { (slice(x, x_length)?, slice(g, g_length)?, slice_mut(out, out_length)?) };
+    // SAFETY: as above.
+    let (memory_x, memory_g) =
+        unsafe { (slice_mut(memory_x, memory_x_length)?, slice_mut(memory_g, memory_g_length)?) };
+    for (name, values) in [("x", x), ("g", g)] {
+        if rows == 0 || values.is_empty() || !values.len().is_multiple_of(rows) {
+            return Err(Error::shape(name, format!("a multiple of {rows} elements, from {rows} up"), values.len()));
+        }
+    }
+    check_length("out", x.len() / rows * (g.len() / rows), out.len())?;
+    let memory = if memory_x.is_empty() && memory_g.is_empty() {
+        None
+    } else {
+        check_length("the memory of x", x.len(), memory_x.len())?;
+        check_length("the memory of g", g.len(), memory_g.len())?;
+        Some((memory_x, memory_g))
+    };
+    let (policy, k, seed) = (policy(policy_number)?, (k as usize).min(rows), seed as u64);
+    let approximation = Approximation { policy, k, center: center != 0, seed, step: step.into() };
+    approximation.product(rows, (x, g), memory, out)
 }
 
 #[allow(clippy::too_many_arguments)] // The signature of the exported function.

@@ -167,10 +167,18 @@ fn a_step_allocates_nothing() {
                 network.attach(&training(&optimizer, clip_norm, &propagation, images), &data).unwrap();
                 let mut train = |steps| network.train(&data, steps, Duration::from_secs(60)).unwrap();
                 train(WARM_UP);
-                let region = Region::new(ALLOCATOR);
-                let report = train(STEPS);
-                let change = region.change();
-                assert_eq!(report.counters.step, WARM_UP + STEPS, "all steps were taken");
+                let mut count = || {
+                    let region = Region::new(ALLOCATOR);
+                    let report = train(STEPS);
+                    (report.counters.step, region.change())
+                };
+                let (mut taken, mut change) = count();
+                // Rayon's queue takes a new block for every 63 calls from outside: never in two calls in a row.
+                if change.allocations == 1 {
+                    (taken, change) = count();
+                    taken -= STEPS;
+                }
+                assert_eq!(taken, WARM_UP + STEPS, "all steps were taken");
                 assert_eq!(
                     (change.allocations, change.reallocations, change.deallocations),
                     (0, 0, 0),

@@ -284,24 +284,28 @@ fn gram<T: Real>(config: &Config, plan: &Plan<T>, situation: &Situation) -> Resu
     } else {
         0.0
     };
+    // Z, C, their velocities, the batch.
+    let kept_numbers = n * outputs * 2.0 * (1.0 + kept)
+        + b * outputs * (3.0 + f64::from(u8::from(clipped)))
+        + if partial { b * n } else { 0.0 };
     step += Work {
         multiply_adds: b * n * outputs + if clipped { b * b * outputs } else { 0.0 },
         moved: n * outputs * (2.0 + 2.0 * kept + spread) + b * outputs * 14.0 + b * n * if partial { 3.0 } else { 1.0 },
         calls: 3.0,
-        // Weights, Z, C, their velocities, the batch.
-        numbers: inputs * outputs
-            + n * outputs * 2.0 * (1.0 + kept)
-            + b * outputs * (3.0 + f64::from(u8::from(clipped)))
-            + if partial { b * n } else { 0.0 },
+        numbers: inputs * outputs + kept_numbers,
     };
     let shared = config.kernel || situation.shared;
     let products = if shared { 0.0 } else { n * n * inputs / 2.0 };
     let export = if config.kernel { 0.0 } else { n * inputs * outputs };
+    // One block of features makes Z and the export, two make K.
+    let block = n.min(256.0) * inputs;
+    let making = if shared { 0.0 } else { block * if n > 256.0 { 2.0 } else { 1.0 } };
     let once = Work {
         multiply_adds: products + n * inputs * outputs + export,
         moved: 2.0 * n * inputs + 4.0 * inputs * outputs,
         calls: 4.0,
-        numbers: n * n + n.min(256.0) * inputs,
+        // K is made before the rest is there.
+        numbers: n * n + block.max(making - kept_numbers),
     };
     Ok(figures::<T>(step, once, situation))
 }

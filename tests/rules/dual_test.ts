@@ -164,7 +164,7 @@ for (
   const options of [
     {},
     { lanes: 2 },
-    { shareLanes: true },
+    { shareLanes: false },
     { feedback: "ema", lanes: 4 },
     { seedAt: "preactivation" },
   ] as DualOptions[]

@@ -46,6 +46,13 @@ export {
 } from "./src/network/directional.ts";
 
 // Learning rules.
+export {
+  type MemAop,
+  memAop,
+  type MemAopOptions,
+  type MemAopPaperOptions,
+  type RowPolicy,
+} from "./src/rules/mem_aop.ts";
 export { backprop, combine, type Rule, type Slot, type SlotChoice } from "./src/rules/mod.ts";
 export { dual, type DualMode, type DualOptions } from "./src/rules/dual.ts";
 

@@ -84,13 +84,11 @@ async function startAll(job: Case): Promise<{ sides: Side[]; missing: Record<str
   const sides: Side[] = [await startOurs(job)];
   const missing: Record<string, string> = {};
   // PyTorch's threads spin while they wait, which helps on idle cores and ruins shared ones: both ways take part.
-  const waits = job.threads === 1 ? [["torch", "active"]] : [["torch", "active"], ["torch passive", "passive"]];
   const wanted: [script: string, name: string, env: Record<string, string>][] = [
     ["jax_step.py", "jax", {}],
-    ...waits.map((
-      [name, wait],
-    ): [string, string, Record<string, string>] => ["torch_step.py", name!, { OMP_WAIT_POLICY: wait! }]),
+    ["torch_step.py", "torch", {}],
   ];
+  if (job.threads > 1) wanted.push(["torch_step.py", "torch passive", { OMP_WAIT_POLICY: "passive" }]);
   for (const [script, name, env] of wanted) {
     const peer = await startPeer(script, job, { name, env });
     if (typeof peer === "string") missing[name] = peer;

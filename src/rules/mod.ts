@@ -17,6 +17,7 @@ import { knownOptions } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { didYouMean } from "../nearest.ts";
 import { dual, DUAL_OPTIONS } from "./dual.ts";
+import { memAopFromOptions, memAopOptions } from "./mem_aop.ts";
 
 /** What fills a slot: a kind and its options, as the engine reads them. */
 export interface SlotChoice {
@@ -85,6 +86,13 @@ export const rules: readonly RuleEntry[] = [
     paper: "Jang 2023, arXiv 2308.09728",
     options: DUAL_OPTIONS,
     create: (options) => dual(options),
+  },
+  {
+    name: "mem-aop",
+    description: "weight gradients from the largest outer products, with a memory of the others",
+    paper: "Hernandez, Rini, Duman 2021",
+    options: [...memAopOptions, "paper"],
+    create: memAopFromOptions,
   },
 ];
 

@@ -9,10 +9,11 @@ use crate::memory;
 use crate::network::Network;
 use crate::optimizer::{self, Optimizer};
 use crate::passes::Learning;
-use crate::plan::Op;
+use crate::plan::{Op, Plan};
 use crate::rules::dual::Frame;
+use crate::rules::mem_aop::batch::BatchChoice;
 use crate::rules::products::Products;
-use crate::rules::propagation::Propagation;
+use crate::rules::propagation::{self, Propagation};
 use crate::rules::{Moment, Site, Slots};
 use crate::workspace::Workspace;
 use kernels::rng::{Philox, Purpose};
@@ -111,6 +112,8 @@ pub struct Training<T> {
     losses: Buffer<T>,
     labels: Vec<u32>,
     values: Buffer<T>,
+    /// The rule's choice of rows at the loss, where it makes one.
+    pub(crate) batch_choice: Option<BatchChoice>,
     /// Order of the rows in the epoch whose number is beside it.
     order: Vec<u32>,
     order_of: Option<u32>,
@@ -175,6 +178,25 @@ impl<T: Real> Network<T> {
         Ok(())
     }
 
+    /// The choice of rows that the rule of a run makes at the loss, where it makes one and the layers allow it.
+    fn make_batch_choice(&self, config: &TrainingConfig) -> Result<Option<BatchChoice>> {
+        let choice = config.rule.products.batch_choice(config.batch_size);
+        let mixing = self.plan.nodes.iter().find(|node| matches!(&node.op, Op::Layer(layer) if !layer.separate()));
+        match (choice, mixing) {
+            (Some(_), Some(node)) => {
+                let expected = "layer, because one of the layers mixes the rows of a batch";
+                Err(Error::config("rule.scope", expected, format!("batch beside {}", node.name())))
+            }
+            (Some(_), None) if !matches!(config.rule.propagation, propagation::Config::Backprop {}) => {
+                let expected =
+                    "layer where the loss does not go backwards, because rows are left out of the backward pass";
+                Err(Error::config("rule.scope", expected, "batch beside a rule that chooses the propagation"))
+            }
+            (choice, None) => Ok(choice),
+            (None, Some(_)) => Ok(None),
+        }
+    }
+
     /// What the rule of a run puts into the slots of each linear map.
     fn make_slots(&self, config: &TrainingConfig) -> Result<Vec<Slots<T>>> {
         let linears = self.plan.nodes.iter().filter_map(|node| match &node.op {
@@ -232,6 +254,7 @@ impl<T: Real> Network<T> {
             return Err(Error::config("clipNorm", "a number above 0", norm));
         }
         config.schedule.validate(config.epochs)?;
+        let config = TrainingConfig { drop_last: config.drop_last || config.rule.products.whole_batches(), ..config };
         let (first, second) = optimizer::states(&config.optimizer);
         let buffers = 1 + usize::from(first) + usize::from(second);
         let bytes = self.plan.elements as u128 * buffers as u128 * T::BYTES as u128
@@ -249,6 +272,7 @@ impl<T: Real> Network<T> {
             gradient: Buffer::zeroed(self.plan.elements)?,
             losses: Buffer::zeroed(batch)?,
             labels: Vec::with_capacity(batch),
+            batch_choice: self.make_batch_choice(&config)?,
             values: Buffer::zeroed(batch * target_size)?,
             order: vec![0; data.rows()],
             order_of: None,
@@ -357,6 +381,8 @@ impl<T: Real> Network<T> {
         let right = |(row, label): (&[T], &u32)| kernels::loss::argmax(row) == *label as usize;
         let correct = outputs.chunks_exact(size).zip(&training.labels).filter(|pair| right(*pair)).count();
 
+        let pass = choose_rows(&mut training.batch_choice, &self.plan, workspace, pass, &moment);
+
         // Clipping needs the whole gradient before the first update.
         let clip = training.config.clip_norm;
         let decides_length = training.propagation.decides_length();
@@ -416,6 +442,7 @@ impl<T: Real> Network<T> {
             let targets = BatchTargets { labels: &training.labels, values: &training.values };
             let (outputs, losses) = (&workspace.values[last], &mut training.losses);
             loss::evaluate(&self.config.loss, par, outputs, size, targets, losses, Some(gradient));
+            let pass = choose_rows(&mut training.batch_choice, &self.plan, workspace, pass, &moment);
             let mut learning =
                 Learning { gradient: &mut training.gradient, first: &mut [], second: &mut [], update: None, moment };
             training.propagation.learn(frame!(self, workspace, &pass), &mut learning)?;
@@ -425,6 +452,21 @@ impl<T: Real> Network<T> {
         self.gradient = Some(training.gradient);
         loss
     }
+}
+
+/// Leaves the backward pass the rows that the rule chooses at the loss, where it does.
+fn choose_rows<'a, T: Real>(
+    choice: &'a mut Option<BatchChoice>,
+    plan: &Plan<T>,
+    workspace: &mut Workspace<T>,
+    pass: Pass<'a>,
+    moment: &Moment,
+) -> Pass<'a> {
+    let Some(choice) = choice else { return pass };
+    let gradient = &mut workspace.gradients[workspace.gradient_of[plan.output]][..pass.rows * plan.sizes[plan.output]];
+    choice.choose(pass.par, pass.samples, gradient, moment);
+    workspace.keep_rows(plan, choice.rows());
+    Pass { rows: choice.rows().len(), samples: choice.samples(), ..pass }
 }
 
 impl<T: Real> Network<T> {
@@ -456,7 +498,8 @@ impl<T: Real> Network<T> {
             let message = "Cannot compare gradients: this run has no batch yet; take a step first";
             return Err(Error::new(Code::Busy, message));
         }
-        let Training { config, counters, workspace, labels, values, losses, order, propagation, .. } = training;
+        let Training { config, counters, workspace, labels, values, losses, order, propagation, batch_choice, .. } =
+            training;
         let from = (counters.step_in_epoch as usize - 1) * config.batch_size;
         let pass = Pass {
             par,
@@ -482,6 +525,10 @@ impl<T: Real> Network<T> {
             let outputs = &workspace.values[last][..rows * size];
             let targets = BatchTargets { labels, values: &values[..targets] };
             loss::evaluate(&self.config.loss, par, outputs, size, targets, &mut losses[..rows], Some(e));
+            let pass = match index {
+                0 => pass,
+                _ => choose_rows(batch_choice, &self.plan, workspace, pass, &moment),
+            };
             let mut learning = Learning { gradient, first: &mut [], second: &mut [], update: None, moment };
             result = result.and(propagation.learn(frame!(self, workspace, &pass), &mut learning));
             if index == 0 {

@@ -66,6 +66,19 @@ impl<T: Real> Workspace<T> {
         Ok(workspace)
     }
 
+    /// Moves some rows of the batch, ascending, to its beginning: their values, what layers keep for them, and the gradient of
+    /// the network's output.
+    pub fn keep_rows(&mut self, plan: &Plan<T>, rows: &[u32]) {
+        let gradient = self.gradient_of[plan.output];
+        move_rows(&mut self.gradients[gradient], plan.sizes[plan.output], rows);
+        for (values, size) in self.values.iter_mut().zip(&plan.sizes) {
+            move_rows(values, *size, rows);
+        }
+        for (saved, node) in self.saved.iter_mut().zip(&plan.nodes) {
+            move_rows(saved, node.op.saved(1), rows);
+        }
+    }
+
     /// Room for a rule that learns without a backward pass: values, and one gradient, that of the network's output. With
     /// `last_use`, the last node that needs each value, values take turns with the same memory, so that depth costs none.
     pub fn forward_only(plan: &Plan<T>, rows: usize, threads: usize, last_use: Option<&[usize]>) -> Result<Self> {
@@ -128,10 +141,18 @@ impl<T: Real> Workspace<T> {
     }
 }
 
+fn move_rows<T: Copy>(values: &mut [T], size: usize, rows: &[u32]) {
+    for (to, from) in rows.iter().enumerate() {
+        let from = *from as usize * size;
+        values.copy_within(from..from + size, to * size);
+    }
+}
+
 /// Scratch elements that the kernels of these nodes need for `rows` rows.
 pub fn scratch<T: Real>(nodes: &[Node<T>], rows: usize, threads: usize) -> usize {
     let needs = nodes.iter().map(|node| match &node.op {
-        Op::Linear(linear) => linear.map.scratch::<T>(Par::new(threads), rows),
+        // A rule may add a sample to those of the batch.
+        Op::Linear(linear) => linear.map.scratch::<T>(Par::new(threads), rows + 1),
         Op::Add { .. } | Op::Layer(_) => 0,
     });
     needs.max().unwrap_or(0)

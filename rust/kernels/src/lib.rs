@@ -6,6 +6,7 @@
 pub mod activation;
 pub mod batch_norm;
 pub mod buffer;
+pub mod carry;
 pub mod conv;
 pub mod directions;
 pub mod dropout;
@@ -22,6 +23,7 @@ pub mod pool;
 pub mod real;
 pub mod reduce;
 pub mod rng;
+pub mod select;
 pub mod sparse;
 pub mod tangent;
 

@@ -157,6 +157,12 @@ pub trait Layer<T: Real>: Send + Sync {
         0
     }
 
+    /// Whether rows of a batch do not see each other and what is kept for them lies row after row: a backward pass may then run on
+    /// some rows of the forward pass.
+    fn separate(&self) -> bool {
+        self.saved(1) == 0
+    }
+
     /// How it carries tangents; a layer without such a rule is refused where dual numbers are asked for.
     fn tangent_rule(&self) -> Option<&dyn TangentRule<T>> {
         None

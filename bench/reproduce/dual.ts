@@ -19,7 +19,7 @@ import {
   type Rule,
   sgd,
   softmaxCrossEntropy,
-  split,
+  splitRows,
   type Table,
   Trainer,
 } from "../../mod.ts";
@@ -89,9 +89,9 @@ const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + 
 async function accuracy(options: ReproduceOptions) {
   const tables = await mnist(options.dataDir === undefined ? {} : { dataDir: options.dataDir });
   const flat = (table: Table): Table => ({ ...table, shape: [784] });
-  const parts = split(flat(tables.train), { validation: 1 / 6, seed: 1 });
-  using chooseTrain = await Dataset.create(parts.train);
-  using chooseHeld = await Dataset.create(parts.validation!);
+  const parts = splitRows(flat(tables.train), { fraction: 1 / 6, seed: 1 });
+  using chooseTrain = await Dataset.create(parts.kept);
+  using chooseHeld = await Dataset.create(parts.split);
   using train = await Dataset.create(flat(tables.train));
   using held = await Dataset.create(flat(tables.test!));
   const results = [];
@@ -110,7 +110,9 @@ async function accuracy(options: ReproduceOptions) {
       for (let seed = 1; seed <= options.runs; seed++) {
         runs.push(await once({ layers, entrant, rate, epochs: EPOCHS, seed }, { train, held }));
       }
-      options.report(`${name}, ${entrant.name}: ${(100 * mean(runs.map((run) => run.epochs.at(-1)!.accuracy))).toFixed(2)} %`);
+      options.report(
+        `${name}, ${entrant.name}: ${(100 * mean(runs.map((run) => run.epochs.at(-1)!.accuracy))).toFixed(2)} %`,
+      );
       results.push({ network: name, rule: entrant.name, rate, runs });
     }
   }

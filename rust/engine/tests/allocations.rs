@@ -4,6 +4,7 @@ use engine::dataset::{Dataset, DatasetConfig, FeatureSlice};
 use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[global_allocator]
@@ -118,7 +119,7 @@ fn a_step_allocates_nothing() {
     // Small enough for one thread even where there are two; and large enough that two share every product.
     let networks = [("small", 20, vec![dense(16), plain("relu"), dense(10)]), ("large", 300, every_layer.to_vec())];
     for (size, inputs, layers) in networks {
-        let data = data(inputs);
+        let data = Arc::new(data(inputs));
         for threads in [1, 2] {
             let runs = propagations().into_iter().flat_map(|(way, propagation, count)| {
                 let with =

@@ -165,7 +165,7 @@ fn a_step_allocates_nothing() {
             for (name, propagation, optimizer, clip_norm) in runs {
                 let mut network = engine::create(&network(&input, &layers, threads)).unwrap();
                 network.attach(&training(&optimizer, clip_norm, &propagation, images), &data).unwrap();
-                let mut train = |steps| network.train(&data, steps, Duration::from_secs(60)).unwrap();
+                let mut train = |steps| network.train(&data, steps, Duration::from_secs(3600)).unwrap();
                 train(WARM_UP);
                 let mut count = || {
                     let region = Region::new(ALLOCATOR);

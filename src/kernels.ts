@@ -5,12 +5,14 @@
  * @module
  */
 
-import { knownOptions, number, typeName } from "./config.ts";
+import { boolean, knownOptions, number, oneOf, seedNumber, typeName } from "./config.ts";
 import { ConfigError } from "./errors.ts";
 import { native } from "./ffi/native.ts";
 import { check, newStatus } from "./ffi/status.ts";
+import { ROW_POLICIES, type RowPolicy } from "./rules/mem_aop.ts";
 
 export { ConfigError, EngineError } from "./errors.ts";
+export type { RowPolicy } from "./rules/mem_aop.ts";
 
 /** Arrays that kernels compute on; all arrays of one call have the same type. */
 export type KernelArray = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
@@ -74,4 +76,126 @@ export function matmul<T extends KernelArray>(operands: readonly [T, T], options
   const flags = { a: options.transposeA ? 1 : 0, b: options.transposeB ? 1 : 0, add: options.accumulate ? 1 : 0 };
   check(call(m, n, k, alpha, a, a.length, flags.a, b, b.length, flags.b, flags.add, out, out.length, status), status);
   return out as T;
+}
+
+/** Options of {@linkcode chooseRows}. */
+export interface ChooseRowsOptions {
+  /** How rows are chosen; see `memAop`. */
+  readonly policy: RowPolicy;
+  /** How many rows, or draws. */
+  readonly k: number;
+  /** Seed of the random choices. Default 0. */
+  readonly seed?: number;
+  /** Number of the step: choices of one seed differ by it. Default 0. */
+  readonly step?: number;
+}
+
+/** Rows with their weights in a sum. */
+export interface ChosenRows {
+  /** The rows, ascending, each once; fewer than k where one was drawn twice. */
+  readonly rows: Uint32Array<ArrayBuffer>;
+  /** Their weights: 1, or with `"crs"` and `"wta"` what makes the sum right on average. */
+  readonly weights: Float64Array<ArrayBuffer>;
+}
+
+/**
+ * Chooses rows by scores, in time proportional to their number.
+ *
+ * @param scores one for each row, from 0 up
+ * @param options policy, k, seed, step
+ * @returns rows and weights
+ * @throws {ConfigError} where an option or a score cannot be used
+ *
+ * @example
+ * ```ts
+ * import { chooseRows } from "@leanprop/leanprop/kernels";
+ * const { rows } = chooseRows(new Float64Array([0.1, 3, 2, 0.5]), { policy: "topK", k: 2 });
+ * console.log(rows); // 1, 2
+ * ```
+ */
+export function chooseRows(scores: Float64Array<ArrayBuffer>, options: ChooseRowsOptions): ChosenRows {
+  knownOptions("chooseRows", options, ["policy", "k", "seed", "step"]);
+  if (!(scores instanceof Float64Array)) {
+    throw new ConfigError("chooseRows.scores", "a Float64Array", typeName(scores));
+  }
+  scores.forEach((score, row) => number(`chooseRows.scores[${row}]`, score, { min: 0 }));
+  const { policy, k, seed, step } = choiceOptions("chooseRows", options);
+  const most = Math.min(k, scores.length);
+  const [rows, weights, chosen] = [new Uint32Array(most), new Float64Array(most), new Uint32Array(1)];
+  const code = native().kernel_choose_rows(
+    policy,
+    k,
+    seed,
+    step,
+    scores,
+    scores.length,
+    rows,
+    rows.length,
+    weights,
+    weights.length,
+    chosen,
+    status,
+  );
+  check(code, status);
+  return { rows: rows.slice(0, chosen[0]), weights: weights.slice(0, chosen[0]) };
+}
+
+/** Options of {@linkcode approximateProduct}. */
+export interface ApproximateProductOptions extends Omit<ChooseRowsOptions, "policy"> {
+  /** Rows of x and g. */
+  readonly rows: number;
+  /** How rows are chosen; see `memAop`. Default `"topK"`. */
+  readonly policy?: RowPolicy;
+  /** Whether the part that the column means of x make is exact. Default `false`. */
+  readonly center?: boolean;
+  /** What was not used so far, shaped like x and g: the factors are added to it, chosen rows leave it. Default: nothing is kept. */
+  readonly memory?: readonly [KernelArray, KernelArray];
+  /** Where the result goes: inputs × outputs. Default: a new array. */
+  readonly out?: KernelArray;
+}
+
+/**
+ * xᵀ · g from k of its outer products: the weight gradient of `memAop` for one layer.
+ *
+ * @param factors `[x, g]` of the same element type: rows × inputs, rows × outputs
+ * @param options rows, k, policy, memory and so on
+ * @returns the sum, inputs × outputs
+ * @throws {ConfigError} where types differ or an option cannot be used
+ * @throws {EngineError} `shape-mismatch` where a length does not fit
+ */
+export function approximateProduct<T extends KernelArray>(
+  factors: readonly [T, T],
+  options: ApproximateProductOptions,
+): T {
+  const name = "approximateProduct";
+  knownOptions(name, options, ["rows", "policy", "k", "center", "seed", "step", "memory", "out"]);
+  const rows = number(`${name}.rows`, options.rows, { min: 1, max: 2 ** 24, whole: true });
+  const choice = choiceOptions(name, { policy: "topK", ...options });
+  const [x, g] = factors;
+  if (!(x instanceof Float32Array || x instanceof Float64Array)) {
+    throw new ConfigError(`${name}.x`, "a Float32Array or Float64Array", typeName(x));
+  }
+  const wide = x instanceof Float64Array;
+  const make = (length: number) => wide ? new Float64Array(length) : new Float32Array(length);
+  const [memoryX, memoryG] = options.memory ?? [make(0), make(0)];
+  const out = options.out ?? make(Math.floor(x.length / rows) * Math.floor(g.length / rows));
+  for (const [part, array] of Object.entries({ g, "memory[0]": memoryX, "memory[1]": memoryG, out })) {
+    if (wide ? array instanceof Float64Array : array instanceof Float32Array) continue;
+    throw new ConfigError(`${name}.${part}`, `${typeName(x)} like x`, typeName(array));
+  }
+  const center = boolean(`${name}.center`, options.center ?? false) ? 1 : 0;
+  const call = wide ? native().kernel_approximate_product_f64 : native().kernel_approximate_product_f32;
+  const arrays = [x, x.length, g, g.length, memoryX, memoryX.length, memoryG, memoryG.length, out, out.length] as const;
+  check(call(rows, choice.policy, choice.k, center, choice.seed, choice.step, ...arrays, status), status);
+  return out as T;
+}
+
+/** The numbers that the engine knows a choice by. */
+function choiceOptions(name: string, { policy, k, seed, step }: ChooseRowsOptions) {
+  return {
+    policy: ROW_POLICIES.indexOf(oneOf(`${name}.policy`, policy, ROW_POLICIES)),
+    k: number(`${name}.k`, k, { min: 1, max: 2 ** 24, whole: true }),
+    seed: seedNumber(`${name}.seed`, seed ?? 0),
+    step: number(`${name}.step`, step ?? 0, { min: 0, max: 2 ** 32 - 1, whole: true }),
+  };
 }

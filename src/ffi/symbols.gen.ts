@@ -2,7 +2,7 @@
 // deno-fmt-ignore-file
 
 /** Fingerprint of the interface that this file was generated from. */
-export const ABI_FINGERPRINT = 0x13ac4c37;
+export const ABI_FINGERPRINT = 0x2306cde4;
 
 /** The library's functions, for `Deno.dlopen`. */
 export const symbols = {
@@ -112,6 +112,21 @@ export const symbols = {
   /** As `kernel_matmul_f32`, in f64. */
   kernel_matmul_f64: {
     parameters: [/* m */ "u32", /* n */ "u32", /* k */ "u32", /* alpha */ "f64", /* a */ "buffer", /* a_length */ "u32", /* transpose_a */ "u32", /* b */ "buffer", /* b_length */ "u32", /* transpose_b */ "u32", /* accumulate */ "u32", /* c */ "buffer", /* c_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** Chooses `k` rows by scores (policy 0 topK, 1 weightedK, 2 randK, 3 crs, 4 wta); writes rows, weights and their number. */
+  kernel_choose_rows: {
+    parameters: [/* policy */ "u32", /* k */ "u32", /* seed */ "f64", /* step */ "u32", /* scores */ "buffer", /* score_count */ "u32", /* rows */ "buffer", /* row_count */ "u32", /* weights */ "buffer", /* weight_count */ "u32", /* chosen */ "buffer", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** out = xᵀ · g from `k` of `rows` rows, in f32; x is rows × inputs, g rows × outputs; memories are empty or shaped like them. */
+  kernel_approximate_product_f32: {
+    parameters: [/* rows */ "u32", /* policy */ "u32", /* k */ "u32", /* center */ "u32", /* seed */ "f64", /* step */ "u32", /* x */ "buffer", /* x_length */ "u32", /* g */ "buffer", /* g_length */ "u32", /* memory_x */ "buffer", /* memory_x_length */ "u32", /* memory_g */ "buffer", /* memory_g_length */ "u32", /* out */ "buffer", /* out_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** As `kernel_approximate_product_f32`, in f64. */
+  kernel_approximate_product_f64: {
+    parameters: [/* rows */ "u32", /* policy */ "u32", /* k */ "u32", /* center */ "u32", /* seed */ "f64", /* step */ "u32", /* x */ "buffer", /* x_length */ "u32", /* g */ "buffer", /* g_length */ "u32", /* memory_x */ "buffer", /* memory_x_length */ "u32", /* memory_g */ "buffer", /* memory_g_length */ "u32", /* out */ "buffer", /* out_length */ "u32", /* status */ "buffer"],
     result: "u32",
   },
 } as const satisfies Deno.ForeignLibraryInterface;

@@ -16,6 +16,7 @@
 import { knownOptions } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { didYouMean } from "../nearest.ts";
+import { memAopFromOptions, memAopOptions } from "./mem_aop.ts";
 
 /** What fills a slot: a kind and its options, as the engine reads them. */
 export interface SlotChoice {
@@ -77,6 +78,13 @@ export const rules: readonly RuleEntry[] = [
       knownOptions("backprop", options, []);
       return backprop();
     },
+  },
+  {
+    name: "mem-aop",
+    description: "weight gradients from the largest outer products, with a memory of the others",
+    paper: "Hernandez, Rini, Duman 2021",
+    options: [...memAopOptions, "paper"],
+    create: memAopFromOptions,
   },
 ];
 

@@ -28,7 +28,11 @@ impl<T: Real> Network<T> {
     fn describe_rule(&self) -> Value {
         let maps = self.plan.nodes.iter().filter_map(|node| match &node.op {
             Op::Linear(linear) => {
-                Some(json!({ "layer": node.layer, "kind": node.kind, "slots": linear.slots.describe() }))
+                let mut slots = linear.slots.describe();
+                if let Some(choice) = self.training.as_ref().and_then(|training| training.batch_choice.as_ref()) {
+                    slots["products"] = choice.describe();
+                }
+                Some(json!({ "layer": node.layer, "kind": node.kind, "slots": slots }))
             }
             Op::Add { .. } | Op::Layer(_) => None,
         });

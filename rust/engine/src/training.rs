@@ -9,7 +9,8 @@ use crate::memory;
 use crate::network::Network;
 use crate::optimizer::{self, Optimizer};
 use crate::passes::{self, Learning};
-use crate::plan::Op;
+use crate::plan::{Op, Plan};
+use crate::rules::mem_aop::batch::BatchChoice;
 use crate::rules::{Moment, Site, Slots};
 use crate::workspace::Workspace;
 use kernels::rng::{Philox, Purpose};
@@ -90,6 +91,8 @@ pub struct Training<T> {
     losses: Buffer<T>,
     labels: Vec<u32>,
     values: Buffer<T>,
+    /// The rule's choice of rows at the loss, where it makes one.
+    pub(crate) batch_choice: Option<BatchChoice>,
     /// Order of the rows in the epoch whose number is beside it.
     order: Vec<u32>,
     order_of: Option<u32>,
@@ -152,6 +155,19 @@ impl<T: Real> Network<T> {
         Ok(())
     }
 
+    /// The choice of rows that the rule of a run makes at the loss, where it makes one and the layers allow it.
+    fn make_batch_choice(&self, config: &TrainingConfig) -> Result<Option<BatchChoice>> {
+        let choice = config.rule.products.batch_choice(config.batch_size);
+        let mixing = self.plan.nodes.iter().find(|node| matches!(&node.op, Op::Layer(layer) if !layer.separate()));
+        match (choice, mixing) {
+            (Some(_), Some(node)) => {
+                let expected = "layer, because one of the layers mixes the rows of a batch";
+                Err(Error::config("rule.scope", expected, format!("batch beside {}", node.name())))
+            }
+            (choice, _) => Ok(choice),
+        }
+    }
+
     /// What the rule of a run puts into the slots of each linear map.
     fn make_slots(&self, config: &TrainingConfig) -> Result<Vec<Slots<T>>> {
         let linears = self.plan.nodes.iter().filter_map(|node| match &node.op {
@@ -198,6 +214,7 @@ impl<T: Real> Network<T> {
             return Err(Error::config("clipNorm", "a number above 0", norm));
         }
         config.schedule.validate(config.epochs)?;
+        let config = TrainingConfig { drop_last: config.drop_last || config.rule.products.whole_batches(), ..config };
         let (first, second) = optimizer::states(&config.optimizer);
         let buffers = 1 + usize::from(first) + usize::from(second);
         let bytes = self.plan.elements as u128 * buffers as u128 * T::BYTES as u128
@@ -214,6 +231,7 @@ impl<T: Real> Network<T> {
             gradient: Buffer::zeroed(self.plan.elements)?,
             losses: Buffer::zeroed(batch)?,
             labels: Vec::with_capacity(batch),
+            batch_choice: self.make_batch_choice(&config)?,
             values: Buffer::zeroed(batch * target_size)?,
             order: vec![0; data.rows()],
             order_of: None,
@@ -318,10 +336,12 @@ impl<T: Real> Network<T> {
         let right = |(row, label): (&[T], &u32)| kernels::loss::argmax(row) == *label as usize;
         let correct = outputs.chunks_exact(size).zip(&training.labels).filter(|pair| right(*pair)).count();
 
-        // Clipping needs the whole gradient before the first update.
-        let clip = training.config.clip_norm;
         let rate = training.optimizer.rate() * factor;
         let moment = Moment { seed: training.config.seed, step: counters.step, rate };
+        let pass = choose_rows(&mut training.batch_choice, &self.plan, workspace, pass, &moment);
+
+        // Clipping needs the whole gradient before the first update.
+        let clip = training.config.clip_norm;
         let Optimizer { first, second, .. } = &mut training.optimizer;
         let mut learning = Learning {
             gradient: &mut training.gradient,
@@ -367,14 +387,11 @@ impl<T: Real> Network<T> {
             let targets = BatchTargets { labels: &training.labels, values: &training.values };
             let (outputs, losses) = (&workspace.values[last], &mut training.losses);
             loss::evaluate(&self.config.loss, par, outputs, size, targets, losses, Some(gradient));
-            let mut learning = Learning {
-                gradient: &mut training.gradient,
-                first: &mut [],
-                second: &mut [],
-                update: None,
-                // A gradient has no rate: 1 lets rules that divide by it cancel it.
-                moment: Moment { seed: training.config.seed, step: 0, rate: 1.0 },
-            };
+            // A gradient has no rate: 1 lets rules that divide by it cancel it.
+            let moment = Moment { seed: training.config.seed, step: 0, rate: 1.0 };
+            let pass = choose_rows(&mut training.batch_choice, &self.plan, workspace, pass, &moment);
+            let mut learning =
+                Learning { gradient: &mut training.gradient, first: &mut [], second: &mut [], update: None, moment };
             passes::backward(&mut self.plan, &mut self.values, workspace, &pass, &mut learning);
             losses.iter().map(|loss| loss.wide()).sum::<f64>() / rows as f64
         });
@@ -382,6 +399,21 @@ impl<T: Real> Network<T> {
         self.gradient = Some(training.gradient);
         Ok(loss)
     }
+}
+
+/// Leaves the backward pass the rows that the rule chooses at the loss, where it does.
+fn choose_rows<'a, T: Real>(
+    choice: &'a mut Option<BatchChoice>,
+    plan: &Plan<T>,
+    workspace: &mut Workspace<T>,
+    pass: Pass<'a>,
+    moment: &Moment,
+) -> Pass<'a> {
+    let Some(choice) = choice else { return pass };
+    let gradient = &mut workspace.gradients[workspace.gradient_of[plan.output]][..pass.rows * plan.sizes[plan.output]];
+    choice.choose(pass.par, pass.samples, gradient, moment);
+    workspace.keep_rows(plan, choice.rows());
+    Pass { rows: choice.rows().len(), samples: choice.samples(), ..pass }
 }
 
 /// Scales the gradient down to norm `most`, as `torch.nn.utils.clip_grad_norm_` does.

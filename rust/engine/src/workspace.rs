@@ -33,7 +33,8 @@ impl<T: Real> Workspace<T> {
         let saved =
             nodes.iter().map(|node| Buffer::zeroed(node.op.saved(rows))).collect::<std::result::Result<_, _>>()?;
         let scratch = nodes.iter().map(|node| match &node.op {
-            Op::Linear(linear) => linear.map.scratch::<T>(Par::new(threads), rows),
+            // A rule may add a sample to those of the batch.
+            Op::Linear(linear) => linear.map.scratch::<T>(Par::new(threads), rows + usize::from(learning)),
             Op::Add { .. } | Op::Layer(_) => 0,
         });
         let scratch = Buffer::zeroed(scratch.max().unwrap_or(0))?;
@@ -59,11 +60,31 @@ impl<T: Real> Workspace<T> {
         Ok(workspace)
     }
 
+    /// Moves some rows of the batch, ascending, to its beginning: their values, what layers keep for them, and the gradient of
+    /// the network's output.
+    pub fn keep_rows(&mut self, plan: &Plan<T>, rows: &[u32]) {
+        let gradient = self.gradient_of[plan.output];
+        move_rows(&mut self.gradients[gradient], plan.sizes[plan.output], rows);
+        for (values, size) in self.values.iter_mut().zip(&plan.sizes) {
+            move_rows(values, *size, rows);
+        }
+        for (saved, node) in self.saved.iter_mut().zip(&plan.nodes) {
+            move_rows(saved, node.op.saved(1), rows);
+        }
+    }
+
     /// Bytes that [`Workspace::new`] would take for one row, roughly.
     pub fn bytes_per_row(sizes: &[usize], learning: bool) -> u128 {
         let values: u128 = sizes.iter().map(|size| *size as u128).sum();
         let gradients = if learning { 2 * sizes.iter().max().copied().unwrap_or(0) as u128 } else { 0 };
         (values + gradients) * T::BYTES as u128
+    }
+}
+
+fn move_rows<T: Copy>(values: &mut [T], size: usize, rows: &[u32]) {
+    for (to, from) in rows.iter().enumerate() {
+        let from = *from as usize * size;
+        values.copy_within(from..from + size, to * size);
     }
 }
 

@@ -115,6 +115,23 @@ exports! {
         m: u32, n: u32, k: u32, alpha: f64, a: *const f64, a_length: u32, transpose_a: u32,
         b: *const f64, b_length: u32, transpose_b: u32, accumulate: u32, c: *mut f64, c_length: u32,
     ) = crate::kernel_calls::matmul::<f64>;
+    /// Chooses `k` rows by scores (policy 0 topK, 1 weightedK, 2 randK, 3 crs, 4 wta); writes rows, weights and their number.
+    blocking fn kernel_choose_rows(
+        policy: u32, k: u32, seed: f64, step: u32, scores: *const f64, score_count: u32,
+        rows: *mut u32, row_count: u32, weights: *mut f64, weight_count: u32, chosen: *mut u32,
+    ) = crate::kernel_calls::choose_rows;
+    /// out = xᵀ · g from `k` of `rows` rows, in f32; x is rows × inputs, g rows × outputs; memories are empty or shaped like them.
+    blocking fn kernel_approximate_product_f32(
+        rows: u32, policy: u32, k: u32, center: u32, seed: f64, step: u32, x: *const f32, x_length: u32,
+        g: *const f32, g_length: u32, memory_x: *mut f32, memory_x_length: u32,
+        memory_g: *mut f32, memory_g_length: u32, out: *mut f32, out_length: u32,
+    ) = crate::kernel_calls::approximate_product::<f32>;
+    /// As `kernel_approximate_product_f32`, in f64.
+    blocking fn kernel_approximate_product_f64(
+        rows: u32, policy: u32, k: u32, center: u32, seed: f64, step: u32, x: *const f64, x_length: u32,
+        g: *const f64, g_length: u32, memory_x: *mut f64, memory_x_length: u32,
+        memory_g: *mut f64, memory_g_length: u32, out: *mut f64, out_length: u32,
+    ) = crate::kernel_calls::approximate_product::<f64>;
 }
 
 /// FNV-1a of the description and the version: equal only if both sides come from the same list.

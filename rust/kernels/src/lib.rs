@@ -6,6 +6,7 @@
 pub mod activation;
 pub mod batch_norm;
 pub mod buffer;
+pub mod carry;
 pub mod conv;
 pub mod dropout;
 pub mod gemm;
@@ -21,6 +22,7 @@ pub mod pool;
 pub mod real;
 pub mod reduce;
 pub mod rng;
+pub mod select;
 pub mod sparse;
 
 pub use activation::Activation;

@@ -30,6 +30,10 @@ impl<T: Real> Layer<T> for LayerNorm {
         2 * rows * self.groups
     }
 
+    fn separate(&self) -> bool {
+        true
+    }
+
     fn forward(&self, pass: &Pass, memory: Memory<T>, x: &[T], y: &mut [T]) {
         let Memory { parameters, saved, .. } = memory;
         let (gamma, beta) = parameters.split_at(self.size);

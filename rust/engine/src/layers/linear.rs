@@ -3,6 +3,7 @@
 use super::map::Map;
 use super::{Order, Pass, Specification, Trace};
 use crate::config::Init;
+use crate::rules::mem_aop::Chosen;
 use crate::rules::{Moment, Slots};
 use kernels::conv;
 use kernels::linear::{self, Dims};
@@ -126,13 +127,14 @@ impl<T: Real> Linear<T> {
 
     /// Weights and bias from the map's inputs and the gradient of its pre-activations, however that was found.
     pub fn learn(&mut self, pass: &Pass, parameters: &mut [T], x: &[T], g: &[T], learn: Learn<T>) {
-        let Learn { gradient, first, second, scratch, update, .. } = learn;
+        let Learn { gradient, first, second, scratch, update, moment } = learn;
         let (size, par) = (self.map.weights(), pass.par);
         let weight_gradient = &mut gradient[..size];
-        match (update, &self.map) {
+        let mut chosen = self.slots.products.choose(pass, &self.map, (x, g), &moment, scratch);
+        match (update, &self.map, &mut chosen) {
             // Each block of the gradient is applied while it is in the cache.
-            (Some(update), Map::Dense { inputs, outputs }) => {
-                let dims = Dims { rows: pass.rows, inputs: *inputs, outputs: *outputs };
+            (Some(update), Map::Dense { inputs, outputs }, Chosen::Samples { count, x, g }) => {
+                let dims = Dims { rows: *count, inputs: *inputs, outputs: *outputs };
                 let weights = linear::Weights {
                     w: &mut parameters[..size],
                     first: part(first, 0, size),
@@ -140,12 +142,13 @@ impl<T: Real> Linear<T> {
                 };
                 linear::weight_step(par, dims, x, g, update, weights, scratch);
             }
-            (Some(update), Map::Conv(_)) => {
-                self.map.weight_gradient(par, pass.rows, x, g, weight_gradient, scratch);
-                let (first, second) = (part(first, 0, size), part(second, 0, size));
-                optimize::apply_all(par, update, &mut parameters[..size], weight_gradient, first, second);
+            (update, map, chosen) => {
+                chosen.weight_gradient(map, par, weight_gradient, scratch);
+                if let Some(update) = update {
+                    let (first, second) = (part(first, 0, size), part(second, 0, size));
+                    optimize::apply_all(par, update, &mut parameters[..size], weight_gradient, first, second);
+                }
             }
-            (None, _) => self.map.weight_gradient(par, pass.rows, x, g, weight_gradient, scratch),
         }
         if self.bias {
             let (start, count) = (self.bias_start(), self.map.outputs());

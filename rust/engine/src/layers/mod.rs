@@ -129,6 +129,12 @@ pub trait Layer<T: Real>: Send + Sync {
         0
     }
 
+    /// Whether rows of a batch do not see each other and what is kept for them lies row after row: a backward pass may then run on
+    /// some rows of the forward pass.
+    fn separate(&self) -> bool {
+        self.saved(1) == 0
+    }
+
     /// y from x.
     fn forward(&self, pass: &Pass, memory: Memory<T>, x: &[T], y: &mut [T]);
 

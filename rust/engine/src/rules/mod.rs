@@ -6,9 +6,10 @@
 //! | [`propagation`] | how does the loss reach each weight? | backprop |
 //! | [`inputs`] | what does a linear map see? | raw |
 //! | [`weights`] | how are weights stored and multiplied? | dense |
-//! | [`products`] | which outer products make the weight gradient? | all |
+//! | [`products`] | which outer products make the weight gradient? | all, [`mem_aop`] |
 
 pub mod inputs;
+pub mod mem_aop;
 pub mod products;
 pub mod propagation;
 pub mod weights;

@@ -148,8 +148,7 @@ struct Cut {
     block: usize,
 }
 
-fn cut<T: Real>(g: &Geometry, images: usize) -> Cut {
-    let rows = images * g.positions();
+fn cut<T: Real>(g: &Geometry, rows: usize) -> Cut {
     let columns = g.patch().div_ceil(PARTS).next_multiple_of(16).clamp(64, 1024).min(g.patch());
     let pieces = g.patch().div_ceil(columns);
     let partials = PARTS.div_ceil(pieces * g.groups).min(rows.div_ceil(FEWEST_ROWS)).max(1);
@@ -157,9 +156,27 @@ fn cut<T: Real>(g: &Geometry, images: usize) -> Cut {
     Cut { columns, pieces, partials, rows: rows.div_ceil(partials), block }
 }
 
-/// Elements of scratch memory for [`weight_gradient`].
-pub(super) fn gradient_scratch<T: Real>(par: Par, g: &Geometry, images: usize) -> usize {
-    let cut = cut::<T>(g, images);
+/// Patch rows that make a weight gradient.
+#[derive(Clone, Copy)]
+pub(super) enum Rows<'a> {
+    /// The first ones; the gradient of row r stands at r.
+    All(usize),
+    /// Those listed; the gradient of the i-th stands at i.
+    Chosen(&'a [u32]),
+}
+
+impl Rows<'_> {
+    fn count(self) -> usize {
+        match self {
+            Rows::All(count) => count,
+            Rows::Chosen(rows) => rows.len(),
+        }
+    }
+}
+
+/// Elements of scratch memory for [`weight_gradient`] of up to `rows` patch rows.
+pub(super) fn gradient_scratch<T: Real>(par: Par, g: &Geometry, rows: usize) -> usize {
+    let cut = cut::<T>(g, rows);
     let partials = if cut.partials > 1 { cut.partials * g.weights() } else { 0 };
     piece(partials) + piece(par.threads() * cut.block * cut.columns)
 }
@@ -168,14 +185,15 @@ pub(super) fn gradient_scratch<T: Real>(par: Par, g: &Geometry, images: usize) -
 pub(super) fn weight_gradient<T: Real>(
     par: Par,
     g: &Geometry,
-    images: usize,
+    wanted: Rows,
     (x, gradient): (&[T], &[T]),
     accumulate: bool,
     dw: &mut [T],
     scratch: &mut [T],
 ) {
-    let Cut { columns, pieces, partials, rows: of_partial, block } = cut::<T>(g, images);
-    let (rows, patch, weights) = (images * g.positions(), g.patch(), g.weights());
+    let rows = wanted.count();
+    let Cut { columns, pieces, partials, rows: of_partial, block } = cut::<T>(g, rows);
+    let (patch, weights) = (g.patch(), g.weights());
     let (outputs, of_group) = (g.outputs, g.outputs / g.groups);
     let mut scratch = Pieces(scratch);
     let partial_sums = scratch.take(if partials > 1 { partials * weights } else { 0 });
@@ -192,7 +210,14 @@ pub(super) fn weight_gradient<T: Real>(
         for (number, part_rows) in par::blocks(own.len(), block).enumerate() {
             let range = own.start + part_rows.start..own.start + part_rows.end;
             let patches = &mut memory[..range.len() * part.len()];
-            let patches = patches_of(g, x, range.clone(), group, part.clone(), patches);
+            let patches = match wanted {
+                Rows::All(_) => patches_of(g, x, range.clone(), group, part.clone(), patches),
+                Rows::Chosen(list) => {
+                    let rows = list[range.clone()].iter().map(|row| *row as usize);
+                    gather(g, x, rows, group, part.clone(), patches);
+                    Matrix::new(&*patches, range.len(), part.len())
+                }
+            };
             let from = range.start * outputs + group * of_group;
             let gradient = Matrix::strided(&gradient[from..], range.len(), of_group, outputs, 1);
             // SAFETY: each part writes its own rows of its own partial gradient.

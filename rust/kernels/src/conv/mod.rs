@@ -12,6 +12,7 @@ mod depthwise;
 mod geometry;
 mod grid;
 mod patches;
+pub mod sampled;
 mod scratch;
 #[cfg(test)]
 mod tests;
@@ -124,7 +125,7 @@ pub fn scratch_elements_with<T: Real + Lanes>(
     let gradient = pass == Pass::WeightGradient;
     match algorithm {
         Algorithm::Linear => 0,
-        Algorithm::Patches if gradient => blocked::gradient_scratch::<T>(par, g, images),
+        Algorithm::Patches if gradient => blocked::gradient_scratch::<T>(par, g, images * g.positions()),
         Algorithm::Patches => blocked::scratch::<T>(par, g),
         Algorithm::Winograd if gradient => winograd::gradient_scratch::<T>(g, images),
         Algorithm::Winograd => winograd::convolve_scratch::<T>(par, g, images),
@@ -317,7 +318,10 @@ pub fn weight_gradient_with<T: Real + Lanes>(
         Algorithm::Linear => {
             linear::weight_gradient(par, dims(g, images), T::one(), x, gradient, accumulate, dw);
         }
-        Algorithm::Patches => blocked::weight_gradient(par, g, images, from, accumulate, dw, scratch),
+        Algorithm::Patches => {
+            let rows = blocked::Rows::All(images * g.positions());
+            blocked::weight_gradient(par, g, rows, from, accumulate, dw, scratch);
+        }
         Algorithm::Winograd => {
             winograd::weight_gradient::<T>(par, g, images, from, accumulate, dw, scratch);
         }

@@ -28,9 +28,11 @@ export {
   type GradientOptions,
   type Gradients,
   type LayerDescription,
+  type MaskDescription,
   Network,
   type NetworkDescription,
   type NetworkOptions,
+  type SaveOptions,
   type SlotDescription,
   type TensorDescription,
 } from "./src/network/network.ts";
@@ -43,6 +45,14 @@ export {
   type MemAopPaperOptions,
   type RowPolicy,
 } from "./src/rules/mem_aop.ts";
+export {
+  type MaskSchedule,
+  sparse,
+  type SparseOptions,
+  type SparsifyOptions,
+  type SparsityDistribution,
+  type SparsityOptions,
+} from "./src/rules/sparse.ts";
 export { backprop, combine, type Rule, type Slot, type SlotChoice } from "./src/rules/mod.ts";
 
 // Training.

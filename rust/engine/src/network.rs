@@ -149,7 +149,13 @@ impl<T: Real> Network<T> {
         }
         let bytes = Workspace::<T>::bytes_per_row(&self.plan.sizes, false).max(1);
         let rows = usize::try_from(EVALUATION_BYTES / bytes).unwrap_or(1).clamp(1, EVALUATION_ROWS);
+        self.plan.reserve(rows)?;
         Workspace::new(&self.plan, rows, self.threads.count(), false)
+    }
+
+    /// Frees that memory, which other layouts need otherwise.
+    pub(crate) fn forget_evaluation(&mut self) {
+        self.evaluation = None;
     }
 
     pub(crate) fn keep_evaluation(&mut self, workspace: Workspace<T>) {
@@ -159,8 +165,8 @@ impl<T: Real> Network<T> {
     /// The first node whose output in `workspace` is not finite, in words, or what else may be wrong.
     pub(crate) fn first_not_finite(&self, workspace: &Workspace<T>, rows: usize) -> String {
         let bad = |node: &&Node<T>| {
-            let size = self.plan.sizes[node.output];
-            !kernels::reduce::all_finite(&workspace.values[node.output][..rows * size])
+            let extent = plan::extent(self.plan.sizes[node.output], self.plan.tiles[node.output], rows);
+            !kernels::reduce::all_finite(&workspace.values[node.output][..extent])
         };
         let Some(node) = self.plan.nodes.iter().find(bad) else {
             return "all layers are finite, the loss of their outputs is not".into();

@@ -13,8 +13,10 @@ use crate::plan::{Op, Plan};
 use crate::rules::mem_aop::batch::BatchChoice;
 use crate::rules::{Moment, Site, Slots};
 use crate::workspace::Workspace;
+use kernels::optimize::Update;
 use kernels::rng::{Philox, Purpose};
 use kernels::{Buffer, Par, Real, reduce};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// Elements that one task of the whole-gradient passes handles.
@@ -100,6 +102,24 @@ pub struct Training<T> {
 }
 
 impl<T: Real> Training<T> {
+    /// New memory for parameters of other sizes, at the beginning of a run.
+    pub(crate) fn resize(&mut self, plan: &Plan<T>, threads: usize) -> Result<()> {
+        self.optimizer = Optimizer::new(self.config.optimizer.clone(), plan.elements)?;
+        self.resize_workspace(plan, threads)
+    }
+
+    /// New memory for gradients and values of other sizes.
+    pub(crate) fn resize_workspace(&mut self, plan: &Plan<T>, threads: usize) -> Result<()> {
+        self.workspace = Workspace::new(plan, self.config.batch_size, threads, true)?;
+        self.resize_gradient(plan)
+    }
+
+    /// New memory for gradients of other sizes.
+    pub(crate) fn resize_gradient(&mut self, plan: &Plan<T>) -> Result<()> {
+        self.gradient = Buffer::zeroed(plan.elements)?;
+        Ok(())
+    }
+
     fn steps_per_epoch(&self) -> u64 {
         let (rows, batch) = (self.data_rows as u64, self.config.batch_size as u64);
         if self.config.drop_last { rows / batch } else { rows.div_ceil(batch) }
@@ -149,8 +169,10 @@ impl<T: Real> Network<T> {
         if self.training.is_some() {
             return Err(Error::new(Code::Busy, "Cannot start training: another run is training this network"));
         }
-        let training = self.prepare(config, data)?;
-        self.put_slots(self.make_slots(&training.config)?);
+        let mut training = self.prepare(config, data)?;
+        let mut slots = self.make_slots(&training.config, training.total_steps())?;
+        self.begin_masks(&mut training, &mut slots)?;
+        self.put_slots(slots);
         self.training = Some(training);
         Ok(())
     }
@@ -169,12 +191,14 @@ impl<T: Real> Network<T> {
     }
 
     /// What the rule of a run puts into the slots of each linear map.
-    fn make_slots(&self, config: &TrainingConfig) -> Result<Vec<Slots<T>>> {
+    fn make_slots(&self, config: &TrainingConfig, total_steps: u64) -> Result<Vec<Slots<T>>> {
+        let (maps, others) = self.candidates();
+        let sparsities = config.rule.weights.plan(&maps, &others)?;
         let linears = self.plan.nodes.iter().filter_map(|node| match &node.op {
             Op::Linear(linear) => Some((node, linear)),
             Op::Add { .. } | Op::Layer(_) => None,
         });
-        let slots = linears.enumerate().map(|(number, (node, linear))| {
+        let slots = linears.zip(sparsities).enumerate().map(|(number, ((node, linear), sparsity))| {
             Slots::new(&Site {
                 name: node.name(),
                 number: number as u32,
@@ -182,6 +206,9 @@ impl<T: Real> Network<T> {
                 last: node.output == self.plan.output,
                 batch: config.batch_size,
                 threads: self.threads.count(),
+                total_steps,
+                sparsity,
+                masked: linear.support.is_some(),
                 training: config,
             })
         });
@@ -296,6 +323,7 @@ impl<T: Real> Network<T> {
 
     /// One step: batch, forward, loss, backward with updates.
     fn step(&mut self, training: &mut Training<T>, data: &Dataset, par: Par) -> Result<()> {
+        self.update_masks(training)?;
         let counters = training.counters;
         let batch = training.config.batch_size;
         let from = counters.step_in_epoch as usize * batch;
@@ -353,7 +381,7 @@ impl<T: Real> Network<T> {
         passes::backward(&mut self.plan, &mut self.values, workspace, &pass, &mut learning);
         if let Some(most) = clip {
             clip_gradient(par, learning.gradient, most);
-            apply(par, &update, &mut self.values, learning);
+            apply(par, &update, &self.plan, &mut self.values, learning);
         }
 
         let counters = &mut training.counters;
@@ -371,7 +399,10 @@ impl<T: Real> Network<T> {
     pub fn compute_gradient(&mut self, config: TrainingConfig, data: &Dataset, training_mode: bool) -> Result<f64> {
         let config = TrainingConfig { batch_size: data.rows(), clip_norm: None, ..config };
         let mut training = self.prepare(config, data)?;
-        let in_training = self.put_slots(self.make_slots(&training.config)?);
+        let mut slots = self.make_slots(&training.config, training.total_steps())?;
+        let masks = self.take_masks(&training.config.rule)?;
+        self.begin_masks(&mut training, &mut slots)?;
+        let in_training = self.put_slots(slots);
         let samples: Vec<u32> = (0..data.rows() as u32).collect();
         let rows = samples.len();
         let (threads, size, last) = (self.threads.clone(), self.outputs(), self.plan.output);
@@ -396,6 +427,7 @@ impl<T: Real> Network<T> {
             losses.iter().map(|loss| loss.wide()).sum::<f64>() / rows as f64
         });
         self.put_slots(in_training);
+        self.put_masks(masks, &mut training.gradient)?;
         self.gradient = Some(training.gradient);
         Ok(loss)
     }
@@ -428,8 +460,20 @@ fn clip_gradient<T: Real>(par: Par, gradient: &mut [T], most: f64) {
     }
 }
 
-/// Applies the update to all parameters at once.
-fn apply<T: Real>(par: Par, update: &kernels::optimize::Update<T>, parameters: &mut [T], learning: Learning<T>) {
+/// Applies the update to all parameters at once, but not to weights whose mask has changed in this step.
+fn apply<T: Real>(par: Par, update: &Update<T>, plan: &Plan<T>, parameters: &mut [T], learning: Learning<T>) {
     let Learning { gradient, first, second, .. } = learning;
-    kernels::optimize::apply_all(par, update, parameters, gradient, first, second);
+    let mut apply = |range: Range<usize>| {
+        let (first, second) = (passes::part(first, &range), passes::part(second, &range));
+        kernels::optimize::apply_all(par, update, &mut parameters[range.clone()], &gradient[range], first, second);
+    };
+    let mut start = 0;
+    for node in &plan.nodes {
+        let Op::Linear(linear) = &node.op else { continue };
+        if linear.support.as_ref().is_some_and(|support| support.frozen) {
+            apply(start..node.parameters.start);
+            start = node.parameters.start + linear.weights();
+        }
+    }
+    apply(start..plan.elements);
 }

@@ -28,13 +28,14 @@ impl<T: Real> Workspace<T> {
     /// Room for `rows` rows; without `learning` only what a forward pass needs.
     pub fn new(plan: &Plan<T>, rows: usize, threads: usize, learning: bool) -> Result<Self> {
         let Plan { nodes, sizes, .. } = plan;
-        let zeroed = |size: usize| Buffer::zeroed(rows * size);
-        let values = sizes.iter().map(|size| zeroed(*size)).collect::<std::result::Result<_, _>>()?;
+        let zeroed = Buffer::zeroed;
+        let extents = plan.extents(rows);
+        let values = extents.iter().map(|extent| zeroed(*extent)).collect::<std::result::Result<_, _>>()?;
         let saved =
             nodes.iter().map(|node| Buffer::zeroed(node.op.saved(rows))).collect::<std::result::Result<_, _>>()?;
         let scratch = nodes.iter().map(|node| match &node.op {
             // A rule may add a sample to those of the batch.
-            Op::Linear(linear) => linear.map.scratch::<T>(Par::new(threads), rows + usize::from(learning)),
+            Op::Linear(linear) => linear.scratch(Par::new(threads), rows + usize::from(learning)),
             Op::Add { .. } | Op::Layer(_) => 0,
         });
         let scratch = Buffer::zeroed(scratch.max().unwrap_or(0))?;
@@ -49,12 +50,12 @@ impl<T: Real> Workspace<T> {
             scratch,
         };
         if learning {
-            let (gradient_of, slots) = assign_gradients(nodes, sizes);
+            let (gradient_of, slots) = assign_gradients(nodes, &extents);
             workspace.gradient_of = gradient_of;
             workspace.gradients = slots.into_iter().map(zeroed).collect::<std::result::Result<_, _>>()?;
             workspace.begun = vec![false; sizes.len()];
             let readers = |value: usize| nodes.iter().flat_map(Node::reads).filter(|read| *read == value).count();
-            let shared = (1..sizes.len()).filter(|value| readers(*value) > 1).map(|value| sizes[value]);
+            let shared = (1..sizes.len()).filter(|value| readers(*value) > 1).map(|value| extents[value]);
             workspace.part = zeroed(shared.max().unwrap_or(0))?;
         }
         Ok(workspace)

@@ -6,6 +6,7 @@ pub mod layer_norm;
 pub mod linear;
 pub mod map;
 pub mod softmax;
+pub mod support;
 
 use crate::config::Init;
 use kernels::{Activation, Par, Real};

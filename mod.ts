@@ -25,6 +25,8 @@ export * from "./src/network/layers.ts";
 export * from "./src/network/losses.ts";
 export { mlp, type MlpOptions } from "./src/network/models.ts";
 export {
+  type GradientComparison,
+  type GradientLikeness,
   type GradientOptions,
   type Gradients,
   type LayerDescription,
@@ -35,9 +37,23 @@ export {
   type SaveOptions,
   type SlotDescription,
   type TensorDescription,
+  type TrainingMemory,
 } from "./src/network/network.ts";
+export {
+  type Direction,
+  type DirectionalDerivatives,
+  directionalDerivatives,
+  type Jvp,
+  jvp,
+} from "./src/network/directional.ts";
 
 // Learning rules.
+export {
+  type Collapse,
+  type CollapsedOptimizer,
+  frontContribution,
+  type FrontContributionOptions,
+} from "./src/rules/front_contribution.ts";
 export {
   type MemAop,
   memAop,
@@ -54,10 +70,12 @@ export {
   type SparsityOptions,
 } from "./src/rules/sparse.ts";
 export { backprop, combine, type Rule, type Slot, type SlotChoice } from "./src/rules/mod.ts";
+export { dual, type DualMode, type DualOptions } from "./src/rules/dual.ts";
 
 // Training.
 export * from "./src/train/optimizers.ts";
 export * from "./src/train/schedules.ts";
+export { type CostFigures, describePlan, type PlanCandidate, type RunPlan } from "./src/train/forecast.ts";
 export type { EvaluateOptions, Metrics } from "./src/train/metrics.ts";
 export { train } from "./src/train/train.ts";
 export { type Progress, Trainer, type TrainingConfig, type TrainOptions } from "./src/train/trainer.ts";

@@ -20,6 +20,8 @@ export interface Case {
   readonly seed: number;
   /** Distinct batches. */
   readonly batches: number;
+  /** How JAX is driven: a compiled step called from Python, one compiled loop, or the faster (the default). */
+  readonly dispatch?: "step" | "loop" | "fastest";
   /** Layout of PyTorch's images. */
   readonly layout?: "contiguous" | "channels_last";
 }
@@ -85,10 +87,16 @@ export async function startPeer(
     const { value } = await lines.read();
     return value === undefined ? undefined : JSON.parse(value);
   };
+  // Stopped while others are measured: threads of some libraries spin on for a while after their work is done.
+  const signals = Deno.build.os !== "windows";
+  const pause = () => signals && child.kill("SIGSTOP");
+  const resume = () => signals && child.kill("SIGCONT");
   const ask = async (request: unknown) => {
+    resume();
     await input.write(new TextEncoder().encode(JSON.stringify(request) + "\n"));
     const found = await answer();
     if (found === undefined) throw new Error(`${options.name} ended: ${(await errors).trim().split("\n").at(-1)}`);
+    pause();
     return found as unknown as Ran;
   };
   const about = await answer();
@@ -96,12 +104,14 @@ export async function startPeer(
     await child.status;
     return (await errors).trim().split("\n").at(-1) ?? "ended without a word";
   }
+  pause();
   return {
     name: options.name,
     about,
     run: (seconds) => ask({ op: "run", seconds }),
     steps: (n) => ask({ op: "steps", n }),
     stop: async () => {
+      resume();
       await input.close();
       await child.status;
       await errors;

@@ -5,6 +5,8 @@
  * @module
  */
 
+// deno-lint-ignore-file no-console -- a program whose output is its purpose
+
 import { parseArgs } from "node:util";
 import { interleave, type Timing } from "./interleave.ts";
 import { startOurs } from "./ours.ts";
@@ -82,14 +84,14 @@ async function startAll(job: Case): Promise<{ sides: Side[]; missing: Record<str
   const sides: Side[] = [await startOurs(job)];
   const missing: Record<string, string> = {};
   // PyTorch's threads spin while they wait, which helps on idle cores and ruins shared ones: both ways take part.
-  const waits = job.threads === 1 ? [["torch", "active"]] : [["torch", "active"], ["torch passive", "passive"]];
-  const wanted: [script: string, name: string, env: Record<string, string>][] = [
-    ["jax_step.py", "jax", {}],
-    ...waits.map((
-      [name, wait],
-    ): [string, string, Record<string, string>] => ["torch_step.py", name!, { OMP_WAIT_POLICY: wait! }]),
+  // JAX takes part as people write it (a jitted step) and, where that is faster, as one compiled loop over many steps.
+  const wanted: [script: string, name: string, job: Case, env: Record<string, string>][] = [
+    ["jax_step.py", "jax jit", { ...job, dispatch: "step" }, {}],
+    ["jax_step.py", "jax loop", { ...job, dispatch: "loop" }, {}],
+    ["torch_step.py", "torch", job, {}],
   ];
-  for (const [script, name, env] of wanted) {
+  if (job.threads > 1) wanted.push(["torch_step.py", "torch passive", job, { OMP_WAIT_POLICY: "passive" }]);
+  for (const [script, name, job, env] of wanted) {
     const peer = await startPeer(script, job, { name, env });
     if (typeof peer === "string") missing[name] = peer;
     else sides.push(peer);

@@ -12,7 +12,27 @@ import { check, newStatus } from "./ffi/status.ts";
 import { ROW_POLICIES, type RowPolicy } from "./rules/mem_aop.ts";
 
 export { ConfigError, EngineError } from "./errors.ts";
+export {
+  gram,
+  type GramKernelOptions,
+  pairStep,
+  type PairStepArrays,
+  type PairStepOptions,
+  panelStep,
+  type PanelStepArrays,
+  type PanelStepOptions,
+} from "./gram_kernels.ts";
 export type { RowPolicy } from "./rules/mem_aop.ts";
+export {
+  sparseConv2d,
+  sparseConv2dBackward,
+  type SparseConv2dOptions,
+  type SparseGradients,
+  type SparseWeights,
+  spmm,
+  spmmBackward,
+  type SpmmOptions,
+} from "./sparse_kernels.ts";
 
 /** Arrays that kernels compute on; all arrays of one call have the same type. */
 export type KernelArray = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
@@ -200,200 +220,122 @@ function choiceOptions(name: string, { policy, k, seed, step }: ChooseRowsOption
   };
 }
 
-/** The weights of a sparse linear map or convolution. */
-export interface SparseWeights<T extends KernelArray> {
-  /**
-   * Where there are weights, ascending: places in the dense weights outputs × inputs, or outputs × inputs × kernel height × kernel
-   * width, counted row after row.
-   */
-  readonly positions: Uint32Array<ArrayBuffer>;
-  /** The weights, one for each position. */
-  readonly values: T;
-}
+/** Activations of {@linkcode dualForward}. */
+export type KernelActivation = "identity" | "relu" | "leakyRelu" | "tanh" | "sigmoid" | "gelu";
 
-/** Sizes of a sparse linear map; see {@linkcode spmm}. */
-export interface SpmmOptions {
-  /** Inputs of a row. */
+/** In the engine's numbering. */
+const ACTIVATIONS: readonly KernelActivation[] = ["identity", "relu", "leakyRelu", "tanh", "sigmoid", "gelu"];
+
+/** Options of {@linkcode dualForward}. */
+export interface DualForwardOptions<T extends KernelArray> {
+  /** Rows of the batch. */
+  readonly rows: number;
+  /** Inputs of the layer. */
   readonly inputs: number;
-  /** Outputs of a row. */
+  /** Outputs of the layer. */
   readonly outputs: number;
-  /** One number for each output, added to it; of the weights' type. Default: none. */
-  readonly bias?: KernelArray;
+  /** First tangents of x: lanes × rows × inputs. */
+  readonly tangents: T;
+  /** Second tangents of x along the same direction, for one lane: rows × inputs. Default: none. */
+  readonly second?: T;
+  /** One number an output. Default: none. */
+  readonly bias?: T;
+  /** The activation. Default `"identity"`. */
+  readonly activation?: KernelActivation;
+  /** Factor of `leakyRelu` below 0. Default 0.01. */
+  readonly slope?: number;
 }
 
-/** Sizes of a sparse convolution; see {@linkcode sparseConv2d}. */
-export interface SparseConv2dOptions extends SpmmOptions {
-  /** Height of the images. */
-  readonly height: number;
-  /** Width of the images. */
-  readonly width: number;
-  /** Height and width of the kernel. */
-  readonly kernel: readonly [number, number];
-  /** Step of the kernel in both directions: 1 or 2. Default 1. */
-  readonly stride?: number;
-  /** Rows and columns of zeros around the images. Default none. */
-  readonly padding?: readonly [number, number];
-}
-
-/** Gradients of a sparse map. */
-export interface SparseGradients<T extends KernelArray> {
-  /** Gradient of the inputs, shaped like them. */
-  readonly inputs: T;
-  /** Gradient of the weights, one for each position. */
+/** What {@linkcode dualForward} gives. */
+export interface DualForward<T extends KernelArray> {
+  /** y = f(x · w + bias): rows × outputs. */
   readonly values: T;
+  /** First tangents of y: lanes × rows × outputs. */
+  readonly tangents: T;
+  /** Second tangents of y: rows × outputs; empty where none were given. */
+  readonly second: T;
 }
 
 /**
- * y = x · Wᵀ + b with sparse weights: rows × inputs in, rows × outputs out.
+ * A dense layer on dual numbers: y = f(x · w + bias), and how y moves when x moves.
  *
- * @param weights positions in outputs × inputs, and values
- * @param x rows × inputs, of the weights' type
- * @param options inputs, outputs, bias
- * @returns rows × outputs
+ * @param operands `[x, w]`: x rows × inputs, w inputs × outputs, of the same element type
+ * @param options sizes, tangents, bias, activation
+ * @returns values and tangents
  * @throws {ConfigError} where types differ or an option cannot be used
- * @throws {EngineError} where a length or a position does not fit
+ * @throws {EngineError} `shape-mismatch` where a length does not fit
  *
  * @example
  * ```ts
- * import { spmm } from "@leanprop/leanprop/kernels";
- * const weights = { positions: new Uint32Array([1, 2]), values: new Float32Array([3, 5]) };
- * console.log(spmm(weights, new Float32Array([1, 10]), { inputs: 2, outputs: 2 })); // 30, 5
+ * import { dualForward } from "@leanprop/leanprop/kernels";
+ * const [x, w] = [new Float64Array([0.5]), new Float64Array([2])];
+ * const y = dualForward([x, w], { rows: 1, inputs: 1, outputs: 1, tangents: new Float64Array([1]), activation: "tanh" });
+ * console.log(y.tangents[0]); // 2 (1 − tanh² 1)
  * ```
  */
-export function spmm<T extends KernelArray>(weights: SparseWeights<T>, x: T, options: SpmmOptions): T {
-  return sparseForward("spmm", weights, x, linearSizes("spmm", x, options));
-}
-
-/**
- * Gradients of {@linkcode spmm}: that of the inputs, and that of the weights at their positions only.
- *
- * @param weights as in the forward pass
- * @param arrays `[x, g]`: inputs, and gradients of the outputs
- * @param options inputs, outputs
- * @returns both gradients
- * @throws as {@linkcode spmm}
- */
-export function spmmBackward<T extends KernelArray>(
-  weights: SparseWeights<T>,
-  [x, g]: readonly [T, T],
-  options: Omit<SpmmOptions, "bias">,
-): SparseGradients<T> {
-  return sparseBackward("spmmBackward", weights, [x, g], linearSizes("spmmBackward", x, options));
-}
-
-/**
- * Convolution of images (height × width × channels) with sparse weights.
- *
- * @param weights positions in outputs × inputs × kernel height × kernel width, and values
- * @param x rows × height × width × inputs, of the weights' type
- * @param options sizes, stride, padding, bias
- * @returns rows × height × width × outputs, of the result's height and width
- * @throws as {@linkcode spmm}
- */
-export function sparseConv2d<T extends KernelArray>(weights: SparseWeights<T>, x: T, options: SparseConv2dOptions): T {
-  return sparseForward("sparseConv2d", weights, x, imageSizes("sparseConv2d", x, options));
-}
-
-/**
- * Gradients of {@linkcode sparseConv2d}.
- *
- * @param weights as in the forward pass
- * @param arrays `[x, g]`: images, and gradients of the results
- * @param options sizes, stride, padding
- * @returns both gradients
- * @throws as {@linkcode spmm}
- */
-export function sparseConv2dBackward<T extends KernelArray>(
-  weights: SparseWeights<T>,
-  [x, g]: readonly [T, T],
-  options: Omit<SparseConv2dOptions, "bias">,
-): SparseGradients<T> {
-  return sparseBackward("sparseConv2dBackward", weights, [x, g], imageSizes("sparseConv2dBackward", x, options));
-}
-
-/** Sizes of one call as the engine takes them, elements of the outputs, and the bias. */
-interface SparseSizes {
-  readonly sizes: Uint32Array<ArrayBuffer>;
-  readonly outputs: number;
-  readonly bias: KernelArray | undefined;
-}
-
-function linearSizes(name: string, x: KernelArray, options: SpmmOptions): SparseSizes {
-  knownOptions(name, options, ["inputs", "outputs", "bias"]);
-  const [inputs, outputs] = [size(`${name}.inputs`, options.inputs), size(`${name}.outputs`, options.outputs)];
-  const rows = Math.floor(x.length / inputs);
-  return { sizes: Uint32Array.of(rows, inputs, outputs), outputs: rows * outputs, bias: options.bias };
-}
-
-function imageSizes(name: string, x: KernelArray, options: SparseConv2dOptions): SparseSizes {
-  knownOptions(name, options, ["inputs", "outputs", "bias", "height", "width", "kernel", "stride", "padding"]);
-  const of = (option: "inputs" | "outputs" | "height" | "width") => size(`${name}.${option}`, options[option]);
-  const [inputs, outputs, height, width] = [of("inputs"), of("outputs"), of("height"), of("width")];
-  const stride = number(`${name}.stride`, options.stride ?? 1, { min: 1, max: 2, whole: true });
-  const pair = (option: "kernel" | "padding", [a, b]: readonly [number, number], min: number) =>
-    [a, b].map((value, i) => number(`${name}.${option}[${i}]`, value, { min, max: 2 ** 16, whole: true }));
-  const [rows = 1, columns = 1] = pair("kernel", options.kernel, 1);
-  const [above = 0, beside = 0] = pair("padding", options.padding ?? [0, 0], 0);
-  const batch = Math.floor(x.length / (height * width * inputs));
-  const results = (padded: number, taps: number) => Math.max(0, Math.floor((padded - taps) / stride) + 1);
-  const pixels = results(height + 2 * above, rows) * results(width + 2 * beside, columns);
-  return {
-    sizes: Uint32Array.of(batch, inputs, outputs, height, width, rows, columns, stride, stride, above, beside),
-    outputs: batch * pixels * outputs,
-    bias: options.bias,
+export function dualForward<T extends KernelArray>(
+  operands: readonly [T, T],
+  options: DualForwardOptions<T>,
+): DualForward<T> {
+  knownOptions("dualForward", options, [
+    "rows",
+    "inputs",
+    "outputs",
+    "tangents",
+    "second",
+    "bias",
+    "activation",
+    "slope",
+  ]);
+  const size = (name: "rows" | "inputs" | "outputs") =>
+    number(`dualForward.${name}`, options[name], { min: 1, max: 2 ** 24, whole: true });
+  const [rows, inputs, outputs] = [size("rows"), size("inputs"), size("outputs")];
+  const [x, w] = operands;
+  if (!(x instanceof Float32Array || x instanceof Float64Array)) {
+    throw new ConfigError("dualForward.x", "a Float32Array or Float64Array", typeName(x));
+  }
+  const wide = x instanceof Float64Array;
+  const array = (count: number) => (wide ? new Float64Array(count) : new Float32Array(count)) as T;
+  const { tangents, second = array(0), bias = array(0) } = options;
+  for (const [name, given] of [["w", w], ["tangents", tangents], ["second", second], ["bias", bias]] as const) {
+    if (wide ? given instanceof Float64Array : given instanceof Float32Array) continue;
+    throw new ConfigError(`dualForward.${name}`, `${typeName(x)} like x`, typeName(given));
+  }
+  const activation = ACTIVATIONS.indexOf(
+    oneOf("dualForward.activation", options.activation ?? "identity", ACTIVATIONS),
+  );
+  const slope = number("dualForward.slope", options.slope ?? 0.01, { above: 0 });
+  const lanes = Math.floor(tangents.length / (rows * inputs));
+  const sizes = new Uint32Array([rows, inputs, outputs, lanes]);
+  const result = {
+    values: array(rows * outputs),
+    tangents: array(lanes * rows * outputs),
+    second: array(second.length === 0 ? 0 : rows * outputs),
   };
-}
-
-function size(path: string, value: number): number {
-  return number(path, value, { min: 1, max: 2 ** 24, whole: true });
-}
-
-function checkSparse<T extends KernelArray>(
-  name: string,
-  { positions, values }: SparseWeights<T>,
-  arrays: object,
-): boolean {
-  if (!(positions instanceof Uint32Array)) {
-    throw new ConfigError(`${name}.weights.positions`, "a Uint32Array", typeName(positions));
-  }
-  if (!(values instanceof Float32Array || values instanceof Float64Array)) {
-    throw new ConfigError(`${name}.weights.values`, "a Float32Array or Float64Array", typeName(values));
-  }
-  const wide = values instanceof Float64Array;
-  for (const [part, array] of Object.entries(arrays)) {
-    if (wide ? array instanceof Float64Array : array instanceof Float32Array) continue;
-    throw new ConfigError(`${name}.${part}`, `${typeName(values)} like the weights`, typeName(array));
-  }
-  return wide;
-}
-
-function sparseForward<T extends KernelArray>(name: string, weights: SparseWeights<T>, x: T, sizes: SparseSizes): T {
-  const wide = checkSparse(name, weights, { x, ...(sizes.bias && { bias: sizes.bias }) });
-  const make = (length: number) => wide ? new Float64Array(length) : new Float32Array(length);
-  const [{ positions, values }, bias, out] = [weights, sizes.bias ?? make(0), make(sizes.outputs)];
-  const call = wide ? native().kernel_sparse_forward_f64 : native().kernel_sparse_forward_f32;
-  const where = [sizes.sizes, sizes.sizes.length, positions, positions.length] as const;
-  const arrays = [values, values.length, bias, bias.length, x, x.length, out, out.length] as const;
-  check(call(...where, ...arrays, status), status);
-  return out as T;
-}
-
-function sparseBackward<T extends KernelArray>(
-  name: string,
-  weights: SparseWeights<T>,
-  [x, g]: readonly [T, T],
-  { sizes }: SparseSizes,
-): SparseGradients<T> {
-  const wide = checkSparse(name, weights, { x, g });
-  const make = (length: number) => (wide ? new Float64Array(length) : new Float32Array(length)) as T;
-  const { positions, values } = weights;
-  const gradients = { inputs: make(x.length), values: make(values.length) };
-  const call = wide ? native().kernel_sparse_backward_f64 : native().kernel_sparse_backward_f32;
-  const arrays = [
-    ...[sizes, sizes.length, positions, positions.length] as const,
-    ...[values, values.length, x, x.length, g, g.length] as const,
-    ...[gradients.inputs, gradients.inputs.length, gradients.values, gradients.values.length] as const,
-  ] as const;
-  check(call(...arrays, status), status);
-  return gradients;
+  const call = wide ? native().kernel_dual_forward_f64 : native().kernel_dual_forward_f32;
+  const code = call(
+    sizes,
+    sizes.length,
+    activation,
+    slope,
+    w,
+    w.length,
+    bias,
+    bias.length,
+    x,
+    x.length,
+    tangents,
+    tangents.length,
+    second,
+    second.length,
+    result.values,
+    result.values.length,
+    result.tangents,
+    result.tangents.length,
+    result.second,
+    result.second.length,
+    status,
+  );
+  check(code, status);
+  return result;
 }

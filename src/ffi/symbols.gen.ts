@@ -2,7 +2,7 @@
 // deno-fmt-ignore-file
 
 /** Fingerprint of the interface that this file was generated from. */
-export const ABI_FINGERPRINT = 0x80a7da50;
+export const ABI_FINGERPRINT = 0xfd65b92f;
 
 /** The library's functions, for `Deno.dlopen`. */
 export const symbols = {
@@ -21,6 +21,22 @@ export const symbols = {
   /** Releases a data set; calls under way finish first. */
   dataset_destroy: {
     parameters: [/* dataset */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** Makes a data set of some rows of another, without copying them, and writes its handle. */
+  dataset_select: {
+    parameters: [/* dataset */ "u32", /* rows */ "buffer", /* row_count */ "u32", /* handle */ "buffer", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** Computes the products of all rows of a data set, in f64 where `wide` is not 0, and writes their handle. */
+  gram_create: {
+    parameters: [/* dataset */ "u32", /* wide */ "u32", /* threads */ "u32", /* handle */ "buffer", /* status */ "buffer"],
+    result: "u32",
+    nonblocking: true,
+  },
+  /** Lets go of products; runs that use them keep them until they end. */
+  gram_destroy: {
+    parameters: [/* gram */ "u32", /* status */ "buffer"],
     result: "u32",
   },
   /** Creates a network from JSON and writes its handle. */
@@ -87,6 +103,12 @@ export const symbols = {
     result: "u32",
     nonblocking: true,
   },
+  /** Loss of a data set as one batch and its first and second derivative along a direction of all parameters; writes how the outputs move. */
+  network_directional: {
+    parameters: [/* network */ "u32", /* dataset */ "u32", /* direction */ "buffer", /* direction_bytes */ "u32", /* derivatives */ "buffer", /* derivative_count */ "u32", /* tangents */ "buffer", /* tangent_bytes */ "u32", /* status */ "buffer"],
+    result: "u32",
+    nonblocking: true,
+  },
   /** Carries out a request in JSON; its answer waits for `network_answer`. */
   network_request: {
     parameters: [/* network */ "u32", /* request */ "buffer", /* request_length */ "u32", /* status */ "buffer"],
@@ -107,6 +129,16 @@ export const symbols = {
   /** c = alpha · a · b, or c += … with `accumulate`; a is m × k (k × m with `transpose_a`), b k × n, c m × n, in f32. */
   kernel_matmul_f32: {
     parameters: [/* m */ "u32", /* n */ "u32", /* k */ "u32", /* alpha */ "f64", /* a */ "buffer", /* a_length */ "u32", /* transpose_a */ "u32", /* b */ "buffer", /* b_length */ "u32", /* transpose_b */ "u32", /* accumulate */ "u32", /* c */ "buffer", /* c_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** Dual numbers through y = f(x · w + b), in f32: sizes = rows, inputs, outputs, lanes; x rows × inputs, x1 lanes × rows × inputs, w inputs × outputs, b outputs or empty; y and y1 alike. With x2 and y2 (one lane) second tangents too. */
+  kernel_dual_forward_f32: {
+    parameters: [/* sizes */ "buffer", /* size_count */ "u32", /* activation */ "u32", /* slope */ "f64", /* w */ "buffer", /* w_length */ "u32", /* b */ "buffer", /* b_length */ "u32", /* x */ "buffer", /* x_length */ "u32", /* x1 */ "buffer", /* x1_length */ "u32", /* x2 */ "buffer", /* x2_length */ "u32", /* y */ "buffer", /* y_length */ "u32", /* y1 */ "buffer", /* y1_length */ "u32", /* y2 */ "buffer", /* y2_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** As `kernel_dual_forward_f32`, in f64. */
+  kernel_dual_forward_f64: {
+    parameters: [/* sizes */ "buffer", /* size_count */ "u32", /* activation */ "u32", /* slope */ "f64", /* w */ "buffer", /* w_length */ "u32", /* b */ "buffer", /* b_length */ "u32", /* x */ "buffer", /* x_length */ "u32", /* x1 */ "buffer", /* x1_length */ "u32", /* x2 */ "buffer", /* x2_length */ "u32", /* y */ "buffer", /* y_length */ "u32", /* y1 */ "buffer", /* y1_length */ "u32", /* y2 */ "buffer", /* y2_length */ "u32", /* status */ "buffer"],
     result: "u32",
   },
   /** As `kernel_matmul_f32`, in f64. */
@@ -147,6 +179,36 @@ export const symbols = {
   /** dx = g · wᵀ, and dw at the positions, for `kernel_sparse_forward_f64`. */
   kernel_sparse_backward_f64: {
     parameters: [/* shape */ "buffer", /* shape_length */ "u32", /* positions */ "buffer", /* position_count */ "u32", /* values */ "buffer", /* value_count */ "u32", /* x */ "buffer", /* x_length */ "u32", /* g */ "buffer", /* g_length */ "u32", /* dx */ "buffer", /* dx_length */ "u32", /* dw */ "buffer", /* dw_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** k = x · xᵀ for x of `rows` × `columns`, in f32. */
+  kernel_gram_f32: {
+    parameters: [/* rows */ "u32", /* columns */ "u32", /* x */ "buffer", /* x_length */ "u32", /* k */ "buffer", /* k_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** As `kernel_gram_f32`, in f64. */
+  kernel_gram_f64: {
+    parameters: [/* rows */ "u32", /* columns */ "u32", /* x */ "buffer", /* x_length */ "u32", /* k */ "buffer", /* k_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** One step of gradient descent on z, `rows` × `outputs`, through k, batch × rows, for the gradient d, batch × outputs, in f32. */
+  kernel_panel_step_f32: {
+    parameters: [/* rows */ "u32", /* outputs */ "u32", /* k */ "buffer", /* k_length */ "u32", /* d */ "buffer", /* d_length */ "u32", /* rate */ "f64", /* decay */ "f64", /* momentum */ "f64", /* nesterov */ "u32", /* z */ "buffer", /* z_length */ "u32", /* velocity */ "buffer", /* velocity_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** As `kernel_panel_step_f32`, in f64. */
+  kernel_panel_step_f64: {
+    parameters: [/* rows */ "u32", /* outputs */ "u32", /* k */ "buffer", /* k_length */ "u32", /* d */ "buffer", /* d_length */ "u32", /* rate */ "f64", /* decay */ "f64", /* momentum */ "f64", /* nesterov */ "u32", /* z */ "buffer", /* z_length */ "u32", /* velocity */ "buffer", /* velocity_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** One step of gradient descent on two linear layers, seen from their products, for the gradient g of the product, in f32. */
+  kernel_pair_step_f32: {
+    parameters: [/* inputs */ "u32", /* outputs */ "u32", /* g */ "buffer", /* g_length */ "u32", /* rate */ "f64", /* decay */ "f64", /* product */ "buffer", /* product_length */ "u32", /* left */ "buffer", /* left_length */ "u32", /* right */ "buffer", /* right_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** As `kernel_pair_step_f32`, in f64. */
+  kernel_pair_step_f64: {
+    parameters: [/* inputs */ "u32", /* outputs */ "u32", /* g */ "buffer", /* g_length */ "u32", /* rate */ "f64", /* decay */ "f64", /* product */ "buffer", /* product_length */ "u32", /* left */ "buffer", /* left_length */ "u32", /* right */ "buffer", /* right_length */ "u32", /* status */ "buffer"],
     result: "u32",
   },
 } as const satisfies Deno.ForeignLibraryInterface;

@@ -14,7 +14,9 @@ import { check, encode, newStatus, readJson } from "../ffi/status.ts";
 import { fillSlots, type Rule } from "../rules/mod.ts";
 import { type SparsifyOptions, sparsifyRequest } from "../rules/sparse.ts";
 import { loadCheckpoint, saveCheckpoint } from "../run/checkpoint.ts";
+import { planRequest, type RunPlan } from "../train/forecast.ts";
 import { evaluate, type EvaluateOptions, type Metrics } from "../train/metrics.ts";
+import type { TrainOptions } from "../train/trainer.ts";
 import { checkLayer, type Layer, type ParameterArray } from "./layers.ts";
 import { checkLoss, type Loss, softmaxCrossEntropy } from "./losses.ts";
 import { summarize } from "./summary.ts";
@@ -114,6 +116,36 @@ export interface SaveOptions {
    * are stored dense, with zeros, beside their masks. Default `false`.
    */
   readonly compact?: boolean;
+}
+
+/** How near one gradient is to another. */
+export interface GradientLikeness {
+  /** Name of the parameter, or `all`. */
+  readonly name: string;
+  /** Cosine of the angle between the rule's gradient and back-propagation's; 0 where one of them is 0. */
+  readonly cosine: number;
+  /** Norm of the rule's gradient over that of back-propagation's. */
+  readonly ratio: number;
+}
+
+/** What {@linkcode Network.gradientCosines} gives. */
+export interface GradientComparison {
+  /** All parameters together. */
+  readonly all: GradientLikeness;
+  /** Each parameter. */
+  readonly parameters: readonly GradientLikeness[];
+}
+
+/** Memory of a training run in bytes, beside parameters and optimizer. */
+export interface TrainingMemory {
+  /** Values of the forward pass that are kept. */
+  readonly values: number;
+  /** Gradients on their way through the network. */
+  readonly gradients: number;
+  /** Tangents of dual numbers, and what is worked out from them. */
+  readonly tangents: number;
+  /** What the rule keeps from step to step: feedback matrices, directions. */
+  readonly kept: number;
 }
 
 /** What {@linkcode Network.gradients} gives. */
@@ -296,6 +328,51 @@ export class Network implements Disposable {
    */
   setMask(layer: string, mask: Uint8Array<ArrayBuffer>): void {
     this.#writeBytes(`${layer}.weight.mask`, mask);
+  }
+
+  /**
+   * How the rule of the run in training carries the loss to the weights, with its figures: what is collapsed, and the forecast
+   * that led to it.
+   *
+   * @returns its kind, and more by kind
+   */
+  async describePropagation(): Promise<{ readonly kind: string } & Readonly<Record<string, unknown>>> {
+    return await this.#request({ do: "describePropagation" });
+  }
+
+  /**
+   * What a run with `frontContribution()` would collapse, and what back-propagation and each collapse would cost: bytes,
+   * multiply-adds, predicted gain. Nothing is computed.
+   *
+   * @param data the training rows, or how many there are
+   * @param options how to train; the rule is `frontContribution()`
+   * @returns the plan, also where the rule would refuse the run (`chosen` is `null` then, `reason` the sentence)
+   * @throws {ConfigError} where an option cannot be used
+   * @throws {EngineError} `invalid-config` for another rule
+   */
+  async plan(data: { readonly rows: number }, options: TrainOptions): Promise<RunPlan> {
+    return await this.#request(planRequest(number("rows", data.rows, { min: 1, whole: true }), options));
+  }
+
+  /**
+   * How near the gradient of the rule in training is to back-propagation's, on the batch of the last step with the parameters
+   * after it. Nothing changes.
+   *
+   * @returns the comparison for each parameter and for all together
+   * @throws {EngineError} `busy` where no run is attached, or it has taken no step since it was created or resumed
+   */
+  async gradientCosines(): Promise<GradientComparison> {
+    return await this.#request({ do: "gradientCosines" });
+  }
+
+  /**
+   * Memory of the run in training, beside parameters and optimizer.
+   *
+   * @returns bytes by purpose
+   * @throws {EngineError} `busy` where no run is attached
+   */
+  async trainingMemory(): Promise<TrainingMemory> {
+    return await this.#request({ do: "trainingMemory" });
   }
 
   /** {@linkcode Network.describe} as a table in text. */

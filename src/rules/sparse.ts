@@ -17,8 +17,8 @@ export type MaskSchedule = "static" | "gmp" | "rigl" | "set" | "acdc";
 
 /** Which layers get masks, and of how many zeros. */
 export interface SparsityOptions {
-  /** Share of zeros, from 0 to below 1. */
-  readonly sparsity: number;
+  /** Share of zeros, from 0 to below 1. Default 0.9. */
+  readonly sparsity?: number;
   /**
    * `"uniform"`: every layer gets the same share. `"erk"` (Erdős–Rényi kernel): a layer keeps weights in proportion to the sum of its
    * sizes, so that small layers stay denser; the total is the same. Default `"uniform"`.
@@ -110,9 +110,9 @@ const OF_SCHEDULE: Readonly<Record<MaskSchedule, readonly (keyof SparseOptions)[
  * for await (const p of train(network, glyphs({ rows: 2000 }), { epochs: 1, rule })) console.log(p.trainLoss);
  * ```
  */
-export function sparse(options: SparseOptions): Rule {
+export function sparse(options: SparseOptions = {}): Rule {
   knownOptions(NAME, options, sparseOptions);
-  const choice = sparsityChoice(NAME, options);
+  const choice = sparsityChoice(NAME, { sparsity: 0.9, ...options });
   const kind = oneOf("sparse.schedule", options.schedule ?? "static", Object.keys(OF_SCHEDULE) as MaskSchedule[]);
   const read = OF_SCHEDULE[kind];
   for (const name of ["begin", "end", "every", "dropFraction", "initialSparsity"] as const) {
@@ -175,7 +175,7 @@ function sparsityChoice(path: string, options: SparsityOptions): SparsityChoice 
 
 /** Options of `Network.sparsify`. */
 export interface SparsifyOptions extends Omit<SparsityOptions, "sparsity"> {
-  /** Share of zeros, from 0 to below 1. Needed unless `by` is `"zeros"`. */
+  /** Share of zeros, from 0 to below 1; needed unless `by` is `"zeros"`. */
   readonly sparsity?: number;
   /** Which weights stay: those of the largest `"magnitude"`, `"random"` ones, or all that are not 0 (`"zeros"`). Default `"magnitude"`. */
   readonly by?: "magnitude" | "random" | "zeros";

@@ -4,11 +4,13 @@ import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } fr
 import {
   adam,
   adamW,
+  combine,
   ConfigError,
   cosine,
   Dataset,
   dense,
   dropout,
+  dual,
   EngineError,
   type Layer,
   layerNorm,
@@ -548,6 +550,16 @@ Deno.test("a run refuses more rows than a batch has, and randK with memory under
     await start(memAop({ ...broken, force: true }), optimizer);
   }
   await start(memAop(broken));
+});
+
+Deno.test("scope batch is refused beside a rule without a backward pass", async () => {
+  using network = Network.create({ ...net });
+  const rule = combine(dual(), memAop({ k: 4, scope: "batch" }));
+  await assertRejects(
+    () => Trainer.create(network, rows, { rule, batchSize: BATCH }),
+    EngineError,
+    "Cannot use rule.scope",
+  );
 });
 
 Deno.test("every policy trains, and the default learns", async () => {

@@ -413,7 +413,7 @@ Deno.test("mem-aop chooses rows, which are multiplied at the mask", async () => 
 
 const cannot: Record<string, [SparseOptions, string]> = {
   "sparsity 1": [{ sparsity: 1 }, "Cannot use sparse.sparsity: expected a number from 0 up and below 1 but found 1"],
-  "no sparsity": [{} as SparseOptions, "Cannot use sparse.sparsity"],
+  "no number": [{ sparsity: "much" as unknown as number }, "Cannot use sparse.sparsity"],
   "negative": [{ sparsity: -0.1 }, "Cannot use sparse.sparsity"],
   "an end before the beginning": [
     { sparsity: 0.5, schedule: "gmp", begin: 0.5, end: 0.4 },

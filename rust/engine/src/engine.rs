@@ -7,6 +7,7 @@ use crate::evaluate::Sums;
 use crate::network::Network;
 use crate::training::Report;
 use kernels::Real;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Creates a network from JSON.
@@ -23,7 +24,7 @@ pub trait Engine: Send {
     /// The network as JSON.
     fn describe(&self) -> String;
     /// All tensors as JSON.
-    fn tensors(&mut self) -> String;
+    fn tensors(&mut self) -> Result<String>;
     /// Carries out a request, both in JSON.
     fn request(&mut self, json: &str) -> Result<String>;
     /// Copies a tensor out.
@@ -31,7 +32,7 @@ pub trait Engine: Send {
     /// Replaces a tensor.
     fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()>;
     /// Attaches a training run given as JSON.
-    fn attach(&mut self, json: &str, data: &Dataset) -> Result<()>;
+    fn attach(&mut self, json: &str, data: &Arc<Dataset>) -> Result<()>;
     /// Ends the training run.
     fn detach(&mut self);
     /// Runs steps.
@@ -47,6 +48,8 @@ pub trait Engine: Send {
     ) -> Result<Sums>;
     /// Predicts rows into little-endian elements of the network's precision.
     fn predict(&mut self, data: &Dataset, first: usize, rows: usize, out: &mut [u8]) -> Result<()>;
+    /// Loss and its derivatives along a direction; direction and tangents are little-endian elements of the network's precision.
+    fn directional(&mut self, data: &Dataset, direction: &[u8], tangents: &mut [u8]) -> Result<[f64; 3]>;
     /// Computes the gradient of one batch.
     fn gradient(&mut self, json: &str, data: &Dataset, training_mode: bool) -> Result<f64>;
 }
@@ -56,7 +59,7 @@ impl<T: Real> Engine for Network<T> {
         self.describe()
     }
 
-    fn tensors(&mut self) -> String {
+    fn tensors(&mut self) -> Result<String> {
         self.tensors()
     }
 
@@ -72,7 +75,7 @@ impl<T: Real> Engine for Network<T> {
         self.write(name, bytes)
     }
 
-    fn attach(&mut self, json: &str, data: &Dataset) -> Result<()> {
+    fn attach(&mut self, json: &str, data: &Arc<Dataset>) -> Result<()> {
         self.attach(parse::<TrainingConfig>("the training run", json)?, data)
     }
 
@@ -106,6 +109,16 @@ impl<T: Real> Engine for Network<T> {
             value.write_le(out);
         }
         Ok(())
+    }
+
+    fn directional(&mut self, data: &Dataset, direction: &[u8], tangents: &mut [u8]) -> Result<[f64; 3]> {
+        let direction: Vec<T> = direction.chunks_exact(T::BYTES).map(T::read_le).collect();
+        let mut moved = kernels::Buffer::zeroed(tangents.len() / T::BYTES)?;
+        let derivatives = self.directional(data, &direction, &mut moved)?;
+        for (out, value) in tangents.chunks_exact_mut(T::BYTES).zip(moved.iter()) {
+            value.write_le(out);
+        }
+        Ok(derivatives)
     }
 
     fn gradient(&mut self, json: &str, data: &Dataset, training_mode: bool) -> Result<f64> {

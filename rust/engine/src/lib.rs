@@ -7,6 +7,7 @@
 
 pub mod config;
 pub mod dataset;
+pub mod directional;
 pub mod engine;
 pub mod error;
 pub mod evaluate;

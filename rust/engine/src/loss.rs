@@ -3,7 +3,7 @@
 use crate::config::LossConfig;
 use crate::dataset::{Dataset, Targets};
 use crate::error::{Error, Result};
-use kernels::{Par, Real, loss as kernel};
+use kernels::{Par, Real, loss as kernel, tangent};
 
 /// The targets of one batch, in the engine's element type.
 pub struct BatchTargets<'a, T> {
@@ -38,6 +38,17 @@ pub fn evaluate<T: Real>(
             kernel::binary_cross_entropy(par, outputs, values, size, smoothing, scale, losses, gradient);
         }
     }
+}
+
+/// How the mean loss bends where the outputs move by `first`: ȯᵀ H ȯ.
+pub fn bend<T: Real>(config: &LossConfig, outputs: &[T], first: &[T], size: usize) -> f64 {
+    let rows = (outputs.len() / size) as f64;
+    let sum = match config {
+        LossConfig::SoftmaxCrossEntropy { .. } => tangent::softmax_cross_entropy_bend(outputs, first, size),
+        LossConfig::MeanSquaredError {} => tangent::mean_squared_error_bend(first, size),
+        LossConfig::BinaryCrossEntropy { .. } => tangent::binary_cross_entropy_bend(outputs, first, size),
+    };
+    sum / rows
 }
 
 /// Turns outputs into predictions: probabilities for the cross-entropies, the values themselves for squared error.

@@ -175,7 +175,6 @@ impl<T: Real> Network<T> {
         if !sparse {
             return Ok(());
         }
-        check_beside_sparse(&rule)?;
         let (batch, seed, resumed) = (training.config.batch_size, training.config.seed, training.config.resumed);
         let lanes = batch_tile(batch);
         let nodes: Vec<usize> = self.plan.linears().map(|(index, _, _)| index).collect();
@@ -246,7 +245,7 @@ impl<T: Real> Network<T> {
     }
 
     /// The first layer with a mask, as messages call it.
-    fn sparse_layer(&self) -> Option<String> {
+    pub(crate) fn sparse_layer(&self) -> Option<String> {
         self.plan.linears().find(|(_, _, linear)| linear.support.is_some()).map(|(_, node, _)| node.name())
     }
 
@@ -264,6 +263,24 @@ impl<T: Real> Network<T> {
         let others = self.plan.layers.iter().filter(|layer| !maps.iter().any(|map| map.layer == layer.name));
         let others = others.map(|layer| (layer.name.clone(), layer.kind)).collect();
         (maps, others)
+    }
+
+    /// Refuses choices in other slots that are not defined on sparse weights.
+    pub(crate) fn check_beside_masks(&self, rule: &RuleConfig) -> Result<()> {
+        let beside = match (&rule.weights, self.sparse_layer()) {
+            (weights::Config::Sparse(_), _) => "sparse weights".to_string(),
+            (weights::Config::Dense {}, Some(layer)) => format!("the mask of {layer}"),
+            (weights::Config::Dense {}, None) => return Ok(()),
+        };
+        if rule.products.batch_choice(1).is_some() {
+            return Err(Error::config("rule.scope", format!("layer as the scope of mem-aop beside {beside}"), "batch"));
+        }
+        let found = match rule.propagation {
+            propagation::Config::Backprop {} => return Ok(()),
+            propagation::Config::FrontContribution(_) => "front-contribution",
+            propagation::Config::Dual(_) => "dual",
+        };
+        Err(Error::config("rule", format!("a rule that is defined beside {beside}"), found))
     }
 
     fn refuse_in_training(&self, what: &str) -> Result<()> {
@@ -429,14 +446,4 @@ fn exchange<T: Real>(plan: &mut Plan<T>, changes: Changes) -> Changes {
         before.push((index, was));
     }
     before
-}
-
-/// Refuses rules that are not defined on sparse weights.
-fn check_beside_sparse(rule: &RuleConfig) -> Result<()> {
-    if rule.products.batch_choice(1).is_some() {
-        return Err(Error::config("rule.scope", "layer as the scope of mem-aop beside sparse weights", "batch"));
-    }
-    match rule.propagation {
-        propagation::Config::Backprop {} => Ok(()),
-    }
 }

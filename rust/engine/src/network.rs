@@ -100,6 +100,7 @@ impl<T: Real> Network<T> {
     /// Outputs for rows `first..first + rows`, written to `out`, turned into predictions by the loss.
     pub fn predict(&mut self, data: &Dataset, first: usize, rows: usize, out: &mut [T]) -> Result<()> {
         self.check_features(data)?;
+        self.bring_up()?;
         check_range(data, first, rows)?;
         let size = self.outputs();
         if out.len() != rows * size {
@@ -166,7 +167,9 @@ impl<T: Real> Network<T> {
     pub(crate) fn first_not_finite(&self, workspace: &Workspace<T>, rows: usize) -> String {
         let bad = |node: &&Node<T>| {
             let extent = plan::extent(self.plan.sizes[node.output], self.plan.tiles[node.output], rows);
-            !kernels::reduce::all_finite(&workspace.values[node.output][..extent])
+            // A value whose memory was taken back cannot be looked at any more.
+            let value = workspace.values[node.output].get(..extent);
+            value.is_some_and(|value| !kernels::reduce::all_finite(value))
         };
         let Some(node) = self.plan.nodes.iter().find(bad) else {
             return "all layers are finite, the loss of their outputs is not".into();

@@ -2,7 +2,7 @@
 
 use crate::layers::linear::Learn;
 use crate::layers::{Memory, Pass, Trace};
-use crate::plan::{Op, Plan, extent};
+use crate::plan::{Op, Part, Plan, extent};
 use crate::rules::Moment;
 use crate::workspace::Workspace;
 use kernels::optimize::Update;
@@ -35,35 +35,54 @@ pub fn forward<T: Real>(
     workspace: &mut Workspace<T>,
     pass: &Pass,
 ) {
+    for index in 0..plan.nodes.len() {
+        if plan.nodes[index].part == Part::Skipped {
+            continue;
+        }
+        forward_node(plan, index, parameters, buffers, workspace, pass);
+    }
+}
+
+/// Computes the value that one node makes.
+pub fn forward_node<T: Real>(
+    plan: &mut Plan<T>,
+    index: usize,
+    parameters: &[T],
+    buffers: &mut [T],
+    workspace: &mut Workspace<T>,
+    pass: &Pass,
+) {
     let Plan { nodes, sizes, tiles, .. } = plan;
     let extent = |value: usize| extent(sizes[value], tiles[value], pass.rows);
-    for (index, node) in nodes.iter_mut().enumerate() {
-        let mut output = replace(&mut workspace.values[node.output], Buffer::empty());
-        let values = &workspace.values;
-        let read = |value: usize| &values[value][..extent(value)];
-        let (x, y) = (read(node.input), &mut output[..extent(node.output)]);
-        let parameters = &parameters[node.parameters.clone()];
-        match &mut node.op {
-            Op::Linear(linear) => linear.forward(pass, parameters, x, y, &mut workspace.scratch),
-            Op::Add { other } => {
-                let b = read(*other);
-                pass.par.for_work(y.len() * 4).chunks_mut(y, CHUNK, |start, y| {
-                    let (x, b) = (&x[start..start + y.len()], &b[start..start + y.len()]);
-                    kernels::isa::vectorize(|| {
+    let node = &mut nodes[index];
+    let mut output = replace(&mut workspace.values[node.output], Buffer::empty());
+    let values = &workspace.values;
+    let read = |value: usize| &values[value][..extent(value)];
+    let (x, y) = (read(node.input), &mut output[..extent(node.output)]);
+    let parameters = &parameters[node.parameters.clone()];
+    match &mut node.op {
+        Op::Linear(linear) => linear.forward(pass, parameters, x, y, &mut workspace.scratch),
+        Op::Add { other } => {
+            let b = read(*other);
+            pass.par.for_work(y.len() * 4).chunks_mut(y, CHUNK, |start, y| {
+                let (x, b) = (&x[start..start + y.len()], &b[start..start + y.len()]);
+                kernels::isa::vectorize(
+                    #[inline(always)]
+                    || {
                         for ((y, x), b) in y.iter_mut().zip(x).zip(b) {
                             *y = *x + *b;
                         }
-                    });
-                });
-            }
-            Op::Layer(layer) => {
-                let buffers = &mut buffers[node.buffers.clone()];
-                let memory = Memory { parameters, buffers, saved: &mut workspace.saved[index] };
-                layer.forward(pass, memory, x, y);
-            }
+                    },
+                );
+            });
         }
-        workspace.values[node.output] = output;
+        Op::Layer(layer) => {
+            let buffers = &mut buffers[node.buffers.clone()];
+            let memory = Memory { parameters, buffers, saved: &mut workspace.saved[index] };
+            layer.forward(pass, memory, x, y);
+        }
     }
+    workspace.values[node.output] = output;
 }
 
 /// Carries the gradient of the network's output (already in its slot) back to all parameters.
@@ -78,6 +97,9 @@ pub fn backward<T: Real>(
     let Plan { nodes, sizes, tiles, .. } = plan;
     let extent = |value: usize| extent(sizes[value], tiles[value], pass.rows);
     for (index, node) in nodes.iter_mut().enumerate().rev() {
+        if node.part == Part::Skipped {
+            continue;
+        }
         let Workspace { values, saved, gradients, gradient_of, begun, part: spare, scratch, .. } = workspace;
         let mut upper = replace(&mut gradients[gradient_of[node.output]], Buffer::empty());
         let gy = &mut upper[..extent(node.output)];
@@ -92,6 +114,7 @@ pub fn backward<T: Real>(
         let further = input != 0 && begun[input];
         let gx = match input {
             0 => None,
+            _ if node.part == Part::Lowest => None,
             _ if further => Some(&mut spare[..count]),
             _ => Some(&mut gradients[gradient_of[input]][..count]),
         };
@@ -138,14 +161,17 @@ pub fn backward<T: Real>(
 }
 
 /// sum += part.
-fn add<T: Real>(pass: &Pass, sum: &mut [T], part: &[T]) {
+pub fn add<T: Real>(pass: &Pass, sum: &mut [T], part: &[T]) {
     pass.par.for_work(sum.len() * 4).chunks_mut(sum, CHUNK, |start, sum| {
         let part = &part[start..start + sum.len()];
-        kernels::isa::vectorize(|| {
-            for (sum, part) in sum.iter_mut().zip(part) {
-                *sum += *part;
-            }
-        });
+        kernels::isa::vectorize(
+            #[inline(always)]
+            || {
+                for (sum, part) in sum.iter_mut().zip(part) {
+                    *sum += *part;
+                }
+            },
+        );
     });
 }
 

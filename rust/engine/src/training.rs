@@ -10,14 +10,35 @@ use crate::network::Network;
 use crate::optimizer::{self, Optimizer};
 use crate::passes::{self, Learning};
 use crate::plan::{Op, Plan};
+use crate::rules::dual::Frame;
+use crate::rules::front_contribution::{self, FrontContribution};
 use crate::rules::mem_aop::batch::BatchChoice;
+use crate::rules::products::Products;
+use crate::rules::propagation::{self, Propagation};
 use crate::rules::{Moment, Site, Slots};
 use crate::workspace::Workspace;
 use kernels::optimize::Update;
 use kernels::rng::{Philox, Purpose};
 use kernels::{Buffer, Par, Real, reduce};
+use serde_json::{Value, json};
+use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// What a pass works on: fields of the network, borrowed apart from the others.
+macro_rules! frame {
+    ($network:expr, $workspace:expr, $pass:expr) => {
+        Frame {
+            plan: &mut $network.plan,
+            parameters: &mut $network.values,
+            buffers: &mut $network.buffers,
+            workspace: $workspace,
+            pass: $pass,
+        }
+    };
+}
+pub(crate) use frame;
 
 /// Elements that one task of the whole-gradient passes handles.
 const CHUNK: usize = 65_536;
@@ -88,6 +109,9 @@ pub struct Training<T> {
     pub(crate) config: TrainingConfig,
     pub(crate) optimizer: Optimizer<T>,
     pub(crate) counters: Counters,
+    /// What is collapsed, where the rule does that.
+    pub(crate) front: Option<FrontContribution<T>>,
+    pub(crate) propagation: Propagation<T>,
     gradient: Buffer<T>,
     workspace: Workspace<T>,
     losses: Buffer<T>,
@@ -99,6 +123,8 @@ pub struct Training<T> {
     order: Vec<u32>,
     order_of: Option<u32>,
     data_rows: usize,
+    /// Rows of the last step's batch, which the workspace still holds; 0 before the first.
+    last_rows: usize,
 }
 
 impl<T: Real> Training<T> {
@@ -165,16 +191,61 @@ impl<T: Real> Training<T> {
 
 impl<T: Real> Network<T> {
     /// Makes ready to train on `data`.
-    pub fn attach(&mut self, config: TrainingConfig, data: &Dataset) -> Result<()> {
+    pub fn attach(&mut self, config: TrainingConfig, data: &Arc<Dataset>) -> Result<()> {
         if self.training.is_some() {
             return Err(Error::new(Code::Busy, "Cannot start training: another run is training this network"));
         }
         let mut training = self.prepare(config, data)?;
         let mut slots = self.make_slots(&training.config, training.total_steps())?;
         self.begin_masks(&mut training, &mut slots)?;
+        if let propagation::Config::FrontContribution(rule) = training.config.rule.propagation.clone() {
+            self.collapse(&rule, &mut training, data)?;
+            // What is collapsed stays plain: other rules act on the layers that are left.
+            let front = training.front.as_ref();
+            let linears = self.plan.nodes.iter().enumerate().filter(|(_, node)| matches!(node.op, Op::Linear(_)));
+            for ((node, _), slots) in linears.zip(&mut slots) {
+                if front.is_some_and(|front| front.covers(node)) {
+                    *slots = Slots::default();
+                }
+            }
+        }
         self.put_slots(slots);
         self.training = Some(training);
         Ok(())
+    }
+
+    /// Works out what a run collapses, and sizes its memory for that.
+    fn collapse(
+        &mut self,
+        rule: &front_contribution::Config,
+        training: &mut Training<T>,
+        data: &Arc<Dataset>,
+    ) -> Result<()> {
+        let threads = self.threads.clone();
+        let (plan, buffers) = (&mut self.plan, &mut self.buffers);
+        let (parameters, config) = (&self.values, &training.config);
+        let mut front = threads.run(|par| {
+            let start = front_contribution::Start { plan, parameters, buffers, par, training: config, data };
+            FrontContribution::new(rule, start)
+        })?;
+        training.workspace = front.workspace(&mut self.plan, training.config.batch_size, self.threads.count())?;
+        training.front = Some(front);
+        Ok(())
+    }
+
+    /// Brings the parameters up to date, where a run keeps them in another form.
+    pub(crate) fn bring_up(&mut self) -> Result<()> {
+        let Some(front) = self.training.as_mut().and_then(|training| training.front.as_mut()) else { return Ok(()) };
+        let (plan, values) = (&self.plan, &mut self.values);
+        self.threads.run(|par| front.export(par, plan, values, true))
+    }
+
+    /// As [`Network::bring_up`], for the velocity of momentum.
+    pub(crate) fn bring_up_velocity(&mut self) -> Result<()> {
+        let Some(training) = &mut self.training else { return Ok(()) };
+        let (Some(front), velocity) = (&mut training.front, &mut training.optimizer.first) else { return Ok(()) };
+        let (plan, values) = (&self.plan, &self.values);
+        self.threads.run(|par| front.export_velocity(par, plan, values, velocity))
     }
 
     /// The choice of rows that the rule of a run makes at the loss, where it makes one and the layers allow it.
@@ -186,7 +257,13 @@ impl<T: Real> Network<T> {
                 let expected = "layer, because one of the layers mixes the rows of a batch";
                 Err(Error::config("rule.scope", expected, format!("batch beside {}", node.name())))
             }
-            (choice, _) => Ok(choice),
+            (Some(_), None) if !matches!(config.rule.propagation, propagation::Config::Backprop {}) => {
+                let expected =
+                    "layer where the loss does not go backwards, because rows are left out of the backward pass";
+                Err(Error::config("rule.scope", expected, "batch beside a rule that chooses the propagation"))
+            }
+            (choice, None) => Ok(choice),
+            (None, Some(_)) => Ok(None),
         }
     }
 
@@ -224,6 +301,17 @@ impl<T: Real> Network<T> {
         linears.zip(slots).map(|(linear, slots)| std::mem::replace(&mut linear.slots, slots)).collect()
     }
 
+    /// Puts choices into the `products` slots, plain ones where there are too few; gives what was in them.
+    fn swap_products(&mut self, products: Vec<Products<T>>) -> Vec<Products<T>> {
+        let linears = self.plan.nodes.iter_mut().filter_map(|node| match &mut node.op {
+            Op::Linear(linear) => Some(linear),
+            Op::Add { .. } | Op::Layer(_) => None,
+        });
+        let plain = std::iter::repeat_with(|| Products::All(PhantomData));
+        let choices = products.into_iter().chain(plain);
+        linears.zip(choices).map(|(linear, choice)| std::mem::replace(&mut linear.slots.products, choice)).collect()
+    }
+
     fn prepare(&self, config: TrainingConfig, data: &Dataset) -> Result<Training<T>> {
         self.check_features(data)?;
         loss::check_targets(&self.config.loss, self.outputs(), data)?;
@@ -247,7 +335,9 @@ impl<T: Real> Network<T> {
         let bytes = self.plan.elements as u128 * buffers as u128 * T::BYTES as u128
             + batch as u128 * Workspace::<T>::bytes_per_row(&self.plan.sizes, true);
         memory::check("the training run", bytes)?;
-        let workspace = Workspace::new(&self.plan, batch, self.threads.count(), true)?;
+        self.check_beside_masks(&config.rule)?;
+        let propagation = Propagation::new(&self.plan, &config, self.threads.count())?;
+        let workspace = propagation.workspace(&self.plan, batch, self.threads.count())?;
         let target_size = match data.targets() {
             Targets::Values { size, .. } => *size,
             Targets::Labels { .. } | Targets::None => 0,
@@ -255,6 +345,7 @@ impl<T: Real> Network<T> {
         Ok(Training {
             optimizer: Optimizer::new(config.optimizer.clone(), self.plan.elements)?,
             counters: Counters::default(),
+            front: None,
             gradient: Buffer::zeroed(self.plan.elements)?,
             losses: Buffer::zeroed(batch)?,
             labels: Vec::with_capacity(batch),
@@ -263,6 +354,8 @@ impl<T: Real> Network<T> {
             order: vec![0; data.rows()],
             order_of: None,
             data_rows: data.rows(),
+            last_rows: 0,
+            propagation,
             workspace,
             config,
         })
@@ -270,7 +363,11 @@ impl<T: Real> Network<T> {
 
     /// Ends a training run; what it kept between steps is gone.
     pub fn detach(&mut self) {
-        self.training = None;
+        if let Some(mut front) = self.training.take().and_then(|training| training.front) {
+            let (plan, values) = (&self.plan, &mut self.values);
+            let done = self.threads.run(|par| front.export(par, plan, values, false));
+            done.expect("the last export needs a block of features, which the run had before");
+        }
         for node in &mut self.plan.nodes {
             if let Op::Linear(linear) = &mut node.op {
                 linear.slots = Slots::default();
@@ -285,7 +382,14 @@ impl<T: Real> Network<T> {
         };
         let threads = self.threads.clone();
         let result = if data.rows() == training.data_rows {
-            threads.run(|par| self.run(&mut training, data, steps, budget, par))
+            if let Some(front) = &mut training.front {
+                front.install(&mut self.plan);
+            }
+            let result = threads.run(|par| self.run(&mut training, data, steps, budget, par));
+            if let Some(front) = &mut training.front {
+                front.uninstall(&mut self.plan);
+            }
+            result
         } else {
             Err(Error::shape("the data set", format!("{} rows as before", training.data_rows), data.rows()))
         };
@@ -333,13 +437,21 @@ impl<T: Real> Network<T> {
         let pass = Pass { par, rows, mode, samples };
         let factor = training.factor(counters.step);
         let update = training.optimizer.update(counters.step + 1, factor);
+        let rate = training.optimizer.rate() * factor;
+        let moment = Moment { seed: training.config.seed, step: counters.step, rate };
 
         let workspace = &mut training.workspace;
-        data.gather(samples, &mut workspace.values[0][..rows * self.plan.sizes[0]]);
+        if let Some(front) = &training.front {
+            front.begin_step(&mut self.plan, (counters.step + 1, factor));
+            front.fill(samples, &mut workspace.values);
+        }
+        if training.front.as_ref().is_none_or(FrontContribution::reads_features) {
+            data.gather(samples, &mut workspace.values[0][..rows * self.plan.sizes[0]]);
+        }
         data.gather_labels(samples, &mut training.labels);
         let target_size = training.values.len() / batch;
         data.gather_values(samples, &mut training.values[..rows * target_size]);
-        passes::forward(&mut self.plan, &self.values, &mut self.buffers, workspace, &pass);
+        training.propagation.forward(frame!(self, workspace, &pass), moment);
 
         let size = self.outputs();
         let last = self.plan.output;
@@ -364,26 +476,43 @@ impl<T: Real> Network<T> {
         let right = |(row, label): (&[T], &u32)| kernels::loss::argmax(row) == *label as usize;
         let correct = outputs.chunks_exact(size).zip(&training.labels).filter(|pair| right(*pair)).count();
 
-        let rate = training.optimizer.rate() * factor;
-        let moment = Moment { seed: training.config.seed, step: counters.step, rate };
         let pass = choose_rows(&mut training.batch_choice, &self.plan, workspace, pass, &moment);
 
         // Clipping needs the whole gradient before the first update.
         let clip = training.config.clip_norm;
+        let decides_length = training.propagation.decides_length();
         let Optimizer { first, second, .. } = &mut training.optimizer;
         let mut learning = Learning {
             gradient: &mut training.gradient,
             first,
             second,
-            update: if clip.is_none() { Some(update) } else { None },
+            update: if clip.is_none() && !decides_length { Some(update) } else { None },
             moment,
         };
-        passes::backward(&mut self.plan, &mut self.values, workspace, &pass, &mut learning);
+        training.propagation.learn(frame!(self, workspace, &pass), &mut learning)?;
         if let Some(most) = clip {
-            clip_gradient(par, learning.gradient, most);
-            apply(par, &update, &self.plan, &mut self.values, learning);
+            let collapsed = training.front.as_ref().map_or(0.0, |front| front.squared_norm(par, &mut self.plan));
+            let factor = clip_gradient(par, learning.gradient, most, collapsed);
+            match &training.front {
+                None => apply(par, &update, &self.plan, &mut self.values, learning),
+                Some(front) => {
+                    let Learning { gradient, first, second, .. } = learning;
+                    let whole =
+                        front_contribution::gram::Whole { parameters: &mut self.values, gradient, first, second };
+                    front.step(par, &update, factor, &mut self.plan, whole);
+                }
+            }
+        } else if decides_length {
+            let config = &self.config.loss;
+            let bend = |outputs: &[T], first: &[T]| loss::bend(config, outputs, first, size);
+            let frame = frame!(self, workspace, &pass);
+            let length = training.propagation.step_length(frame, learning.gradient, &bend);
+            // Such a step has an optimizer without state.
+            let update = training.optimizer.update(counters.step + 1, factor * length);
+            kernels::optimize::apply_all(par, &update, &mut self.values, &training.gradient, &mut [], &mut []);
         }
 
+        training.last_rows = rows;
         let counters = &mut training.counters;
         counters.step += 1;
         counters.step_in_epoch += 1;
@@ -398,6 +527,7 @@ impl<T: Real> Network<T> {
     /// starts anew here, as at a first step.
     pub fn compute_gradient(&mut self, config: TrainingConfig, data: &Dataset, training_mode: bool) -> Result<f64> {
         let config = TrainingConfig { batch_size: data.rows(), clip_norm: None, ..config };
+        self.bring_up()?;
         let mut training = self.prepare(config, data)?;
         let mut slots = self.make_slots(&training.config, training.total_steps())?;
         let masks = self.take_masks(&training.config.rule)?;
@@ -413,23 +543,23 @@ impl<T: Real> Network<T> {
             data.gather(&samples, &mut workspace.values[0]);
             data.gather_labels(&samples, &mut training.labels);
             data.gather_values(&samples, &mut training.values);
-            passes::forward(&mut self.plan, &self.values, &mut self.buffers, workspace, &pass);
+            // A gradient has no rate: 1 lets rules that divide by it cancel it.
+            let moment = Moment { seed: training.config.seed, step: 0, rate: 1.0 };
+            training.propagation.forward(frame!(self, workspace, &pass), moment);
             let gradient = &mut workspace.gradients[workspace.gradient_of[last]][..rows * size];
             let targets = BatchTargets { labels: &training.labels, values: &training.values };
             let (outputs, losses) = (&workspace.values[last], &mut training.losses);
             loss::evaluate(&self.config.loss, par, outputs, size, targets, losses, Some(gradient));
-            // A gradient has no rate: 1 lets rules that divide by it cancel it.
-            let moment = Moment { seed: training.config.seed, step: 0, rate: 1.0 };
             let pass = choose_rows(&mut training.batch_choice, &self.plan, workspace, pass, &moment);
             let mut learning =
                 Learning { gradient: &mut training.gradient, first: &mut [], second: &mut [], update: None, moment };
-            passes::backward(&mut self.plan, &mut self.values, workspace, &pass, &mut learning);
-            losses.iter().map(|loss| loss.wide()).sum::<f64>() / rows as f64
+            training.propagation.learn(frame!(self, workspace, &pass), &mut learning)?;
+            Ok(losses.iter().map(|loss| loss.wide()).sum::<f64>() / rows as f64)
         });
         self.put_slots(in_training);
         self.put_masks(masks, &mut training.gradient)?;
         self.gradient = Some(training.gradient);
-        Ok(loss)
+        loss
     }
 }
 
@@ -448,16 +578,115 @@ fn choose_rows<'a, T: Real>(
     Pass { rows: choice.rows().len(), samples: choice.samples(), ..pass }
 }
 
-/// Scales the gradient down to norm `most`, as `torch.nn.utils.clip_grad_norm_` does.
-fn clip_gradient<T: Real>(par: Par, gradient: &mut [T], most: f64) {
-    let norm = gradient.chunks(CHUNK).map(|chunk| reduce::sum_of_squares(chunk).wide()).sum::<f64>().sqrt();
-    let factor = most / (norm + 1e-6);
+impl<T: Real> Network<T> {
+    /// Bytes that the run in training takes beside parameters and optimizer.
+    pub fn training_memory(&self) -> Result<Value> {
+        let Some(training) = &self.training else { return Err(no_run("tell the memory of training")) };
+        let (values, gradients) = training.workspace.bytes();
+        let (tangents, kept) = training.propagation.bytes();
+        Ok(json!({ "values": values, "gradients": gradients, "tangents": tangents, "kept": kept }))
+    }
+
+    /// How near the rule's gradient is to back-propagation's, on the last step's batch with the parameters after it: the
+    /// cosine and the ratio of the norms, for each parameter and for all together. Nothing changes.
+    pub fn gradient_cosines(&mut self) -> Result<Value> {
+        if self.training.as_ref().is_some_and(|training| training.front.is_some()) {
+            let message = "Cannot compare gradients: this run collapses layers, and its gradient is back-propagation's";
+            return Err(Error::new(Code::InvalidConfig, message));
+        }
+        if let Some(layer) = self.sparse_layer() {
+            let message =
+                format!("Cannot compare gradients: {layer} has a mask, and back-propagation has gradients beside it");
+            return Err(Error::new(Code::InvalidConfig, message));
+        }
+        let kept = self.copy_rule_state();
+        let buffers = self.buffers.to_vec();
+        let Some(mut training) = self.training.take() else { return Err(no_run("compare gradients")) };
+        let threads = self.threads.clone();
+        let result = threads.run(|par| self.compare_gradients(&mut training, par));
+        self.training = Some(training);
+        self.buffers.copy_from_slice(&buffers);
+        self.restore_rule_state(&kept);
+        result
+    }
+
+    fn compare_gradients(&mut self, training: &mut Training<T>, par: Par) -> Result<Value> {
+        let rows = training.last_rows;
+        if rows == 0 {
+            let message = "Cannot compare gradients: this run has no batch yet; take a step first";
+            return Err(Error::new(Code::Busy, message));
+        }
+        let Training { config, counters, workspace, labels, values, losses, order, propagation, batch_choice, .. } =
+            training;
+        let from = (counters.step_in_epoch as usize - 1) * config.batch_size;
+        let pass = Pass {
+            par,
+            rows,
+            mode: Mode::Train { seed: config.seed, epoch: counters.epoch },
+            samples: &order[from..from + rows],
+        };
+        let moment = Moment { seed: config.seed, step: counters.step, rate: 1.0 };
+        let mut reference = Workspace::new(&self.plan, rows, self.threads.count(), true)?;
+        let inputs = rows * self.plan.sizes[0];
+        reference.values[0].copy_from_slice(&workspace.values[0][..inputs]);
+        let targets = rows * values.len() / config.batch_size;
+        let mut gradients = [Buffer::zeroed(self.plan.elements)?, Buffer::zeroed(self.plan.elements)?];
+        let mut products = self.swap_products(vec![]);
+        let mut backprop = Propagation::Backprop;
+        let mut result = Ok(());
+        for (index, gradient) in gradients.iter_mut().enumerate() {
+            let (propagation, workspace) =
+                if index == 0 { (&mut backprop, &mut reference) } else { (&mut *propagation, &mut *workspace) };
+            propagation.forward(frame!(self, workspace, &pass), moment);
+            let (size, last) = (self.outputs(), self.plan.output);
+            let e = &mut workspace.gradients[workspace.gradient_of[last]][..rows * size];
+            let outputs = &workspace.values[last][..rows * size];
+            let targets = BatchTargets { labels, values: &values[..targets] };
+            loss::evaluate(&self.config.loss, par, outputs, size, targets, &mut losses[..rows], Some(e));
+            let pass = match index {
+                0 => pass,
+                _ => choose_rows(batch_choice, &self.plan, workspace, pass, &moment),
+            };
+            let mut learning = Learning { gradient, first: &mut [], second: &mut [], update: None, moment };
+            result = result.and(propagation.learn(frame!(self, workspace, &pass), &mut learning));
+            if index == 0 {
+                products = self.swap_products(products);
+            }
+        }
+        result?;
+        drop(products);
+        let [expected, found] = gradients;
+        let compare = |name: &str, range: Range<usize>| {
+            let (a, b) = (&expected[range.clone()], &found[range]);
+            let (aa, bb) = (reduce::sum_of_squares(a).wide().sqrt(), reduce::sum_of_squares(b).wide().sqrt());
+            let cosine = if aa > 0.0 && bb > 0.0 { reduce::dot(a, b).wide() / (aa * bb) } else { 0.0 };
+            json!({ "name": name, "cosine": cosine, "ratio": if aa > 0.0 { bb / aa } else { 0.0 } })
+        };
+        let each = self.plan.parameters.iter().map(|parameter| compare(&parameter.name, parameter.range.clone()));
+        Ok(json!({ "all": compare("all", 0..self.plan.elements), "parameters": each.collect::<Vec<_>>() }))
+    }
+}
+
+fn no_run(what: &str) -> Error {
+    Error::new(Code::Busy, format!("Cannot {what}: no training run is attached to this network"))
+}
+
+/// Scales the gradient down to norm `most`, as `torch.nn.utils.clip_grad_norm_` does; `elsewhere` is the squared norm of what
+/// stands elsewhere and is to be scaled by the result.
+fn clip_gradient<T: Real>(par: Par, gradient: &mut [T], most: f64, elsewhere: f64) -> T {
+    let squares = gradient.chunks(CHUNK).map(|chunk| reduce::sum_of_squares(chunk).wide()).sum::<f64>();
+    let factor = most / ((squares + elsewhere).sqrt() + 1e-6);
     if factor < 1.0 {
         let factor = T::of(factor);
         par.for_work(gradient.len()).chunks_mut(gradient, CHUNK, |_, chunk| {
-            kernels::isa::vectorize(|| chunk.iter_mut().for_each(|g| *g *= factor));
+            kernels::isa::vectorize(
+                #[inline(always)]
+                || chunk.iter_mut().for_each(|g| *g *= factor),
+            );
         });
+        return factor;
     }
+    T::one()
 }
 
 /// Applies the update to all parameters at once, but not to weights whose mask has changed in this step.

@@ -1,7 +1,7 @@
 //! Memory for one batch: sized once, so that a step allocates nothing.
 
 use crate::error::Result;
-use crate::plan::{Node, Op, Plan};
+use crate::plan::{Node, Op, Part, Plan};
 use kernels::{Buffer, Par, Real};
 
 /// Values and gradients of a batch of up to `rows` rows.
@@ -22,6 +22,16 @@ pub struct Workspace<T> {
     pub part: Buffer<T>,
     /// Scratch for the kernels of all threads.
     pub scratch: Buffer<T>,
+    /// Memory that values take turns with; none where each value has its own.
+    turns: Option<Turns<T>>,
+}
+
+/// Memory that values take turns with.
+struct Turns<T> {
+    free: Vec<Buffer<T>>,
+    memory_of: Vec<usize>,
+    /// Values that nobody needs after each node.
+    ends: Vec<Vec<usize>>,
 }
 
 impl<T: Real> Workspace<T> {
@@ -33,12 +43,7 @@ impl<T: Real> Workspace<T> {
         let values = extents.iter().map(|extent| zeroed(*extent)).collect::<std::result::Result<_, _>>()?;
         let saved =
             nodes.iter().map(|node| Buffer::zeroed(node.op.saved(rows))).collect::<std::result::Result<_, _>>()?;
-        let scratch = nodes.iter().map(|node| match &node.op {
-            // A rule may add a sample to those of the batch.
-            Op::Linear(linear) => linear.scratch(Par::new(threads), rows + usize::from(learning)),
-            Op::Add { .. } | Op::Layer(_) => 0,
-        });
-        let scratch = Buffer::zeroed(scratch.max().unwrap_or(0))?;
+        let scratch = Buffer::zeroed(scratch::<T>(nodes, rows, threads))?;
         let mut workspace = Workspace {
             rows,
             values,
@@ -48,13 +53,15 @@ impl<T: Real> Workspace<T> {
             begun: vec![],
             part: Buffer::empty(),
             scratch,
+            turns: None,
         };
         if learning {
             let (gradient_of, slots) = assign_gradients(nodes, &extents);
             workspace.gradient_of = gradient_of;
             workspace.gradients = slots.into_iter().map(zeroed).collect::<std::result::Result<_, _>>()?;
             workspace.begun = vec![false; sizes.len()];
-            let readers = |value: usize| nodes.iter().flat_map(Node::reads).filter(|read| *read == value).count();
+            let taking_part = || nodes.iter().filter(|node| node.part != Part::Skipped);
+            let readers = |value: usize| taking_part().flat_map(Node::reads).filter(|read| *read == value).count();
             let shared = (1..sizes.len()).filter(|value| readers(*value) > 1).map(|value| extents[value]);
             workspace.part = zeroed(shared.max().unwrap_or(0))?;
         }
@@ -74,6 +81,60 @@ impl<T: Real> Workspace<T> {
         }
     }
 
+    /// Room for a rule that learns without a backward pass: values, and one gradient, that of the network's output. With
+    /// `last_use`, the last node that needs each value, values take turns with the same memory, so that depth costs none.
+    pub fn forward_only(plan: &Plan<T>, rows: usize, threads: usize, last_use: Option<&[usize]>) -> Result<Self> {
+        let Plan { nodes, sizes, output, .. } = plan;
+        let shallow = if last_use.is_some() { 0 } else { rows };
+        let mut workspace = Workspace::new(plan, shallow, threads, false)?;
+        workspace.rows = rows;
+        workspace.gradient_of = vec![0; sizes.len()];
+        workspace.gradients = vec![Buffer::zeroed(rows * sizes[*output])?];
+        let Some(last_use) = last_use else { return Ok(workspace) };
+        let zeroed = |count: usize| Buffer::zeroed(count);
+        workspace.scratch = zeroed(scratch::<T>(nodes, rows, threads))?;
+        for (saved, node) in workspace.saved.iter_mut().zip(nodes) {
+            *saved = zeroed(node.op.saved(rows))?;
+        }
+        // Input and output stay from step to step.
+        for value in [0, *output] {
+            workspace.values[value] = zeroed(rows * sizes[value])?;
+        }
+        let needs: Vec<usize> = (0..sizes.len()).map(|v| if v == 0 || v == *output { 0 } else { sizes[v] }).collect();
+        let (memory_of, memories) = take_turns(nodes, &needs, last_use);
+        let free = memories.into_iter().map(|size| zeroed(rows * size)).collect::<std::result::Result<_, _>>()?;
+        let mut ends = vec![vec![]; nodes.len()];
+        for value in (1..sizes.len()).filter(|value| last_use[*value] < nodes.len()) {
+            ends[last_use[value]].push(value);
+        }
+        workspace.turns = Some(Turns { free, memory_of, ends });
+        Ok(workspace)
+    }
+
+    /// Gives a value its memory, where values take turns.
+    pub fn begin(&mut self, value: usize) {
+        if let Some(Turns { free, memory_of, .. }) = &mut self.turns
+            && self.values[value].is_empty()
+        {
+            std::mem::swap(&mut self.values[value], &mut free[memory_of[value]]);
+        }
+    }
+
+    /// Takes back the memory of values that are not needed after a node, where values take turns.
+    pub fn end(&mut self, node: usize) {
+        let Some(Turns { free, memory_of, ends }) = &mut self.turns else { return };
+        for value in &ends[node] {
+            std::mem::swap(&mut self.values[*value], &mut free[memory_of[*value]]);
+        }
+    }
+
+    /// Bytes for values and what layers keep, and bytes for gradients on their way.
+    pub fn bytes(&self) -> (usize, usize) {
+        let sum = |buffers: &[Buffer<T>]| buffers.iter().map(|buffer| buffer.len()).sum::<usize>() * T::BYTES;
+        let free = self.turns.as_ref().map_or(0, |turns| sum(&turns.free));
+        (sum(&self.values) + sum(&self.saved) + free, sum(&self.gradients) + self.part.len() * T::BYTES)
+    }
+
     /// Bytes that [`Workspace::new`] would take for one row, roughly.
     pub fn bytes_per_row(sizes: &[usize], learning: bool) -> u128 {
         let values: u128 = sizes.iter().map(|size| *size as u128).sum();
@@ -87,6 +148,46 @@ fn move_rows<T: Copy>(values: &mut [T], size: usize, rows: &[u32]) {
         let from = *from as usize * size;
         values.copy_within(from..from + size, to * size);
     }
+}
+
+/// Scratch elements that the kernels of these nodes need for `rows` rows.
+pub fn scratch<T: Real>(nodes: &[Node<T>], rows: usize, threads: usize) -> usize {
+    let needs = nodes.iter().map(|node| match &node.op {
+        // A rule may add a sample to those of the batch.
+        Op::Linear(linear) => linear.scratch(Par::new(threads), rows + 1),
+        Op::Add { .. } | Op::Layer(_) => 0,
+    });
+    needs.max().unwrap_or(0)
+}
+
+/// The last node that reads each value; the output is needed after all nodes.
+pub fn last_readers<T>(nodes: &[Node<T>], values: usize) -> Vec<usize> {
+    let mut last = vec![nodes.len(); values];
+    for (index, node) in nodes.iter().enumerate() {
+        node.reads().for_each(|value| last[value] = index);
+    }
+    last
+}
+
+/// Gives values that live at different times, each from the node that makes it to `last_use`, the same memory: (memory of each
+/// value, size of each memory). Values of size 0 get none of their own.
+pub fn take_turns<T>(nodes: &[Node<T>], sizes: &[usize], last_use: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    let mut memory_of = vec![0; sizes.len()];
+    let mut memories: Vec<usize> = vec![];
+    let mut busy_until: Vec<Option<usize>> = vec![];
+    let makers = std::iter::once((0, 0)).chain(nodes.iter().enumerate().map(|(index, node)| (index, node.output)));
+    for (index, value) in makers.filter(|(_, value)| sizes[*value] > 0) {
+        let found = busy_until.iter().position(|until| until.is_none_or(|until| until < index));
+        let memory = found.unwrap_or_else(|| {
+            memories.push(0);
+            busy_until.push(None);
+            memories.len() - 1
+        });
+        memories[memory] = memories[memory].max(sizes[value]);
+        busy_until[memory] = Some(last_use[value]);
+        memory_of[value] = memory;
+    }
+    (memory_of, memories)
 }
 
 /// Gives each value's gradient a slot: (slot of each value, size of each slot). A gradient lives from the last reader of its
@@ -105,7 +206,7 @@ fn assign_gradients<T>(nodes: &[Node<T>], sizes: &[usize]) -> (Vec<usize>, Vec<u
         slots[slot] = slots[slot].max(sizes[value]);
         slot_of[value] = slot;
     };
-    for node in nodes.iter().rev() {
+    for node in nodes.iter().rev().filter(|node| node.part != Part::Skipped) {
         take(node.output, &mut slot_of, &mut free);
         // The network's input needs no gradient.
         for value in node.reads().filter(|value| *value != 0) {

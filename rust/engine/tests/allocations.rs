@@ -32,11 +32,11 @@ fn network(inputs: usize, layers: &[Value], threads: usize) -> String {
     .to_string()
 }
 
-fn training(optimizer: &Value, clip_norm: Option<f64>, weights: &Value) -> String {
+fn training(optimizer: &Value, clip_norm: Option<f64>, [propagation, weights]: [&Value; 2]) -> String {
     let plain = |kind: &str| json!({ "kind": kind });
     json!({
         "rule": {
-            "propagation": plain("backprop"), "inputs": plain("raw"), "weights": weights, "products": plain("all"),
+            "propagation": propagation, "inputs": plain("raw"), "weights": weights, "products": plain("all"),
         },
         "optimizer": optimizer, "schedule": { "kind": "cosine", "finalFactor": 0.0 }, "epochs": 2.0, "batchSize": BATCH,
         "seed": 1, "shuffle": true, "dropLast": false, "clipNorm": clip_norm,
@@ -75,6 +75,27 @@ fn optimizers() -> Vec<(&'static str, Value, Option<f64>)> {
     ]
 }
 
+fn dual(mode: &str, two_pass: bool, step: &str) -> Value {
+    json!({
+        "kind": "dual", "mode": mode, "lanes": 2, "seedAt": "output", "shareLanes": two_pass, "twoPass": two_pass,
+        "step": step, "feedback": "nlms", "feedbackRate": 0.5, "estimate": "projection", "allowBias": false,
+        "force": true, "budget": 1e12,
+    })
+}
+
+/// Ways of the loss to the weights, with the optimizers that they are tried with.
+fn propagations() -> Vec<(&'static str, Value, usize)> {
+    vec![
+        ("backprop", json!({ "kind": "backprop" }), 7),
+        ("feedback", dual("feedback", false, "optimizer"), 7),
+        ("feedback in two passes", dual("feedback", true, "optimizer"), 7),
+        ("feedback, hyperdual", dual("feedback", false, "hyperdual"), 1),
+        ("activity", dual("activity", false, "optimizer"), 2),
+        ("exact", dual("exact", false, "optimizer"), 2),
+        ("weight", dual("weight", false, "optimizer"), 2),
+    ]
+}
+
 /// One test, not several: others beside it would count their allocations here.
 #[test]
 fn a_step_allocates_nothing() {
@@ -108,9 +129,15 @@ fn a_step_allocates_nothing() {
         let inputs = *inputs;
         let data = data(inputs);
         for threads in [1, 2] {
-            for (name, optimizer, clip_norm) in optimizers() {
+            let ways = if weights["kind"] == "dense" { propagations() } else { propagations()[..1].to_vec() };
+            let runs = ways.into_iter().flat_map(|(way, propagation, count)| {
+                let with =
+                    move |(name, optimizer, clip)| (format!("{way}, {name}"), propagation.clone(), optimizer, clip);
+                optimizers().into_iter().take(count).map(with)
+            });
+            for (name, propagation, optimizer, clip_norm) in runs {
                 let mut network = engine::create(&network(inputs, layers, threads)).unwrap();
-                network.attach(&training(&optimizer, clip_norm, &weights), &data).unwrap();
+                network.attach(&training(&optimizer, clip_norm, [&propagation, &weights]), &data).unwrap();
                 let mut train = |steps| network.train(&data, steps, Duration::from_secs(60)).unwrap();
                 train(WARM_UP);
                 let region = Region::new(ALLOCATOR);

@@ -54,7 +54,7 @@ fn data(input: &[usize], rows: usize) -> Dataset {
 
 /// The tensors of some group: (name, elements).
 fn tensors(network: &mut dyn Engine, group: &str) -> Vec<(String, usize)> {
-    let list: Vec<Value> = serde_json::from_str(&network.tensors()).unwrap();
+    let list: Vec<Value> = serde_json::from_str(&network.tensors().unwrap()).unwrap();
     let of_group = list.into_iter().filter(|tensor| tensor["group"] == group);
     let elements =
         |tensor: &Value| tensor["shape"].as_array().unwrap().iter().map(|axis| axis.as_u64().unwrap()).product::<u64>();

@@ -64,6 +64,14 @@ exports! {
     /// Releases a data set; calls under way finish first.
     blocking fn dataset_destroy(dataset: u32) = crate::calls::dataset_destroy;
 
+    /// Makes a data set of some rows of another, without copying them, and writes its handle.
+    blocking fn dataset_select(dataset: u32, rows: *const u32, row_count: u32, handle: *mut u32) = crate::calls::dataset_select;
+
+    /// Computes the products of all rows of a data set, in f64 where `wide` is not 0, and writes their handle.
+    background fn gram_create(dataset: u32, wide: u32, threads: u32, handle: *mut u32) = crate::calls::gram_create;
+    /// Lets go of products; runs that use them keep them until they end.
+    blocking fn gram_destroy(gram: u32) = crate::calls::gram_destroy;
+
     /// Creates a network from JSON and writes its handle.
     blocking fn network_create(config: *const u8, config_length: u32, handle: *mut u32) = crate::calls::network_create;
     /// Releases a network; calls under way finish first.
@@ -98,6 +106,12 @@ exports! {
     background fn network_gradient(
         network: u32, dataset: u32, config: *const u8, config_length: u32, training: u32, loss: *mut f64,
     ) = crate::calls::network_gradient;
+    /// Loss of a data set as one batch and its first and second derivative along a direction of all parameters; writes how the
+    /// outputs move.
+    background fn network_directional(
+        network: u32, dataset: u32, direction: *const u8, direction_bytes: u32,
+        derivatives: *mut f64, derivative_count: u32, tangents: *mut u8, tangent_bytes: u32,
+    ) = crate::calls::network_directional;
     /// Carries out a request in JSON; its answer waits for `network_answer`.
     background fn network_request(network: u32, request: *const u8, request_length: u32) = crate::calls::network_request;
     /// Writes the answer to the last request, in JSON.
@@ -110,6 +124,21 @@ exports! {
         m: u32, n: u32, k: u32, alpha: f64, a: *const f32, a_length: u32, transpose_a: u32,
         b: *const f32, b_length: u32, transpose_b: u32, accumulate: u32, c: *mut f32, c_length: u32,
     ) = crate::kernel_calls::matmul::<f32>;
+    /// Dual numbers through y = f(x · w + b), in f32: sizes = rows, inputs, outputs, lanes; x rows × inputs, x1 lanes × rows ×
+    /// inputs, w inputs × outputs, b outputs or empty; y and y1 alike. With x2 and y2 (one lane) second tangents too.
+    blocking fn kernel_dual_forward_f32(
+        sizes: *const u32, size_count: u32, activation: u32, slope: f64, w: *const f32, w_length: u32,
+        b: *const f32, b_length: u32, x: *const f32, x_length: u32, x1: *const f32, x1_length: u32,
+        x2: *const f32, x2_length: u32, y: *mut f32, y_length: u32, y1: *mut f32, y1_length: u32,
+        y2: *mut f32, y2_length: u32,
+    ) = crate::kernel_calls::dual_forward::<f32>;
+    /// As `kernel_dual_forward_f32`, in f64.
+    blocking fn kernel_dual_forward_f64(
+        sizes: *const u32, size_count: u32, activation: u32, slope: f64, w: *const f64, w_length: u32,
+        b: *const f64, b_length: u32, x: *const f64, x_length: u32, x1: *const f64, x1_length: u32,
+        x2: *const f64, x2_length: u32, y: *mut f64, y_length: u32, y1: *mut f64, y1_length: u32,
+        y2: *mut f64, y2_length: u32,
+    ) = crate::kernel_calls::dual_forward::<f64>;
     /// As `kernel_matmul_f32`, in f64.
     blocking fn kernel_matmul_f64(
         m: u32, n: u32, k: u32, alpha: f64, a: *const f64, a_length: u32, transpose_a: u32,
@@ -158,6 +187,30 @@ exports! {
         values: *const f64, value_count: u32, x: *const f64, x_length: u32, g: *const f64, g_length: u32,
         dx: *mut f64, dx_length: u32, dw: *mut f64, dw_length: u32,
     ) = crate::sparse_calls::backward::<f64>;
+    /// k = x · xᵀ for x of `rows` × `columns`, in f32.
+    blocking fn kernel_gram_f32(rows: u32, columns: u32, x: *const f32, x_length: u32, k: *mut f32, k_length: u32) = crate::kernel_calls::gram::<f32>;
+    /// As `kernel_gram_f32`, in f64.
+    blocking fn kernel_gram_f64(rows: u32, columns: u32, x: *const f64, x_length: u32, k: *mut f64, k_length: u32) = crate::kernel_calls::gram::<f64>;
+    /// One step of gradient descent on z, `rows` × `outputs`, through k, batch × rows, for the gradient d, batch × outputs, in f32.
+    blocking fn kernel_panel_step_f32(
+        rows: u32, outputs: u32, k: *const f32, k_length: u32, d: *const f32, d_length: u32, rate: f64, decay: f64, momentum: f64,
+        nesterov: u32, z: *mut f32, z_length: u32, velocity: *mut f32, velocity_length: u32,
+    ) = crate::kernel_calls::panel_step::<f32>;
+    /// As `kernel_panel_step_f32`, in f64.
+    blocking fn kernel_panel_step_f64(
+        rows: u32, outputs: u32, k: *const f64, k_length: u32, d: *const f64, d_length: u32, rate: f64, decay: f64, momentum: f64,
+        nesterov: u32, z: *mut f64, z_length: u32, velocity: *mut f64, velocity_length: u32,
+    ) = crate::kernel_calls::panel_step::<f64>;
+    /// One step of gradient descent on two linear layers, seen from their products, for the gradient g of the product, in f32.
+    blocking fn kernel_pair_step_f32(
+        inputs: u32, outputs: u32, g: *const f32, g_length: u32, rate: f64, decay: f64, product: *mut f32, product_length: u32,
+        left: *mut f32, left_length: u32, right: *mut f32, right_length: u32,
+    ) = crate::kernel_calls::pair_step::<f32>;
+    /// As `kernel_pair_step_f32`, in f64.
+    blocking fn kernel_pair_step_f64(
+        inputs: u32, outputs: u32, g: *const f64, g_length: u32, rate: f64, decay: f64, product: *mut f64, product_length: u32,
+        left: *mut f64, left_length: u32, right: *mut f64, right_length: u32,
+    ) = crate::kernel_calls::pair_step::<f64>;
 }
 
 /// FNV-1a of the description and the version: equal only if both sides come from the same list.

@@ -5,9 +5,12 @@ use crate::status::Fault;
 use engine::Error;
 use engine::rules::mem_aop::PolicyName;
 use engine::rules::mem_aop::samples::Approximation;
-use kernels::Real;
 use kernels::gemm::{Matrix, gemm};
+use kernels::gram::{self, Panel};
+use kernels::optimize::Descent;
+use kernels::pair::{self, Products};
 use kernels::select::{Choice, Stream};
+use kernels::{Activation, Par, Real, linear, tangent};
 
 #[allow(clippy::too_many_arguments)] // The signature of the exported function.
 pub unsafe fn matmul<T: Real>(
@@ -36,6 +39,103 @@ pub unsafe fn matmul<T: Real>(
     let a = if transpose_a != 0 { Matrix::new(a, k, m).t() } else { Matrix::new(a, m, k) };
     let b = if transpose_b != 0 { Matrix::new(b, n, k).t() } else { Matrix::new(b, k, n) };
     gemm(T::of(alpha), a, b, accumulate != 0, c);
+    Ok(())
+}
+
+/// Refuses arrays of another length than their shapes say.
+fn check(lengths: &[(&str, usize, usize)]) -> Result<(), Fault> {
+    match lengths.iter().find(|(_, expected, found)| expected != found) {
+        Some((name, expected, found)) => Err(Error::shape(*name, format!("{expected} elements"), found)),
+        None => Ok(()),
+    }
+}
+
+pub unsafe fn gram<T: Real>(
+    rows: u32,
+    columns: u32,
+    x: *const T,
+    x_length: u32,
+    k: *mut T,
+    k_length: u32,
+) -> Result<(), Fault> {
+    let (rows, columns) = (rows as usize, columns as usize);
+    // SAFETY: the caller's promise.
+    let (x, k) = unsafe { (slice(x, x_length)?, slice_mut(k, k_length)?) };
+    check(&[("x", rows * columns, x.len()), ("k", rows * rows, k.len())])?;
+    gram::gram(Par::SEQUENTIAL, x, rows, columns, k);
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)] // The signature of the exported function.
+pub unsafe fn panel_step<T: Real>(
+    rows: u32,
+    outputs: u32,
+    k: *const T,
+    k_length: u32,
+    d: *const T,
+    d_length: u32,
+    rate: f64,
+    decay: f64,
+    momentum: f64,
+    nesterov: u32,
+    z: *mut T,
+    z_length: u32,
+    velocity: *mut T,
+    velocity_length: u32,
+) -> Result<(), Fault> {
+    let (rows, outputs) = (rows as usize, outputs as usize);
+    // SAFETY: the caller's promise.
+    let (k, d) = unsafe { (slice(k, k_length)?, slice(d, d_length)?) };
+    // SAFETY: as above.
+    let (z, velocity) = unsafe { (slice_mut(z, z_length)?, slice_mut(velocity, velocity_length)?) };
+    let batch = k.len() / rows.max(1);
+    let kept = if momentum == 0.0 { 0 } else { rows * outputs };
+    check(&[
+        ("k", batch * rows, k.len()),
+        ("d", batch * outputs, d.len()),
+        ("z", rows * outputs, z.len()),
+        ("velocity", kept, velocity.len()),
+    ])?;
+    let by = Descent {
+        rate: T::of(rate),
+        decay: T::of(decay),
+        momentum: T::of(momentum),
+        nesterov: nesterov != 0 && momentum != 0.0,
+    };
+    gram::panel_step(Par::SEQUENTIAL, (rows, outputs), k, d, T::one(), &by, Panel { z, velocity });
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)] // The signature of the exported function.
+pub unsafe fn pair_step<T: Real>(
+    inputs: u32,
+    outputs: u32,
+    g: *const T,
+    g_length: u32,
+    rate: f64,
+    decay: f64,
+    product: *mut T,
+    product_length: u32,
+    left: *mut T,
+    left_length: u32,
+    right: *mut T,
+    right_length: u32,
+) -> Result<(), Fault> {
+    let (inputs, outputs) = (inputs as usize, outputs as usize);
+    // SAFETY: the caller's promise.
+    let (g, product) = unsafe { (slice(g, g_length)?, slice_mut(product, product_length)?) };
+    // SAFETY: as above.
+    let (left, right) = unsafe { (slice_mut(left, left_length)?, slice_mut(right, right_length)?) };
+    check(&[
+        ("g", inputs * outputs, g.len()),
+        ("product", inputs * outputs, product.len()),
+        ("left", inputs * inputs, left.len()),
+        ("right", outputs * outputs, right.len()),
+    ])?;
+    let mut scratch = kernels::Buffer::zeroed(pair::scratch_elements(inputs, outputs))?;
+    let state = Products { product, left, right };
+    let by = (T::of(rate), T::of(1.0 - rate * decay));
+    pair::pair_step(Par::SEQUENTIAL, (inputs, outputs), g, by, state, &mut scratch);
     Ok(())
 }
 
@@ -121,4 +221,81 @@ pub unsafe fn approximate_product<T: Real>(
     let (policy, k, seed) = (policy(policy_number)?, (k as usize).min(rows), seed as u64);
     let approximation = Approximation { policy, k, center: center != 0, seed, step: step.into() };
     approximation.product(rows, (x, g), memory, out)
+}
+
+#[allow(clippy::too_many_arguments)] // The signature of the exported function.
+pub unsafe fn dual_forward<T: Real>(
+    sizes: *const u32,
+    size_count: u32,
+    activation: u32,
+    slope: f64,
+    w: *const T,
+    w_length: u32,
+    b: *const T,
+    b_length: u32,
+    x: *const T,
+    x_length: u32,
+    x1: *const T,
+    x1_length: u32,
+    x2: *const T,
+    x2_length: u32,
+    y: *mut T,
+    y_length: u32,
+    y1: *mut T,
+    y1_length: u32,
+    y2: *mut T,
+    y2_length: u32,
+) -> Result<(), Fault> {
+    // SAFETY: the caller's promise.
+    let (sizes, w, b) = unsafe { (slice(sizes, size_count)?, slice(w, w_length)?, slice(b, b_length)?) };
+    // SAFETY: as above.
+    let (x, x1, x2) = unsafe { (slice(x, x_length)?, slice(x1, x1_length)?, slice(x2, x2_length)?) };
+    // SAFETY: as above.
+    let (y, y1, y2) = unsafe { (slice_mut(y, y_length)?, slice_mut(y1, y1_length)?, slice_mut(y2, y2_length)?) };
+    let [rows, inputs, outputs, lanes] = sizes else {
+        return Err(Error::shape("sizes", "4 numbers", sizes.len()));
+    };
+    let (rows, inputs, outputs, lanes) = (*rows as usize, *inputs as usize, *outputs as usize, *lanes as usize);
+    let second = !x2.is_empty();
+    for (name, expected, found) in [
+        ("w", inputs * outputs, w.len()),
+        ("b", if b.is_empty() { 0 } else { outputs }, b.len()),
+        ("x", rows * inputs, x.len()),
+        ("x1", lanes * rows * inputs, x1.len()),
+        ("x2", if second { rows * inputs } else { 0 }, x2.len()),
+        ("y", rows * outputs, y.len()),
+        ("y1", lanes * rows * outputs, y1.len()),
+        ("y2", if second { rows * outputs } else { 0 }, y2.len()),
+        ("lanes with second tangents", if second { 1 } else { lanes }, lanes),
+    ] {
+        if expected != found {
+            return Err(Error::shape(name, format!("{expected} elements"), found));
+        }
+    }
+    let activation = match activation {
+        0 => Activation::Identity,
+        1 => Activation::Relu,
+        2 => Activation::LeakyRelu(T::of(slope)),
+        3 => Activation::Tanh,
+        4 => Activation::Sigmoid,
+        5 => Activation::Gelu,
+        other => return Err(Error::config("activation", "a number from 0 to 5", other)),
+    };
+    let par = Par::SEQUENTIAL;
+    let dims = |rows: usize| linear::Dims { rows, inputs, outputs };
+    let bias = (!b.is_empty()).then_some(b);
+    linear::forward(par, dims(rows), x, w, bias, Activation::Identity, y);
+    linear::forward(par, dims(lanes * rows), x1, w, None, Activation::Identity, y1);
+    if second {
+        linear::forward(par, dims(rows), x2, w, None, Activation::Identity, y2);
+    }
+    // Derivatives are told from y where they can be, else from z.
+    let z = if activation.from_output() { vec![] } else { y.to_vec() };
+    kernels::isa::vectorize(|| activation.apply(y));
+    if second {
+        tangent::activation_second(activation, &z, y, y1, y2);
+    } else {
+        tangent::activation(par, activation, &z, y, y1);
+    }
+    Ok(())
 }

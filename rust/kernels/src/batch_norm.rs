@@ -81,25 +81,32 @@ pub fn train<T: Real>(
     assert!(running.mean.len() == columns && running.variance.len() == columns);
     let rows = x.len() / columns;
     assert!(rows > 1, "batch normalisation needs more than {rows} row");
-    let parts = blocks_of(par, rows, columns, scratch, |rows, sums, squares| {
-        let block = &x[rows.start * columns..rows.end * columns];
-        let count = T::of(rows.len() as f64);
-        sums.fill(T::zero());
-        squares.fill(T::zero());
-        for row in block.chunks_exact(columns) {
-            for (sum, x) in sums.iter_mut().zip(row) {
-                *sum += *x;
+    let parts = blocks_of(
+        par,
+        rows,
+        columns,
+        scratch,
+        #[inline(always)]
+        |rows, sums, squares| {
+            let block = &x[rows.start * columns..rows.end * columns];
+            let count = T::of(rows.len() as f64);
+            sums.fill(T::zero());
+            squares.fill(T::zero());
+            for row in block.chunks_exact(columns) {
+                for (sum, x) in sums.iter_mut().zip(row) {
+                    *sum += *x;
+                }
             }
-        }
-        for mean in sums.iter_mut() {
-            *mean /= count;
-        }
-        for row in block.chunks_exact(columns) {
-            for ((square, mean), x) in squares.iter_mut().zip(sums.iter()).zip(row) {
-                *square += (*x - *mean) * (*x - *mean);
+            for mean in sums.iter_mut() {
+                *mean /= count;
             }
-        }
-    });
+            for row in block.chunks_exact(columns) {
+                for ((square, mean), x) in squares.iter_mut().zip(sums.iter()).zip(row) {
+                    *square += (*x - *mean) * (*x - *mean);
+                }
+            }
+        },
+    );
     let (mean, inverse) = saved.split_at_mut(columns);
     for column in 0..columns {
         let of_blocks = || {
@@ -191,6 +198,12 @@ fn normalise<T: Real>(
     });
 }
 
+/// The gradient of z: all of g, or with `mask` only where z is positive. Without a branch, so that loops vectorise.
+#[inline(always)]
+fn passed<T: Real>(g: T, mask: bool, z: T) -> T {
+    if !mask | (z > T::zero()) { g } else { T::zero() }
+}
+
 /// max(z, 0); NaN stays NaN.
 #[inline(always)]
 fn relu<T: Real>(z: T) -> T {
@@ -241,20 +254,28 @@ pub fn backward<T: Real>(
             (false, &*branch)
         }
     };
-    let parts = blocks_of(par, rows, columns, sums, |rows, plain, weighted| {
-        plain.fill(T::zero());
-        weighted.fill(T::zero());
-        let range = rows.start * columns..rows.end * columns;
-        for (x, g) in x[range.clone()].chunks_exact(columns).zip(gz[range].chunks_exact(columns)) {
-            for column in 0..columns {
-                let (x, mean) = (x[column], mean[column]);
-                let positive = !mask || z(x, mean, scale[column], beta[column]) > T::zero();
-                let g = if positive { g[column] } else { T::zero() };
-                plain[column] += g;
-                weighted[column] += g * (x - mean);
+    let parts = blocks_of(
+        par,
+        rows,
+        columns,
+        sums,
+        #[inline(always)]
+        |rows, plain, weighted| {
+            plain.fill(T::zero());
+            weighted.fill(T::zero());
+            let range = rows.start * columns..rows.end * columns;
+            for (x, g) in x[range.clone()].chunks_exact(columns).zip(gz[range].chunks_exact(columns)) {
+                let sums = plain.iter_mut().zip(weighted.iter_mut());
+                for (((plain, weighted), (x, g)), ((mean, scale), beta)) in
+                    sums.zip(x.iter().zip(g)).zip(mean.iter().zip(scale).zip(beta))
+                {
+                    let g = passed(*g, mask, z(*x, *mean, *scale, *beta));
+                    *plain += g;
+                    *weighted += g * (*x - *mean);
+                }
             }
-        }
-    });
+        },
+    );
     // gx = scale · (gz − Σ gz / n − (x − mean) · inverse² · Σ gz (x − mean) / n)
     let (slope, offset) = (&mut rest[..columns], &mut *beta_gradient);
     for column in 0..columns {
@@ -273,11 +294,11 @@ pub fn backward<T: Real>(
             || {
                 let rows = x.chunks_exact(columns).zip(gz.chunks_exact(columns));
                 for (gx, (x, g)) in gx.chunks_exact_mut(columns).zip(rows) {
-                    for column in 0..columns {
-                        let (x, mean, scale) = (x[column], mean[column], scale[column]);
-                        let positive = !mask || z(x, mean, scale, beta[column]) > T::zero();
-                        let g = if positive { g[column] } else { T::zero() };
-                        gx[column] = scale * (g - offset[column] * count - (x - mean) * slope[column]);
+                    let values = gx.iter_mut().zip(x.iter().zip(g));
+                    let statistics = mean.iter().zip(scale).zip(beta).zip(slope.iter().zip(offset));
+                    for ((gx, (x, g)), (((mean, scale), beta), (slope, offset))) in values.zip(statistics) {
+                        let g = passed(*g, mask, z(*x, *mean, *scale, *beta));
+                        *gx = *scale * (g - *offset * count - (*x - *mean) * *slope);
                     }
                 }
             },

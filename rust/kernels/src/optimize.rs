@@ -61,7 +61,36 @@ pub enum Update<T> {
     },
 }
 
+/// Gradient descent with momentum and weight decay as plain numbers: the updates that are linear in gradient and weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Descent<T> {
+    /// Learning rate.
+    pub rate: T,
+    /// L2 weight decay, added to the gradient.
+    pub decay: T,
+    /// Share of the velocity that is kept; 0 for none.
+    pub momentum: T,
+    /// Whether to look ahead (Nesterov).
+    pub nesterov: bool,
+}
+
+impl<T: Real> Descent<T> {
+    /// The share of a weight that one step's decay leaves, without momentum.
+    pub fn shrink(&self) -> T {
+        T::one() - self.rate * self.decay
+    }
+}
+
 impl<T: Real> Update<T> {
+    /// The update as gradient descent, where it is linear in gradient and weights.
+    pub fn descent(&self) -> Option<Descent<T>> {
+        match *self {
+            Update::Sgd { rate, decay } => Some(Descent { rate, decay, momentum: T::zero(), nesterov: false }),
+            Update::Momentum { rate, decay, momentum, nesterov } => Some(Descent { rate, decay, momentum, nesterov }),
+            Update::Adam { .. } | Update::RmsProp { .. } => None,
+        }
+    }
+
     /// The rate of plain SGD without decay, for which a gradient product may be added to the weights at once.
     pub fn plain_rate(&self) -> Option<T> {
         match *self {
@@ -75,43 +104,55 @@ impl<T: Real> Update<T> {
     pub fn apply(&self, w: &mut [T], g: &[T], first: &mut [T], second: &mut [T]) {
         assert_eq!(w.len(), g.len());
         match *self {
-            Update::Sgd { rate, decay } => vectorize(|| {
-                for (w, g) in w.iter_mut().zip(g) {
-                    *w -= rate * (*g + decay * *w);
-                }
-            }),
+            Update::Sgd { rate, decay } => vectorize(
+                #[inline(always)]
+                || {
+                    for (w, g) in w.iter_mut().zip(g) {
+                        *w -= rate * (*g + decay * *w);
+                    }
+                },
+            ),
             Update::Momentum { rate, decay, momentum, nesterov } => {
                 assert_eq!(first.len(), w.len());
-                vectorize(|| {
-                    for ((w, g), v) in w.iter_mut().zip(g).zip(first) {
-                        let g = *g + decay * *w;
-                        *v = momentum * *v + g;
-                        *w -= rate * if nesterov { g + momentum * *v } else { *v };
-                    }
-                });
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        for ((w, g), v) in w.iter_mut().zip(g).zip(first) {
+                            let g = *g + decay * *w;
+                            *v = momentum * *v + g;
+                            *w -= rate * if nesterov { g + momentum * *v } else { *v };
+                        }
+                    },
+                );
             }
             Update::Adam { rate, second_scale, decay, shrink, beta1, beta2, epsilon } => {
                 assert_eq!((first.len(), second.len()), (w.len(), w.len()));
                 let (gain1, gain2) = (T::one() - beta1, T::one() - beta2);
-                vectorize(|| {
-                    for (((w, g), m), v) in w.iter_mut().zip(g).zip(first).zip(second) {
-                        let g = *g + decay * *w;
-                        *m = beta1 * *m + gain1 * g;
-                        *v = beta2 * *v + gain2 * g * g;
-                        *w = shrink * *w - rate * *m / (v.sqrt() * second_scale + epsilon);
-                    }
-                });
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        for (((w, g), m), v) in w.iter_mut().zip(g).zip(first).zip(second) {
+                            let g = *g + decay * *w;
+                            *m = beta1 * *m + gain1 * g;
+                            *v = beta2 * *v + gain2 * g * g;
+                            *w = shrink * *w - rate * *m / (v.sqrt() * second_scale + epsilon);
+                        }
+                    },
+                );
             }
             Update::RmsProp { rate, decay, alpha, epsilon } => {
                 assert_eq!(second.len(), w.len());
                 let gain = T::one() - alpha;
-                vectorize(|| {
-                    for ((w, g), v) in w.iter_mut().zip(g).zip(second) {
-                        let g = *g + decay * *w;
-                        *v = alpha * *v + gain * g * g;
-                        *w -= rate * g / (v.sqrt() + epsilon);
-                    }
-                });
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        for ((w, g), v) in w.iter_mut().zip(g).zip(second) {
+                            let g = *g + decay * *w;
+                            *v = alpha * *v + gain * g * g;
+                            *w -= rate * g / (v.sqrt() + epsilon);
+                        }
+                    },
+                );
             }
         }
     }

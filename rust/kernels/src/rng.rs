@@ -17,6 +17,8 @@ pub enum Purpose {
     Augment = 4,
     /// Choices of a learning rule; counter: (step, layer, row).
     Rule = 5,
+    /// Directions of tangent lanes; counter: (element, step, layer and lane, row).
+    Lanes = 6,
 }
 
 /// A stream of random numbers addressed by counters.

@@ -1,7 +1,7 @@
 //! Dropout (Srivastava et al. 2014), with masks keyed by (seed, epoch, sample, layer): nothing stored, the same at any
 //! thread count and after a resume.
 
-use super::{Layer, Memory, Mode, Pass, Trace};
+use super::{Lane, Layer, Memory, Mode, Pass, TangentRule, Trace};
 use kernels::Real;
 use kernels::rng::{Philox, Purpose};
 
@@ -32,19 +32,40 @@ impl Dropout {
         pass.par.for_work(from.len() * OPERATIONS).chunks_mut(to, size.max(1), |first, to| {
             let sample = pass.samples[first / size];
             let from = &from[first..first + to.len()];
-            kernels::isa::vectorize(|| {
-                for (index, (to, from)) in to.chunks_mut(4).zip(from.chunks(4)).enumerate() {
-                    let words = stream.block([index as u32, sample, epoch, layer]);
-                    for ((to, from), word) in to.iter_mut().zip(from).zip(words) {
-                        *to = if word < threshold { T::zero() } else { *from * scale };
+            kernels::isa::vectorize(
+                #[inline(always)]
+                || {
+                    for (index, (to, from)) in to.chunks_mut(4).zip(from.chunks(4)).enumerate() {
+                        let words = stream.block([index as u32, sample, epoch, layer]);
+                        for ((to, from), word) in to.iter_mut().zip(from).zip(words) {
+                            *to = if word < threshold { T::zero() } else { *from * scale };
+                        }
                     }
-                }
-            });
+                },
+            );
         });
     }
 }
 
+/// The mask of the forward pass again.
+impl<T: Real> TangentRule<T> for Dropout {
+    fn elementwise(&self) -> bool {
+        true
+    }
+
+    fn tangent(&self, pass: &Pass, _: &[T], _: Trace<T>, lane: Lane<T>) {
+        self.apply(pass, lane.x, lane.y);
+        if let Some((x2, y2)) = lane.second {
+            self.apply(pass, x2, y2);
+        }
+    }
+}
+
 impl<T: Real> Layer<T> for Dropout {
+    fn tangent_rule(&self) -> Option<&dyn TangentRule<T>> {
+        Some(self)
+    }
+
     fn forward(&self, pass: &Pass, _: Memory<T>, x: &[T], y: &mut [T]) {
         self.apply(pass, x, y);
     }

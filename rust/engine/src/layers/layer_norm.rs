@@ -1,8 +1,8 @@
 //! Layer normalisation over the last axis.
 
-use super::{Layer, Memory, Order, Pass, Specification, Trace};
+use super::{Lane, Layer, Memory, Order, Pass, Specification, TangentRule, Trace};
 use crate::config::Init;
-use kernels::{Real, norm};
+use kernels::{Real, norm, tangent};
 
 /// Mean 0 and variance 1 over the last axis (`size` values), then weight and bias.
 pub struct LayerNorm {
@@ -14,7 +14,20 @@ pub struct LayerNorm {
     pub epsilon: f64,
 }
 
+impl<T: Real> TangentRule<T> for LayerNorm {
+    fn tangent(&self, pass: &Pass, parameters: &[T], trace: Trace<T>, lane: Lane<T>) {
+        let Lane { x, y, second, direction } = lane;
+        let moving = direction.map(|d| (&d[..self.size], &d[self.size..2 * self.size]));
+        let affine = tangent::Affine { gamma: &parameters[..self.size], moving };
+        tangent::layer_norm(pass.par, trace.x, trace.saved, affine, (x, y), second);
+    }
+}
+
 impl<T: Real> Layer<T> for LayerNorm {
+    fn tangent_rule(&self) -> Option<&dyn TangentRule<T>> {
+        Some(self)
+    }
+
     fn parameters(&self) -> Vec<Specification> {
         let one = |name, init| Specification {
             name,

@@ -4,6 +4,7 @@ use super::map::Map;
 use super::support::Support;
 use super::{Order, Pass, Specification, Trace};
 use crate::config::Init;
+use crate::rules::front_contribution::Form;
 use crate::rules::mem_aop::Chosen;
 use crate::rules::sparse::growth;
 use crate::rules::{Moment, Slots};
@@ -33,6 +34,8 @@ pub struct Linear<T> {
     pub support: Option<Support<T>>,
     /// What the learning rule put into the slots.
     pub slots: Slots<T>,
+    /// What stands in for the weights while a step is taken, where they are collapsed.
+    pub collapsed: Option<Box<Form<T>>>,
 }
 
 /// What a backward pass may change for one node: its ranges of the gradient and of the optimizer's state.
@@ -64,6 +67,7 @@ impl<T: Real> Linear<T> {
             derivative_done: false,
             support: None,
             slots: Slots::default(),
+            collapsed: None,
         }
     }
 
@@ -73,7 +77,7 @@ impl<T: Real> Linear<T> {
     }
 
     /// Place of the bias among the node's parameters.
-    fn bias_start(&self) -> usize {
+    pub fn bias_start(&self) -> usize {
         crate::plan::aligned::<T>(self.weights())
     }
 
@@ -107,10 +111,19 @@ impl<T: Real> Linear<T> {
     pub fn forward(&mut self, pass: &Pass, parameters: &[T], x: &[T], y: &mut [T], scratch: &mut [T]) {
         let weight = &parameters[..self.weights()];
         let bias = self.bias.then(|| &parameters[self.bias_start()..][..self.map.outputs()]);
+        if let Some(form) = &mut self.collapsed {
+            return form.forward(pass, bias, self.activation, x, y);
+        }
         match &mut self.support {
             None => self.map.forward(pass.par, pass.rows, x, weight, bias, self.activation, y, scratch),
             Some(support) => support.forward(pass, x, weight, bias, self.activation, y, scratch),
         }
+    }
+
+    /// y = x · W alone, without bias and activation, for any number of samples: how tangents pass through the map.
+    pub fn multiply(&mut self, par: Par, samples: usize, parameters: &[T], x: &[T], y: &mut [T], scratch: &mut [T]) {
+        let weight = &parameters[..self.map.weights()];
+        self.map.forward(par, samples, x, weight, None, Activation::Identity, y, scratch);
     }
 
     /// gx from gy, and the weight gradient or, with an update, the next weights. `gy` is used up.
@@ -131,7 +144,11 @@ impl<T: Real> Linear<T> {
         if let Some(gx) = gx {
             let below = self.below.map(|activation| (activation, trace.x));
             let weight = &parameters[..self.map.weights()];
-            self.map.input_gradient(pass.par, pass.rows, gy, weight, below, gx, learn.scratch);
+            if let Some(form) = &self.collapsed {
+                form.input_gradient(pass, gy, below, gx);
+            } else {
+                self.map.input_gradient(pass.par, pass.rows, gy, weight, below, gx, learn.scratch);
+            }
         }
         self.learn(pass, parameters, trace.x, gy, learn);
     }
@@ -213,7 +230,10 @@ impl<T: Real> Linear<T> {
         }
         pass.par.for_work(gy.len() * 20).chunks_mut(gy, 16_384, |start, gy| {
             let y = &y[start..start + gy.len()];
-            kernels::isa::vectorize(|| self.activation.backward_from_output(y, gy));
+            kernels::isa::vectorize(
+                #[inline(always)]
+                || self.activation.backward_from_output(y, gy),
+            );
         });
     }
 
@@ -222,13 +242,17 @@ impl<T: Real> Linear<T> {
         let Learn { gradient, first, second, scratch, update, moment } = learn;
         let (size, par) = (self.weights(), pass.par);
         let weight_gradient = &mut gradient[..size];
+        if let Some(form) = &mut self.collapsed {
+            form.learn(pass, x, g, update);
+            return self.learn_bias(par, parameters, g, Learn { gradient, first, second, scratch, update, moment });
+        }
         let mut chosen = self.slots.products.choose(pass, &self.map, (x, g), &moment, scratch);
         if let Some(support) = &self.support {
             chosen.sparse_weight_gradient(support, par, weight_gradient, scratch);
             drop(chosen);
             if self.bias {
                 let (start, count) = (self.bias_start(), self.map.outputs());
-                self.bias_gradient(pass, g, &mut gradient[start..start + count], scratch);
+                self.bias_gradient(par, g, &mut gradient[start..start + count], scratch);
             }
             self.grow(pass, parameters, x, g, gradient, (first, second), &moment);
             let learn = Learn { gradient, first, second, scratch, update, moment };
@@ -253,10 +277,15 @@ impl<T: Real> Linear<T> {
                 }
             }
         }
+        self.learn_bias(par, parameters, g, Learn { gradient, first, second, scratch, update, moment });
+    }
+
+    fn learn_bias(&mut self, par: Par, parameters: &mut [T], g: &[T], learn: Learn<T>) {
+        let Learn { gradient, first, second, scratch, update, .. } = learn;
         if self.bias {
             let (start, count) = (self.bias_start(), self.map.outputs());
             let bias_gradient = &mut gradient[start..start + count];
-            self.bias_gradient(pass, g, bias_gradient, scratch);
+            self.bias_gradient(par, g, bias_gradient, scratch);
             if let Some(update) = update {
                 let bias = &mut parameters[start..start + count];
                 update.apply(bias, bias_gradient, part(first, start, count), part(second, start, count));
@@ -266,10 +295,10 @@ impl<T: Real> Linear<T> {
 }
 
 impl<T: Real> Linear<T> {
-    fn bias_gradient(&self, pass: &Pass, g: &[T], out: &mut [T], scratch: &mut [T]) {
+    fn bias_gradient(&self, par: Par, g: &[T], out: &mut [T], scratch: &mut [T]) {
         match &self.map {
-            Map::Dense { .. } => reduce::column_sums(pass.par, g, out.len(), false, out),
-            Map::Conv(_) => conv::bias_gradient(pass.par, g, false, out, scratch),
+            Map::Dense { .. } => reduce::column_sums(par, g, out.len(), false, out),
+            Map::Conv(_) => conv::bias_gradient(par, g, false, out, scratch),
         }
     }
 }

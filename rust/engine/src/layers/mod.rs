@@ -106,6 +106,34 @@ pub struct Memory<'a, T> {
     pub saved: &'a mut [T],
 }
 
+/// One lane of tangents on its way through a layer: how the layer's input and output move along a direction.
+pub struct Lane<'a, T> {
+    /// First tangent of the input.
+    pub x: &'a [T],
+    /// First tangent of the output, overwritten.
+    pub y: &'a mut [T],
+    /// Second tangents of input and output, where they are wanted too.
+    pub second: Option<(&'a [T], &'a mut [T])>,
+    /// How the layer's parameters move; none where they stand still.
+    pub direction: Option<&'a [T]>,
+}
+
+/// What dual numbers need of a layer.
+pub trait TangentRule<T: Real> {
+    /// Whether every output depends on the input at its own place only.
+    fn elementwise(&self) -> bool {
+        false
+    }
+
+    /// Whether a row of the output depends on other rows of the batch in training.
+    fn mixes_rows(&self) -> bool {
+        false
+    }
+
+    /// The tangents of the outputs, after a forward pass that left `trace`.
+    fn tangent(&self, pass: &Pass, parameters: &[T], trace: Trace<T>, lane: Lane<T>);
+}
+
 /// A layer that is not a linear map. All arrays are row-major with `pass.rows` rows.
 pub trait Layer<T: Real>: Send + Sync {
     /// The parameters it wants, in the order of their place in `parameters`.
@@ -134,6 +162,11 @@ pub trait Layer<T: Real>: Send + Sync {
     /// some rows of the forward pass.
     fn separate(&self) -> bool {
         self.saved(1) == 0
+    }
+
+    /// How it carries tangents; a layer without such a rule is refused where dual numbers are asked for.
+    fn tangent_rule(&self) -> Option<&dyn TangentRule<T>> {
+        None
     }
 
     /// y from x.

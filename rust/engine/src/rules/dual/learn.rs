@@ -1,0 +1,340 @@
+//! From the loss's gradient at the outputs to the parameters, block by block. No weight of a linear map is read here: inside a
+//! block only the derivatives of activations, norms and pooling are taken.
+
+use super::blocks::Block;
+use super::lanes::Seed;
+use super::{Dual, Estimate, Feedback, Frame, Mode, Noise, SeedAt, place};
+use crate::error::{Code, Error, Result};
+use crate::layers::Trace;
+use crate::layers::linear::Learn;
+use crate::passes::{Learning, part};
+use crate::plan::Op;
+use kernels::linear::{self, Dims};
+use kernels::{Activation, Par, Real, isa, optimize, reduce, tangent};
+
+/// Elements that one task handles.
+const CHUNK: usize = 65_536;
+
+/// Learns from the batch of `frame`.
+pub fn run<T: Real>(dual: &mut Dual<T>, mut frame: Frame<T>, learning: &mut Learning<T>) -> Result<()> {
+    if dual.config.mode == Mode::Weight {
+        along_weights(dual, &mut frame, learning);
+        return Ok(());
+    }
+    // Out of `dual` for the time of the call, which changes the rest of it.
+    let blocks = std::mem::take(&mut dual.blocks);
+    dual.signals(&blocks, &frame, learning);
+    let mut result = Ok(());
+    if dual.config.two_pass {
+        for index in 0..frame.plan.nodes.len() {
+            frame.node(index);
+            for (number, block) in blocks.iter().enumerate().filter(|(_, block)| block.end() == index) {
+                result = result.and(dual.learn_block((number, block), &mut frame, learning));
+            }
+            frame.workspace.end(index);
+        }
+    } else {
+        for (number, block) in blocks.iter().enumerate() {
+            result = result.and(dual.learn_block((number, block), &mut frame, learning));
+        }
+    }
+    dual.blocks = blocks;
+    result
+}
+
+/// The gradient from the derivatives along weight directions.
+fn along_weights<T: Real>(dual: &mut Dual<T>, frame: &mut Frame<T>, learning: &mut Learning<T>) {
+    let (par, elements) = (frame.pass.par, frame.pass.rows * dual.outputs);
+    let Some(along) = &dual.along else { return };
+    let first = along.first(frame.plan.output, elements);
+    let gradient = &frame.workspace.gradients[0][..elements];
+    let share = match dual.config.estimate {
+        Estimate::Projection => T::one(),
+        Estimate::Mean => T::one() / T::of(dual.config.lanes as f64),
+    };
+    let size = frame.plan.elements;
+    for (lane, (first, direction)) in first.chunks_exact(elements).zip(dual.directions.chunks_exact(size)).enumerate() {
+        let factor = reduce::dot(gradient, first) * share;
+        par.for_work(size * 4).chunks_mut(learning.gradient, CHUNK, |start, out| {
+            let direction = &direction[start..start + out.len()];
+            isa::vectorize(|| {
+                for (out, direction) in out.iter_mut().zip(direction) {
+                    *out = if lane == 0 { factor * *direction } else { *out + factor * *direction };
+                }
+            });
+        });
+    }
+    if let Some(update) = &learning.update {
+        let Learning { gradient, first, second, .. } = learning;
+        optimize::apply_all(par, update, frame.parameters, gradient, first, second);
+    }
+}
+
+impl<T: Real> Dual<T> {
+    /// The numbers of lanes that a block uses at the output.
+    fn lanes_of(&self, number: usize) -> std::ops::Range<usize> {
+        let first = if self.config.share_lanes { 0 } else { number * self.config.lanes };
+        first..first + self.config.lanes
+    }
+
+    /// What all blocks need before the first of them changes anything.
+    fn signals(&mut self, blocks: &[Block], frame: &Frame<T>, learning: &Learning<T>) {
+        let (rows, outputs) = (frame.pass.rows, self.outputs);
+        let elements = rows * outputs;
+        let arrived = self.lanes.at(frame.plan.output, elements);
+        match self.config.mode {
+            Mode::Activity => {
+                let gradient = &frame.workspace.gradients[0][..elements];
+                for (lane, derivatives) in
+                    arrived.chunks_exact(elements).zip(self.memory.derivatives.chunks_exact_mut(rows))
+                {
+                    let rows = gradient.chunks_exact(outputs).zip(lane.chunks_exact(outputs));
+                    for (derivative, (gradient, lane)) in derivatives.iter_mut().zip(rows) {
+                        *derivative = gradient.iter().zip(lane).fold(T::zero(), |sum, (g, o)| sum + *g * *o);
+                    }
+                }
+            }
+            // Blocks that share lanes foretell their sum together: then the noise of one is no noise for another.
+            Mode::Feedback if self.config.share_lanes && self.config.feedback == Feedback::Nlms => {
+                let count = arrived.len();
+                self.memory.residual[..count].copy_from_slice(arrived);
+                for (number, block) in blocks.iter().enumerate().filter(|(_, block)| !block.last) {
+                    self.foretell(number, frame.plan.sizes[block.value], frame.pass.par, rows, learning);
+                }
+            }
+            Mode::Local | Mode::Exact | Mode::Feedback | Mode::Weight => {}
+        }
+    }
+
+    /// Draws a block's seeds again, and takes what its feedback foretells of the lanes off the residual.
+    fn foretell(&mut self, number: usize, size: usize, par: Par, rows: usize, learning: &Learning<T>) {
+        let Dual { config, orthogonal, memory, feedback, outputs, .. } = self;
+        let noise = Noise::new(config, orthogonal, (number, size), learning.moment, par);
+        let dims = Dims { rows: config.lanes * rows, inputs: *outputs, outputs: size };
+        let seeds = &mut memory.noise[..dims.rows * size];
+        for (lane, seeds) in seeds.chunks_exact_mut(rows * size).enumerate() {
+            noise.fill(lane, false, seeds);
+        }
+        if config.feedback == Feedback::Ema {
+            return;
+        }
+        let foretold = &mut memory.foretold[..dims.rows * *outputs];
+        linear::input_gradient(par, dims, seeds, &feedback[number], None, foretold);
+        for (residual, foretold) in memory.residual.iter_mut().zip(foretold) {
+            *residual -= *foretold;
+        }
+    }
+
+    /// Lets a block's feedback matrix learn from its lanes.
+    fn teach(&mut self, number: usize, size: usize, total: usize, frame: &Frame<T>, learning: &Learning<T>) {
+        let (par, rows, outputs) = (frame.pass.par, frame.pass.rows, self.outputs);
+        let elements = rows * outputs;
+        let lanes = self.lanes_of(number);
+        let together = self.config.share_lanes && self.config.feedback == Feedback::Nlms;
+        if !together {
+            let arrived = &self.lanes.at(frame.plan.output, elements)[lanes.start * elements..lanes.end * elements];
+            self.memory.residual[..arrived.len()].copy_from_slice(arrived);
+            self.foretell(number, size, par, rows, learning);
+        } else {
+            let Dual { config, orthogonal, memory, .. } = self;
+            let noise = Noise::new(config, orthogonal, (number, size), learning.moment, par);
+            let seeds = &mut memory.noise[..config.lanes * rows * size];
+            for (lane, seeds) in seeds.chunks_exact_mut(rows * size).enumerate() {
+                noise.fill(lane, false, seeds);
+            }
+        }
+        let dims = Dims { rows: lanes.len() * rows, inputs: outputs, outputs: size };
+        let (residual, seeds) = (&self.memory.residual[..dims.rows * outputs], &self.memory.noise[..dims.rows * size]);
+        let (matrix, rate) = (&mut self.feedback[number], self.config.feedback_rate);
+        match self.config.feedback {
+            Feedback::Nlms => {
+                // Signs have length √size, and `rows` of them turn at most (√rows + √size)² far: below this the step is stable.
+                let step = rate / dims.rows.max(2 * total) as f64;
+                linear::weight_gradient(par, dims, T::of(step), residual, seeds, true, matrix);
+            }
+            Feedback::Ema => {
+                let keep = T::of(1.0 - rate);
+                matrix.iter_mut().for_each(|value| *value *= keep);
+                linear::weight_gradient(par, dims, T::of(rate / dims.rows as f64), residual, seeds, true, matrix);
+            }
+        }
+    }
+
+    /// The gradient of a block's value, then of its parameters.
+    fn learn_block(
+        &mut self,
+        (number, block): (usize, &Block),
+        frame: &mut Frame<T>,
+        learning: &mut Learning<T>,
+    ) -> Result<()> {
+        let (par, rows) = (frame.pass.par, frame.pass.rows);
+        let size = frame.plan.sizes[block.value];
+        let elements = rows * self.outputs;
+        match self.config.mode {
+            Mode::Local => self.local(block, frame)?,
+            _ if block.last => self.memory.delta[..elements].copy_from_slice(&frame.workspace.gradients[0][..elements]),
+            Mode::Exact => self.exact(block, frame),
+            Mode::Feedback => {
+                // The matrix of the step before: independent of this step's lanes.
+                let dims = Dims { rows, inputs: self.outputs, outputs: size };
+                let gradient = &frame.workspace.gradients[0][..elements];
+                let delta = &mut self.memory.delta[..rows * size];
+                linear::forward(par, dims, gradient, &self.feedback[number], None, Activation::Identity, delta);
+                let total = if self.config.share_lanes { self.memory.seeded } else { size };
+                self.teach(number, size, total, frame, learning);
+            }
+            Mode::Activity => {
+                let lanes = self.lanes_of(number);
+                let share = T::of(size as f64 / lanes.len() as f64);
+                let Dual { memory, orthogonal, .. } = self;
+                let delta = &mut memory.delta[..rows * size];
+                delta.fill(T::zero());
+                let place = place(learning.moment, number);
+                for (lane, arrived) in lanes.enumerate() {
+                    let derivatives = &memory.derivatives[arrived * rows..(arrived + 1) * rows];
+                    let scaled = &mut memory.scaled[..rows];
+                    scaled.iter_mut().zip(derivatives).for_each(|(scaled, derivative)| *scaled = *derivative * share);
+                    orthogonal[number].add_scaled(par, place, lane, scaled, delta);
+                }
+            }
+            Mode::Weight => {}
+        }
+        if self.config.mode != Mode::Local {
+            self.through_chain(block, frame, learning);
+        }
+        self.learn_node(block, frame, learning);
+        Ok(())
+    }
+
+    /// Dual parts of single nodes: the loss's at the outputs times the activations', both seeded where they begin.
+    fn local(&mut self, block: &Block, frame: &mut Frame<T>) -> Result<()> {
+        let (par, rows) = (frame.pass.par, frame.pass.rows);
+        let elements = rows * self.outputs;
+        let Dual { config, lanes, memory, .. } = self;
+        let published = config.seed_at == SeedAt::Input;
+        let node = &mut frame.plan.nodes[block.node];
+        let outputs = frame.plan.sizes[node.output];
+        let sums = &mut memory.sums[..if published { outputs } else { 0 }];
+        if let (true, Op::Linear(linear)) = (published, &mut node.op) {
+            // The tangent of z where all inputs move alike is the sum of the weights, the same for every row.
+            let ones = &mut memory.flat[..frame.plan.sizes[node.input]];
+            ones.fill(T::one());
+            let parameters = &frame.parameters[node.parameters.clone()];
+            linear.multiply(par, 1, parameters, ones, sums, &mut frame.workspace.scratch);
+            if let Some(output) = sums.iter().position(|sum| *sum == T::zero()) {
+                let message = format!(
+                    "Cannot divide by the sum of the weights of output {output} in {}: it is 0; use seedAt preactivation, \
+                     which needs no division",
+                    node.name()
+                );
+                return Err(Error::new(Code::NotFinite, message));
+            }
+        }
+        let fill = |_: usize, _: bool, out: &mut [T]| {
+            if published {
+                out.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(sums));
+            } else {
+                out.fill(T::one());
+            }
+        };
+        lanes.clear();
+        for index in block.node..=block.end() {
+            let seed = (index == block.node).then_some(Seed { lanes: 0..1, before_activation: true, fill: &fill });
+            lanes.carry(frame.plan, index, frame.parameters, frame.workspace, frame.pass, seed);
+        }
+        let arrived = lanes.at(frame.plan.output, elements);
+        let gradient = &frame.workspace.gradients[0][..elements];
+        for ((delta, gradient), own) in memory.delta.iter_mut().zip(gradient).zip(arrived) {
+            *delta = *gradient * *own;
+        }
+        if published {
+            for row in memory.delta[..elements].chunks_exact_mut(outputs) {
+                row.iter_mut().zip(&memory.sums[..outputs]).for_each(|(delta, sum)| *delta /= *sum);
+            }
+        }
+        Ok(())
+    }
+
+    /// e · J, with the Jacobian's columns from identity lanes, some at a time.
+    fn exact(&mut self, block: &Block, frame: &mut Frame<T>) {
+        let (rows, outputs) = (frame.pass.rows, self.outputs);
+        let size = frame.plan.sizes[block.value];
+        let Dual { config, lanes, memory, .. } = self;
+        for start in (0..size).step_by(config.lanes) {
+            let count = config.lanes.min(size - start);
+            let fill = |lane: usize, _: bool, out: &mut [T]| {
+                out.fill(T::zero());
+                out.iter_mut().skip(start + lane).step_by(size).for_each(|value| *value = T::one());
+            };
+            lanes.clear();
+            for index in block.end()..frame.plan.nodes.len() {
+                let before_activation = block.before_activation;
+                let seed = (index == block.end()).then_some(Seed { lanes: 0..count, before_activation, fill: &fill });
+                lanes.carry(frame.plan, index, frame.parameters, frame.workspace, frame.pass, seed);
+            }
+            let arrived = lanes.at(frame.plan.output, rows * outputs);
+            let gradient = &frame.workspace.gradients[0][..rows * outputs];
+            for (lane, arrived) in arrived.chunks_exact(rows * outputs).enumerate() {
+                let rows = gradient.chunks_exact(outputs).zip(arrived.chunks_exact(outputs));
+                for (row, (gradient, arrived)) in rows.enumerate() {
+                    memory.delta[row * size + start + lane] =
+                        gradient.iter().zip(arrived).fold(T::zero(), |sum, (g, o)| sum + *g * *o);
+                }
+            }
+        }
+    }
+
+    /// From a block's value to the output of its first node, through layers without linear maps, whose parameters learn on the way.
+    fn through_chain(&mut self, block: &Block, frame: &mut Frame<T>, learning: &mut Learning<T>) {
+        let rows = frame.pass.rows;
+        for index in block.chain.iter().rev() {
+            let node = &frame.plan.nodes[*index];
+            let Op::Layer(layer) = &node.op else { continue };
+            let (values, sizes) = (&frame.workspace.values, &frame.plan.sizes);
+            let x = &values[node.input][..rows * sizes[node.input]];
+            let y = &values[node.output][..rows * sizes[node.output]];
+            let trace = Trace { x, y, saved: &frame.workspace.saved[*index] };
+            let parameters = &mut frame.parameters[node.parameters.clone()];
+            let gradient = &mut learning.gradient[node.parameters.clone()];
+            let (gy, gx) = (&self.memory.delta[..y.len()], &mut self.memory.spare[..x.len()]);
+            layer.backward(frame.pass, parameters, trace, gy, Some(gx), gradient);
+            if let Some(update) = &learning.update {
+                let first = part(learning.first, &node.parameters);
+                update.apply(parameters, gradient, first, part(learning.second, &node.parameters));
+            }
+            std::mem::swap(&mut self.memory.delta, &mut self.memory.spare);
+        }
+    }
+
+    /// The parameters of a block's first node from the gradient of its output.
+    fn learn_node(&mut self, block: &Block, frame: &mut Frame<T>, learning: &mut Learning<T>) {
+        let rows = frame.pass.rows;
+        let node = &mut frame.plan.nodes[block.node];
+        let (values, sizes) = (&frame.workspace.values, &frame.plan.sizes);
+        let x = &values[node.input][..rows * sizes[node.input]];
+        let y = &values[node.output][..rows * sizes[node.output]];
+        let delta = &mut self.memory.delta[..y.len()];
+        let parameters = &mut frame.parameters[node.parameters.clone()];
+        let gradient = &mut learning.gradient[node.parameters.clone()];
+        let first = part(learning.first, &node.parameters);
+        let second = part(learning.second, &node.parameters);
+        match &mut node.op {
+            Op::Linear(linear) => {
+                if !block.before_activation && self.config.mode != Mode::Local {
+                    tangent::activation(frame.pass.par, linear.activation, y, y, delta);
+                }
+                let (scratch, update) = (&mut frame.workspace.scratch[..], learning.update.as_ref());
+                let learn = Learn { gradient, first, second, scratch, update, moment: learning.moment };
+                linear.learn(frame.pass, parameters, x, delta, learn);
+            }
+            Op::Layer(layer) => {
+                let trace = Trace { x, y, saved: &frame.workspace.saved[block.node] };
+                layer.backward(frame.pass, parameters, trace, delta, None, gradient);
+                if let Some(update) = &learning.update {
+                    update.apply(parameters, gradient, first, second);
+                }
+            }
+            Op::Add { .. } => {}
+        }
+    }
+}

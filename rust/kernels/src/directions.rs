@@ -1,0 +1,212 @@
+//! Random directions for tangent lanes: signs, and orthogonal sets. A number is a function of (seed, step, layer, lane, row,
+//! element), so nothing is stored and no number of threads can change it.
+
+use crate::isa::vectorize;
+use crate::par::Par;
+use crate::real::Real;
+use crate::rng::Philox;
+
+/// Signs that one block of the generator gives.
+const SIGNS: usize = 128;
+
+/// The lane number whose stream holds the signs that all lanes of an orthogonal set share.
+const COMMON: u32 = 0xffff;
+
+/// Rough cost of one element.
+const OPERATIONS: usize = 4;
+
+/// Which directions are wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The stream of the run's seed for [`crate::rng::Purpose::Lanes`].
+    pub rng: Philox,
+    /// The step.
+    pub step: u64,
+    /// The layer, below 65,536.
+    pub layer: u32,
+}
+
+impl Place {
+    #[inline(always)]
+    fn block(&self, index: u32, lane: u32, row: u32) -> [u32; 4] {
+        self.rng.block([index, self.step as u32, (self.layer << 16) | lane, row])
+    }
+
+    /// The signs of one block of a row.
+    #[inline(always)]
+    fn signs<T: Real>(&self, block: usize, lane: u32, row: u32) -> [T; SIGNS] {
+        let (words, plus, minus) = (self.block(block as u32, lane, row), T::one(), -T::one());
+        let mut out = [plus; SIGNS];
+        for (bits, out) in words.into_iter().zip(out.chunks_exact_mut(32)) {
+            for (bit, value) in out.iter_mut().enumerate() {
+                *value = if (bits >> bit) & 1 == 0 { plus } else { minus };
+            }
+        }
+        out
+    }
+}
+
+/// Independent signs: every element of every row of `out` (rows × `size`) is set to +1 or −1, or gets that added.
+/// Their mean is 0 and their covariance the identity.
+pub fn signs<T: Real>(par: Par, place: Place, lane: usize, size: usize, add: bool, out: &mut [T]) {
+    par.for_work(out.len() * OPERATIONS).chunks_mut(out, size, |start, out| {
+        let row = (start / size) as u32;
+        vectorize(
+            #[inline(always)]
+            || {
+                for (block, out) in out.chunks_mut(SIGNS).enumerate() {
+                    let signs = place.signs::<T>(block, lane as u32, row);
+                    if add {
+                        out.iter_mut().zip(signs).for_each(|(value, sign)| *value += sign);
+                    } else {
+                        out.iter_mut().zip(signs).for_each(|(value, sign)| *value = sign);
+                    }
+                }
+            },
+        );
+    });
+}
+
+/// Orthonormal sets of `lanes` directions in `size` dimensions: the vectors of the discrete cosine transform, with random signs
+/// that all lanes of a row share and frequencies that begin at a random one. For each lane the mean of u uᵀ is the
+/// identity over `size`, whatever `size` is.
+pub struct Orthogonal<T> {
+    lanes: usize,
+    size: usize,
+    /// √(2 / size) cos(π i / 2 size) for a whole turn; empty for one lane, for which the signs alone do.
+    turn: Vec<T>,
+}
+
+impl<T: Real> Orthogonal<T> {
+    /// Sets of `lanes` directions.
+    ///
+    /// # Panics
+    /// With more lanes than dimensions.
+    pub fn new(lanes: usize, size: usize) -> Self {
+        assert!(lanes <= size, "{lanes} orthogonal directions in {size} dimensions");
+        let scale = (2.0 / size as f64).sqrt();
+        let angle = |i: usize| std::f64::consts::FRAC_PI_2 * i as f64 / size as f64;
+        let turn =
+            if lanes == 1 { vec![] } else { (0..4 * size).map(|i| T::of(scale * libm::cos(angle(i)))).collect() };
+        Orthogonal { lanes, size, turn }
+    }
+
+    /// Lane `lane` of all rows of `out`: set, or with `add` added.
+    pub fn fill(&self, par: Par, place: Place, lane: usize, add: bool, out: &mut [T]) {
+        self.each(par, place, lane, out, |_, direction, value| {
+            *value = if add { *value + direction } else { direction }
+        });
+    }
+
+    /// Adds `factors[row]` times lane `lane` to every row of `out`.
+    pub fn add_scaled(&self, par: Par, place: Place, lane: usize, factors: &[T], out: &mut [T]) {
+        self.each(par, place, lane, out, |row, direction, value| *value += factors[row] * direction);
+    }
+
+    fn each(&self, par: Par, place: Place, lane: usize, out: &mut [T], body: impl Fn(usize, T, &mut T) + Sync) {
+        let size = self.size;
+        let flat = T::of((1.0 / size as f64).sqrt());
+        par.for_work(out.len() * OPERATIONS).chunks_mut(out, size, |start, out| {
+            let row = start / size;
+            let word = place.block(u32::MAX, COMMON, row as u32)[0];
+            let begin = (u64::from(word) * size as u64 >> 32) as usize;
+            let frequency = if self.lanes == 1 { 0 } else { (begin + lane) % size };
+            vectorize(
+                #[inline(always)]
+                || {
+                    // cos(π (2 j + 1) frequency / 2 size) walks round the turn in even steps.
+                    let (mut at, step) = (frequency, 2 * frequency);
+                    for (block, out) in out.chunks_mut(SIGNS).enumerate() {
+                        let mut signs = place.signs::<T>(block, COMMON, row as u32);
+                        if frequency == 0 {
+                            signs.iter_mut().for_each(|sign| *sign *= flat);
+                        } else {
+                            for sign in signs.iter_mut().take(out.len()) {
+                                *sign *= self.turn[at];
+                                at += step;
+                                at = if at >= self.turn.len() { at - self.turn.len() } else { at };
+                            }
+                        }
+                        out.iter_mut().zip(signs).for_each(|(value, direction)| body(row, direction, value));
+                    }
+                },
+            );
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Purpose;
+
+    fn place(step: u64, layer: u32) -> Place {
+        Place { rng: Philox::new(3, Purpose::Lanes), step, layer }
+    }
+
+    #[test]
+    fn signs_are_signs_with_mean_zero_that_differ_by_step_layer_lane_and_row() {
+        let mut one = vec![0.0f32; 4 * 1000];
+        signs(Par::SEQUENTIAL, place(1, 2), 0, 1000, false, &mut one);
+        assert!(one.iter().all(|v| v.abs() == 1.0));
+        assert!(one.iter().sum::<f32>().abs() < 4.0 * 64.0);
+        assert_ne!(one[..1000], one[1000..2000]);
+        for (place, lane) in [(place(2, 2), 0), (place(1, 3), 0), (place(1, 2), 1)] {
+            let mut other = vec![0.0f32; 4 * 1000];
+            signs(Par::SEQUENTIAL, place, lane, 1000, false, &mut other);
+            let agreement: f32 = one.iter().zip(&other).map(|(a, b)| a * b).sum();
+            assert!(agreement.abs() < 4.0 * 64.0, "{agreement}");
+        }
+        let before = one.clone();
+        signs(Par::SEQUENTIAL, place(1, 2), 0, 1000, true, &mut one);
+        assert!(one.iter().zip(before).all(|(new, old)| *new == 2.0 * old));
+    }
+
+    #[test]
+    fn orthogonal_sets_are_orthonormal_and_isotropic() {
+        for (lanes, size) in [(1, 7), (2, 2), (3, 7), (7, 7), (8, 129)] {
+            let set = Orthogonal::<f64>::new(lanes, size);
+            let rows = 4000;
+            let all: Vec<Vec<f64>> = (0..lanes)
+                .map(|lane| {
+                    let mut out = vec![0.0; rows * size];
+                    set.fill(Par::SEQUENTIAL, place(5, 1), lane, false, &mut out);
+                    out
+                })
+                .collect();
+            for row in 0..20 {
+                for a in 0..lanes {
+                    for b in 0..lanes {
+                        let at = row * size..(row + 1) * size;
+                        let dot: f64 = all[a][at.clone()].iter().zip(&all[b][at]).map(|(a, b)| a * b).sum();
+                        let expected = if a == b { 1.0 } else { 0.0 };
+                        assert!((dot - expected).abs() < 1e-12, "{lanes} in {size}: {a}·{b} = {dot}");
+                    }
+                }
+            }
+            // Mean of u uᵀ: 1 / size on the diagonal, 0 elsewhere; six standard deviations of the mean.
+            let limit = 6.0 * 1.5 / size as f64 / (rows as f64).sqrt();
+            for (i, j) in [(0, 0), (0, 1), (1, 1), (size - 1, size - 1), (size - 1, 0)] {
+                let mean = all[0].chunks_exact(size).map(|u| u[i] * u[j]).sum::<f64>() / rows as f64;
+                let expected = if i == j { 1.0 / size as f64 } else { 0.0 };
+                assert!((mean - expected).abs() < limit, "{lanes} in {size}: ({i}, {j}) is {mean}");
+            }
+        }
+    }
+
+    #[test]
+    fn directions_give_the_same_bits_for_any_number_of_threads() {
+        let set = Orthogonal::<f32>::new(3, 3000);
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut out = vec![0.0f32; 600 * 3000];
+            pool.install(|| {
+                signs(Par::new(threads), place(1, 1), 2, 3000, false, &mut out);
+                set.fill(Par::new(threads), place(1, 1), 1, true, &mut out);
+            });
+            out
+        };
+        let one = run(1);
+        assert!(run(2) == one && run(3) == one);
+    }
+}

@@ -1,0 +1,171 @@
+/**
+ * Learning with dual numbers: tangents that travel with the forward pass take the place of the backward pass.
+ *
+ * A dual number is a value with a direction in which it moves, x + ε ẋ. Sent through the network, it tells how the outputs
+ * move when something inside moves, and so what a backward pass would tell, without reading any weight backwards. Lanes of
+ * tangents are further rows of the batch through the same matrix products.
+ *
+ * The seed of this rule is R. Jang, "Learning representations by forward-propagating errors", arXiv 2308.09728 (2023). Its
+ * published derivation treats one layer; `mode: "local"` is a reconstruction of it, and no figure of that paper is claimed here.
+ * The other modes train networks of any depth: `feedback` after Bacho and Chu (arXiv 2212.07282), `activity` after Ren et al.
+ * (arXiv 2210.03310), `weight` after Baydin et al. (arXiv 2202.08587) and Flügel et al. (arXiv 2410.17764).
+ *
+ * @module
+ */
+
+import { boolean, knownOptions, number, oneOf } from "../config.ts";
+import { ConfigError } from "../errors.ts";
+import type { Rule } from "./mod.ts";
+
+/** What lanes are for; see {@linkcode DualOptions.mode}. */
+export type DualMode = "feedback" | "activity" | "exact" | "local" | "weight";
+
+/** Options of {@linkcode dual}. */
+export interface DualOptions {
+  /**
+   * What lanes are for. Default `"feedback"`.
+   *
+   * | mode | gradient | for |
+   * | --- | --- | --- |
+   * | `"feedback"` | lanes teach each layer a matrix B that stands for the Jacobian behind it; e · B | training real networks |
+   * | `"activity"` | derivatives along orthogonal directions of a layer's outputs; unbiased, noisy | when no bias is allowed |
+   * | `"exact"` | one lane for every unit: back-propagation's gradient, at a price | small networks, checking |
+   * | `"local"` | the published rule: duals seeded again at every node | one layer with parameters |
+   * | `"weight"` | derivatives along directions of all parameters, for up to 100,000 of them | few parameters |
+   */
+  readonly mode?: DualMode;
+  /**
+   * Lanes of each layer (`feedback`: default 1; `activity`: 8), lanes sent at a time (`exact`: 16), or directions (`weight`: 1).
+   * Each lane costs a forward pass through the layers behind its seed.
+   */
+  readonly lanes?: number;
+  /**
+   * Where lanes begin: `"output"`, after the activations, norms and pooling that follow a linear map (default, except in mode
+   * `local`); `"preactivation"`, right after the map (default in mode `local`); `"input"`, before it, as published: the
+   * derivative is then divided by the sum of each unit's weights, which loses digits where that is small (mode `local` only).
+   */
+  readonly seedAt?: "output" | "preactivation" | "input";
+  /** Whether all layers share their lanes: cheaper in deep networks, noisier (`feedback`, `activity`). Default: as `twoPass`. */
+  readonly shareLanes?: boolean;
+  /**
+   * Whether the forward pass is computed a second time instead of keeping its values (`feedback`, `activity`): the same
+   * updates, at the price of a forward pass, in memory that does not grow with depth. Default `false`.
+   */
+  readonly twoPass?: boolean;
+  /**
+   * What decides how far a step goes: the `"optimizer"` (default), or `"hyperdual"`: second-order dual numbers give the exact
+   * first and second derivative of the loss along the step, and it goes to the minimum of that parabola (smoothed over steps).
+   * Use `sgd(1)` beside it: the optimizer's rate is then a factor without a unit.
+   */
+  readonly step?: "optimizer" | "hyperdual";
+  /** How B learns (`feedback`): normalised least mean squares (default), or an exponential moving average. */
+  readonly feedback?: "nlms" | "ema";
+  /** Rate of that, above 0 and up to 1. Default 0.5 for `nlms`, 0.05 for `ema`. */
+  readonly feedbackRate?: number;
+  /** `weight`: the gradient's `"projection"` on orthogonal directions (default), or the unbiased `"mean"` over independent ones. */
+  readonly estimate?: "projection" | "mean";
+  /** Whether batch normalisation, which biases `feedback` and `activity`, is allowed. Default `false`. */
+  readonly allowBias?: boolean;
+  /** Whether more than 100,000 parameters are allowed (`weight`). Default `false`. */
+  readonly force?: boolean;
+  /** Most multiply-adds that the lanes of one step may take (`exact`). Default 1e10. */
+  readonly budget?: number;
+}
+
+/** Which modes read an option; options not listed here are read by all. */
+const READ_BY: Readonly<Record<string, readonly DualMode[]>> = {
+  lanes: ["feedback", "activity", "exact", "weight"],
+  shareLanes: ["feedback", "activity"],
+  twoPass: ["feedback", "activity"],
+  feedback: ["feedback"],
+  feedbackRate: ["feedback"],
+  estimate: ["weight"],
+  allowBias: ["feedback", "activity"],
+  force: ["weight"],
+  budget: ["exact"],
+};
+
+const LANES: Readonly<Record<DualMode, number>> = { feedback: 1, activity: 8, exact: 16, local: 1, weight: 1 };
+
+/** Names of all options. */
+export const DUAL_OPTIONS = [
+  "mode",
+  "lanes",
+  "seedAt",
+  "shareLanes",
+  "twoPass",
+  "step",
+  "feedback",
+  "feedbackRate",
+  "estimate",
+  "allowBias",
+  "force",
+  "budget",
+] as const satisfies readonly (keyof DualOptions)[];
+
+/**
+ * Learning with dual numbers instead of a backward pass: fills the slot `propagation`.
+ *
+ * @param options mode, lanes and how they are used
+ * @returns the rule
+ * @throws {ConfigError} where an option cannot be used, or the mode would not read it
+ *
+ * @example
+ * ```ts
+ * import { adam, dense, dual, Network, relu, spirals, train } from "@leanprop/leanprop";
+ * using network = Network.create({ input: [2], layers: [dense(32), relu(), dense(3)], seed: 1 });
+ * for await (const p of train(network, spirals(), { rule: dual(), epochs: 3, optimizer: adam(1e-2) })) {
+ *   console.log(p.epoch, p.trainLoss);
+ * }
+ * ```
+ */
+export function dual(options: DualOptions = {}): Rule {
+  knownOptions("dual", options, DUAL_OPTIONS);
+  const mode = oneOf("dual.mode", options.mode ?? "feedback", ["feedback", "activity", "exact", "local", "weight"]);
+  for (const name of Object.keys(options)) {
+    const modes = READ_BY[name];
+    if (modes === undefined || modes.includes(mode)) continue;
+    throw new ConfigError(`dual.${name}`, `mode ${modes.join(" or ")} beside it`, `mode ${mode}`);
+  }
+  const seedAt = oneOf("dual.seedAt", options.seedAt ?? (mode === "local" ? "preactivation" : "output"), [
+    "output",
+    "preactivation",
+    "input",
+  ]);
+  if (mode === "weight" && options.seedAt !== undefined) {
+    throw new ConfigError("dual.seedAt", "another mode beside it", "mode weight, whose lanes begin at the parameters");
+  }
+  if ((seedAt === "input" && mode !== "local") || (seedAt === "output" && mode === "local")) {
+    const expected = mode === "local"
+      ? "preactivation or input in mode local"
+      : `output or preactivation in mode ${mode}`;
+    throw new ConfigError("dual.seedAt", expected, seedAt);
+  }
+  const twoPass = boolean("dual.twoPass", options.twoPass ?? false);
+  const feedback = oneOf("dual.feedback", options.feedback ?? "nlms", ["nlms", "ema"]);
+  const rate = options.feedbackRate ?? (feedback === "nlms" ? 0.5 : 0.05);
+  return {
+    name: "dual",
+    slots: {
+      propagation: {
+        kind: "dual",
+        mode,
+        lanes: number("dual.lanes", options.lanes ?? LANES[mode], { min: 1, max: 4096, whole: true }),
+        seedAt,
+        shareLanes: boolean("dual.shareLanes", options.shareLanes ?? twoPass),
+        twoPass,
+        step: oneOf("dual.step", options.step ?? "optimizer", ["optimizer", "hyperdual"]),
+        feedback,
+        feedbackRate: number(
+          "dual.feedbackRate",
+          rate,
+          feedback === "nlms" ? { above: 0, max: 1 } : { above: 0, below: 1 },
+        ),
+        estimate: oneOf("dual.estimate", options.estimate ?? "projection", ["projection", "mean"]),
+        allowBias: boolean("dual.allowBias", options.allowBias ?? false),
+        force: boolean("dual.force", options.force ?? false),
+        budget: number("dual.budget", options.budget ?? 1e10, { above: 0 }),
+      },
+    },
+  };
+}

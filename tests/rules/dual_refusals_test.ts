@@ -1,0 +1,123 @@
+/** What the dual rule refuses, sentence by sentence. */
+
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  combine,
+  ConfigError,
+  dense,
+  dual,
+  type DualOptions,
+  EngineError,
+  type Layer,
+  Network,
+  relu,
+  type Rule,
+  sgd,
+  softmax,
+  Trainer,
+  type TrainOptions,
+} from "../../mod.ts";
+import { table } from "../helpers.ts";
+
+Deno.test("dual() refuses options that the mode would not read, and values that it cannot use", () => {
+  const beside = (option: string, modes: string, mode: string) =>
+    `Cannot use dual.${option}: expected mode ${modes} beside it but found mode ${mode}`;
+  const cases: [DualOptions, string][] = [
+    [{ mode: "local", lanes: 2 }, beside("lanes", "feedback or activity or exact or weight", "local")],
+    [{ mode: "exact", twoPass: true }, beside("twoPass", "feedback or activity", "exact")],
+    [{ mode: "weight", shareLanes: true }, beside("shareLanes", "feedback or activity", "weight")],
+    [{ mode: "activity", feedback: "ema" }, beside("feedback", "feedback", "activity")],
+    [{ mode: "activity", estimate: "mean" }, beside("estimate", "weight", "activity")],
+    [{ budget: 1 }, beside("budget", "exact", "feedback")],
+    [{ force: true }, beside("force", "weight", "feedback")],
+    [{ seedAt: "input" }, "Cannot use dual.seedAt: expected output or preactivation in mode feedback but found input"],
+    [{ mode: "local", seedAt: "output" }, "expected preactivation or input in mode local but found output"],
+    [{ mode: "weight", seedAt: "output" }, "Cannot use dual.seedAt: expected another mode beside it"],
+    [{ lanes: 0 }, "Cannot use dual.lanes: expected a whole number from 1 to 4096 but found 0"],
+    [{ feedbackRate: 1.5 }, "Cannot use dual.feedbackRate: expected a number"],
+    [{ feedback: "ema", feedbackRate: 1 }, "Cannot use dual.feedbackRate: expected a number"],
+    [{ mode: "exakt" as "exact" }, "expected one of feedback, activity, exact, local, weight (did you mean exact?)"],
+    [{ lane: 1 } as DualOptions, "Cannot use dual.lane"],
+  ];
+  for (const [options, message] of cases) assertThrows(() => dual(options), ConfigError, message);
+  assertThrows(() => combine(dual(), dual()), ConfigError, "dual and dual, which both choose the propagation");
+});
+
+const two: readonly Layer[] = [dense(8), relu(), dense(3)];
+
+const cases: readonly (readonly [string, Rule, readonly Layer[], string, TrainOptions?])[] = [
+  [
+    "mode local with two layers",
+    dual({ mode: "local" }),
+    two,
+    "Cannot use rule dual in mode local: expected one layer with parameters but found 2; use mode feedback",
+  ],
+  [
+    "mode local before a softmax",
+    dual({ mode: "local" }),
+    [dense(3), softmax()],
+    "expected only activations and dropout after the layer with parameters but found layer 1 (softmax)",
+  ],
+  [
+    "exact lanes above the budget",
+    dual({ mode: "exact", budget: 1000 }),
+    two,
+    "Cannot use rule dual in mode exact: expected lanes of at most 1.0e3 multiply-adds a step (dual.budget) but found 7.7e3 " +
+    "for this network at batch 40; use mode feedback",
+  ],
+  [
+    "more orthogonal lanes than units",
+    dual({ mode: "activity", lanes: 9 }),
+    two,
+    "Cannot use dual.lanes: expected at most 8 (the values of layer 0 (dense)) but found 9",
+  ],
+  [
+    "more weight directions than parameters",
+    dual({ mode: "weight", lanes: 84 }),
+    two,
+    "Cannot use dual.lanes: expected at most 83 (the parameters) but found 84",
+  ],
+  [
+    "weight directions of a large network",
+    dual({ mode: "weight" }),
+    [dense(20_000), dense(3)],
+    "Cannot use rule dual in mode weight: expected at most 100000 parameters, or force: the noise grows with their number " +
+    "but found 200003",
+  ],
+  [
+    "hyperdual beside another optimizer",
+    dual({ step: "hyperdual" }),
+    two,
+    "Cannot use optimizer: expected sgd without momentum beside dual's step hyperdual",
+  ],
+  [
+    "hyperdual beside clipping",
+    dual({ step: "hyperdual" }),
+    two,
+    "Cannot use clipNorm: expected none beside dual's step hyperdual",
+    { optimizer: sgd(1), clipNorm: 1 },
+  ],
+  [
+    "a network without parameters",
+    dual(),
+    [relu(), softmax()],
+    "Cannot use rule dual: expected a layer with parameters but found none",
+  ],
+];
+
+for (const [name, rule, layers, message, options] of cases) {
+  Deno.test(`dual refuses before the run begins: ${name}`, async () => {
+    using network = Network.create({ input: [6], layers });
+    const last = layers.at(-1);
+    const rows = table(40, {
+      shape: [6],
+      classes: last?.kind === "dense" ? 3 : network.describe().layers.at(-1)!.shape[0]!,
+    });
+    const error = await assertRejects(
+      () => Trainer.create(network, rows, { rule, batchSize: 40, ...options }),
+      EngineError,
+      message,
+    );
+    assertEquals(error.code, "invalid-config");
+  });
+}

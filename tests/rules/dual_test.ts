@@ -1,0 +1,230 @@
+/** The dual rule: identity with back-propagation, and the laws of its estimates. */
+
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import {
+  adam,
+  binaryCrossEntropy,
+  Dataset,
+  dense,
+  directionalDerivatives,
+  dropout,
+  dual,
+  type DualOptions,
+  EngineError,
+  gelu,
+  type Layer,
+  meanSquaredError,
+  Network,
+  type ParameterArray,
+  relu,
+  type Rule,
+  sgd,
+  sigmoid,
+  softmaxCrossEntropy,
+  tanh,
+  train,
+  Trainer,
+} from "../../mod.ts";
+import { numbers, scramble, steps, table } from "../helpers.ts";
+import { assertClose } from "../tolerance.ts";
+import { after, assertSameParameters, nets, rowsFor } from "./dual_helpers.ts";
+
+/** Against back-propagation, relative to the largest number of a tensor. */
+const IDENTITY = 1e-10;
+
+/** The same for one layer, where only the order of multiplications differs. */
+const ONE_LAYER = 1e-12;
+
+for (const [name, layers] of Object.entries(nets)) {
+  Deno.test(`exact lanes equal back-propagation over 20 steps: ${name}`, async () => {
+    for (const optimizer of [sgd(0.05), adam(1e-2)]) {
+      const expected = await after({ layers, optimizer });
+      for (const seedAt of ["output", "preactivation"] as const) {
+        for (const lanes of [3, 16]) {
+          const found = await after({ layers, optimizer, rule: dual({ mode: "exact", lanes, seedAt }) });
+          assertSameParameters({ name: `${optimizer.kind}, ${seedAt}, ${lanes}`, limit: IDENTITY }, found, expected);
+        }
+      }
+    }
+  });
+}
+
+Deno.test("exact lanes equal back-propagation for every loss, for clipped gradients and an odd last batch", async () => {
+  const layers = nets["dense, relu"]!;
+  const rule = dual({ mode: "exact" });
+  for (const loss of [softmaxCrossEntropy({ labelSmoothing: 0.1 }), meanSquaredError(), binaryCrossEntropy()]) {
+    const place = { name: loss.kind, limit: IDENTITY };
+    assertSameParameters(place, await after({ layers, loss, rule }), await after({ layers, loss }));
+  }
+  for (const options of [{ clipNorm: 0.05 }, { batchSize: 7 }]) {
+    const place = { name: JSON.stringify(options), limit: IDENTITY };
+    assertSameParameters(place, await after({ layers, rule, ...options }), await after({ layers, ...options }));
+  }
+});
+
+Deno.test("local duals equal back-propagation for one layer, with either seed", async () => {
+  for (
+    const [layers, loss] of [
+      [[dense(3)], softmaxCrossEntropy()],
+      [[dropout(0.3), dense(3), sigmoid()], meanSquaredError()],
+      [[dense(3), gelu(), dropout(0.2), tanh()], meanSquaredError()],
+    ] as const
+  ) {
+    const expected = await after({ layers, loss });
+    const found = await after({ layers, loss, rule: dual({ mode: "local" }) });
+    assertSameParameters({ name: "preactivation", limit: ONE_LAYER }, found, expected);
+    // Sums of the scrambled weights are not small here; the next test is about those that are.
+    const published = await after({ layers, loss, rule: dual({ mode: "local", seedAt: "input" }) });
+    assertSameParameters({ name: "input", limit: IDENTITY }, published, expected);
+  }
+});
+
+Deno.test("the published seed loses digits where a sum of weights is small; the seed at the preactivation does not", async () => {
+  const errorOf = async (seedAt: "input" | "preactivation", sum: number) => {
+    using network = Network.create({ input: [6], layers: [dense(3), tanh()], loss: meanSquaredError(), threads: 1 });
+    const weights = numbers(18, 3);
+    weights[5] = sum - weights.slice(0, 5).reduce((a, b) => a + b, 0);
+    network.write("0.weight", weights);
+    const batch = rowsFor(meanSquaredError(), 40);
+    const expected = (await network.gradients(batch)).gradients.get("0.weight")!.slice(0, 6);
+    const { gradients } = await network.gradients(batch, { rule: dual({ mode: "local", seedAt }) });
+    const found = gradients.get("0.weight")!;
+    const scale = Math.max(...expected.map(Math.abs));
+    return Math.max(...expected.map((value, index) => Math.abs(found[index]! - value))) / scale;
+  };
+  // Sums of six f32 numbers of size 1 are off by about 1e-7, which is a tenth of a sum of 1e-6; but the same sum is divided out
+  // again, so what is lost is the rounding of products, until it is 0.
+  assert(await errorOf("preactivation", 1e-6) < 1e-6);
+  assert(await errorOf("input", 1) < 1e-6);
+  await assertRejects(
+    async () => {
+      using network = Network.create({ input: [6], layers: [dense(3, { weightInit: "zeros" })] });
+      await network.gradients(rowsFor(softmaxCrossEntropy(), 4), { rule: dual({ mode: "local", seedAt: "input" }) });
+    },
+    EngineError,
+    "Cannot divide by the sum of the weights of output 0 in layer 0 (dense): it is 0; use seedAt preactivation",
+  );
+});
+
+/** Gradients of one row for many seeds: their squared distance from back-propagation's, and that of their mean. */
+async function law(options: DualOptions, layers: readonly Layer[], draws: number) {
+  using network = Network.create({ input: [4], layers, precision: "f64", threads: 1 });
+  scramble(network, 3);
+  using data = await Dataset.create(rowsFor(softmaxCrossEntropy(), 1, [4]));
+  // The last layer's gradient is exact in activity mode: only the first is a matter of chance.
+  const flat = (gradients: ReadonlyMap<string, ParameterArray>) =>
+    [...gradients].filter(([name]) => options.mode === "weight" || name.startsWith("0.")).flatMap(([, v]) => [...v]);
+  const exact = flat((await network.gradients(data)).gradients);
+  const mean = new Float64Array(exact.length);
+  let squared = 0;
+  for (let seed = 0; seed < draws; seed++) {
+    const found = flat((await network.gradients(data, { rule: dual(options), seed })).gradients);
+    found.forEach((value, index) => {
+      mean[index]! += value / draws;
+      squared += (value - exact[index]!) ** 2 / draws;
+    });
+  }
+  const norm = exact.reduce((sum, value) => sum + value * value, 0);
+  const bias = exact.reduce((sum, value, index) => sum + (mean[index]! - value) ** 2, 0);
+  const along = exact.reduce((sum, value, index) => sum + value * mean[index]!, 0) / norm;
+  return { squared: squared / norm, bias: bias / norm, along, count: exact.length };
+}
+
+Deno.test("activity: the mean over seeds is the gradient, the squared error is units / lanes − 1", async () => {
+  const [units, draws] = [12, 2000];
+  const layers = [dense(units), tanh(), dense(3)];
+  for (const lanes of [1, 3, 12]) {
+    const found = await law({ mode: "activity", lanes, seedAt: "preactivation" }, layers, draws);
+    const expected = units / lanes - 1;
+    const close = Math.abs(found.squared - expected) < 0.12 * expected + 1e-12;
+    assert(close, `${lanes} lanes: ${found.squared}, not ${expected}`);
+    // The mean of n draws has 1 / n of the squared error; five times that is out of reach by chance.
+    assert(found.bias < 5 * (expected + 1e-12) / draws, `${lanes} lanes: bias ${found.bias}`);
+  }
+});
+
+Deno.test("weight: the projection's squared error is 1 − lanes / parameters, the mean's (parameters − 1) / lanes", async () => {
+  const [layers, draws] = [[dense(4), tanh(), dense(3)], 1500];
+  for (const lanes of [1, 5, 35]) {
+    const projection = await law({ mode: "weight", lanes }, layers, draws);
+    assertEquals(projection.count, 35);
+    const share = lanes / 35;
+    assert(Math.abs(projection.squared - (1 - share)) < 0.05 * (1 - share) + 1e-12, `${lanes}: ${projection.squared}`);
+    assert(Math.abs(projection.along - share) < 0.15 * share + 1e-12, `${lanes}: ${projection.along} of the gradient`);
+    const mean = await law({ mode: "weight", lanes, estimate: "mean" }, layers, draws);
+    const expected = 34 / lanes;
+    assert(Math.abs(mean.squared - expected) < 0.15 * expected, `${lanes}: ${mean.squared}, not ${expected}`);
+    assert(mean.bias < 5 * expected / draws, `${lanes}: bias ${mean.bias}`);
+  }
+});
+
+const small = { input: [20], layers: [dense(32), relu(), dense(16), relu(), dense(3)] as Layer[] };
+
+for (
+  const options of [
+    {},
+    { lanes: 2 },
+    { shareLanes: true },
+    { feedback: "ema", lanes: 4 },
+    { seedAt: "preactivation" },
+  ] as DualOptions[]
+) {
+  Deno.test(`feedback points along the gradient after a warm-up: ${JSON.stringify(options)}`, async () => {
+    using network = Network.create({ ...small, precision: "f64", threads: 1, seed: 1 });
+    using data = await Dataset.create(table(600, { shape: small.input, classes: 3 }));
+    const run = { optimizer: sgd(0.01), batchSize: 60, epochs: 60, seed: 3 };
+    using _trainer = await Trainer.create(network, data, { rule: dual(options), ...run });
+    await steps(network, data, 500);
+    const { all, parameters } = await network.gradientCosines();
+    const cosine = (name: string) => parameters.find((parameter) => parameter.name === name)!.cosine;
+    assert(cosine("4.weight") > 1 - 1e-9, "the last layer has the gradient itself");
+    // A seed at the output lets the matrix become the next layer's own; the noise of an average, and above all a mean over the
+    // activation's derivatives, keep others apart from it.
+    const limit = options.seedAt ? 0.5 : options.feedback === "ema" ? 0.8 : 0.95;
+    assert(cosine("2.weight") >= limit, `last hidden layer: ${cosine("2.weight")}`);
+    assert(cosine("0.weight") >= (options.seedAt ? 0.3 : 0.5), `first layer: ${cosine("0.weight")}`);
+    assert(all.cosine > 0.5 && all.ratio > 0.5 && all.ratio < 2, JSON.stringify(all));
+  });
+}
+
+Deno.test("feedback and activity learn what back-propagation learns", async () => {
+  const rows = table(400, { shape: small.input, classes: 3 });
+  const loss = async (rule?: Rule) => {
+    using network = Network.create({ ...small, seed: 1 });
+    let last = 0;
+    const run = { epochs: 40, batchSize: 50, optimizer: adam(3e-3) };
+    for await (const { trainLoss } of train(network, rows, { ...run, ...(rule && { rule }) })) last = trainLoss;
+    return last;
+  };
+  const [backprop, feedback, activity] = [await loss(), await loss(dual()), await loss(dual({ mode: "activity" }))];
+  // Labels are random: the loss begins at ln 3 = 1.1 and falls by memorising.
+  assert(backprop < 0.6, `back-propagation ${backprop}`);
+  assert(feedback < 0.7, `feedback ${feedback}`);
+  assert(activity < 0.9, `activity ${activity}`);
+});
+
+Deno.test("a hyperdual step goes to the minimum of the parabola along the gradient", async () => {
+  using network = Network.create({ input: [6], layers: nets["dense, relu"]!, precision: "f64", threads: 1 });
+  scramble(network, 4);
+  using data = await Dataset.create(rowsFor(softmaxCrossEntropy(), 16));
+  const before = network.parameters();
+  const { gradients } = await network.gradients(data, { rule: dual({ mode: "exact" }) });
+  const { first, second } = await directionalDerivatives(network, data, gradients);
+  const rule = dual({ mode: "exact", step: "hyperdual" });
+  using _trainer = await Trainer.create(network, data, { rule, optimizer: sgd(0.5), batchSize: 16, shuffle: false });
+  await steps(network, data, 1);
+  const length = 0.5 * first / Math.abs(second);
+  for (const [name, values] of network.parameters()) {
+    const expected = before.get(name)!.map((value, index) => value - length * gradients.get(name)![index]!);
+    assertClose({ name, limit: ONE_LAYER }, values, expected);
+  }
+});
+
+Deno.test("hyperdual steps learn without a learning rate", async () => {
+  using network = Network.create({ ...small, seed: 1 });
+  const losses: number[] = [];
+  const rows = table(400, { shape: small.input, classes: 3 });
+  const run = { rule: dual({ step: "hyperdual" }), epochs: 30, batchSize: 50, optimizer: sgd(1) };
+  for await (const { trainLoss } of train(network, rows, run)) losses.push(trainLoss);
+  assert(losses.at(-1)! < 0.8 * losses[0]!, losses.join(" "));
+});

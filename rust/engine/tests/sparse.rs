@@ -3,6 +3,7 @@
 use engine::dataset::{Dataset, DatasetConfig, FeatureSlice};
 use engine::engine::Engine;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 const CLASSES: usize = 4;
 
@@ -39,7 +40,7 @@ fn training(weights: &Value, batch: usize) -> String {
     .to_string()
 }
 
-fn data(input: &[usize], rows: usize) -> Dataset {
+fn data(input: &[usize], rows: usize) -> Arc<Dataset> {
     let size: usize = input.iter().product();
     let features: Vec<f32> = (0..rows * size).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
     let labels: Vec<u32> = (0..rows).map(|row| (row % CLASSES) as u32).collect();
@@ -49,7 +50,7 @@ fn data(input: &[usize], rows: usize) -> Dataset {
         "targets": { "kind": "labels", "classes": CLASSES },
     }))
     .unwrap();
-    Dataset::new(config, FeatureSlice::F32(&features), &labels, &[]).unwrap()
+    Arc::new(Dataset::new(config, FeatureSlice::F32(&features), &labels, &[]).unwrap())
 }
 
 /// The tensors of some group: (name, elements).

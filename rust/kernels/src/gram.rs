@@ -13,8 +13,8 @@ use crate::real::Real;
 /// Rows and columns of one task of [`gram_block`].
 const TILE: usize = 96;
 
-/// Rows of Z that one task of [`panel_step`] updates: with 256 columns, a block of the second-level cache.
-const PANEL_ROWS: usize = 96;
+/// Rows of Z that one task of [`panel_step`] updates: few enough that a hundred rows keep two threads busy.
+const PANEL_ROWS: usize = 48;
 
 /// Where a block of K lies and how long the rows are that make it.
 #[derive(Clone, Copy, Debug)]

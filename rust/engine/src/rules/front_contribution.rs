@@ -193,7 +193,7 @@ impl<T: Real> FrontContribution<T> {
             Collapse::Auto => unreachable!("a decision is not auto"),
             Collapse::Gram => {
                 if config.shared && !data.has_gram::<T>() {
-                    let expected = "the gram() of this data set or of one that it was selected from";
+                    let expected = "the Gram of this data set or of one that it was selected from";
                     return Err(Error::config("rule.gram", expected, "one of other rows or of another precision"));
                 }
                 let node = survey::first_layer(plan)?;

@@ -19,6 +19,12 @@ const MOVE: f64 = 6.0;
 /// Multiply-adds that take as long as one kernel call.
 const CALL: f64 = 20_000.0;
 
+/// Multiply-adds that take as long as what every step does beside its layers: data order, targets, loss, counters.
+const STEP: f64 = 190_000.0;
+
+/// Multiply-adds that take as long as one call from TypeScript, of which every epoch takes at least one.
+const EPOCH: f64 = 2_800_000.0;
+
 /// What one way of training costs.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -137,30 +143,30 @@ fn sum_of<T: Real>(plan: &Plan<T>, situation: &Situation, without: impl Fn(usize
     work
 }
 
-fn figures<T: Real>(step: Work, once: Work, steps: f64) -> Figures {
+fn figures<T: Real>(step: Work, once: Work, situation: &Situation) -> Figures {
+    let (per_epoch, steps) = situation.steps();
+    let step_cost = step.cost() + STEP + EPOCH / per_epoch;
     Figures {
         bytes: (step.numbers + once.numbers) * T::BYTES as f64,
         step_multiply_adds: step.multiply_adds,
         once_multiply_adds: once.multiply_adds,
-        step_cost: step.cost(),
-        cost: steps * step.cost() + once.cost(),
+        step_cost,
+        cost: steps * step_cost + once.cost(),
     }
 }
 
 /// Predicts what each way of training costs.
 pub fn forecast<T: Real>(config: &Config, plan: &Plan<T>, situation: &Situation) -> Result<Forecast> {
     let Situation { rows, training, .. } = situation;
-    let per_epoch = if training.drop_last { rows / training.batch_size } else { rows.div_ceil(training.batch_size) };
-    let steps = (training.epochs * per_epoch as f64).round().max(1.0);
     let input = Work { numbers: (training.batch_size * plan.sizes[0]) as f64, ..Work::default() };
     let mut whole = sum_of(plan, situation, |_| false);
     whole += input;
-    let backprop = figures::<T>(whole, Work::default(), steps);
+    let backprop = figures::<T>(whole, Work::default(), situation);
     let candidates = [Collapse::Gram, Collapse::LinearPair, Collapse::Final].map(|collapse| {
         let found = match collapse {
-            Collapse::Gram => gram::<T>(config, plan, situation, steps),
-            Collapse::LinearPair => pairs::<T>(config, plan, situation, steps),
-            Collapse::Final | Collapse::Auto => last::<T>(plan, situation, steps),
+            Collapse::Gram => gram::<T>(config, plan, situation),
+            Collapse::LinearPair => pairs::<T>(config, plan, situation),
+            Collapse::Final | Collapse::Auto => last::<T>(plan, situation),
         };
         match found {
             Ok(figures) => Candidate {
@@ -184,7 +190,7 @@ pub fn forecast<T: Real>(config: &Config, plan: &Plan<T>, situation: &Situation)
     let mut forecast = Forecast {
         rows: *rows,
         batch_size: training.batch_size,
-        steps,
+        steps: situation.steps().1,
         backprop,
         candidates: candidates.into(),
         chosen: None,
@@ -243,7 +249,7 @@ impl Forecast {
     }
 }
 
-fn gram<T: Real>(config: &Config, plan: &Plan<T>, situation: &Situation, steps: f64) -> Result<Figures> {
+fn gram<T: Real>(config: &Config, plan: &Plan<T>, situation: &Situation) -> Result<Figures> {
     let training = situation.training;
     let node = survey::first_layer(plan)?;
     survey::check_optimizer(plan, node, Collapse::Gram, config.optimizer.as_ref(), training)?;
@@ -278,29 +284,33 @@ fn gram<T: Real>(config: &Config, plan: &Plan<T>, situation: &Situation, steps: 
     } else {
         0.0
     };
+    // Z, C, their velocities, the batch.
+    let kept_numbers = n * outputs * 2.0 * (1.0 + kept)
+        + b * outputs * (3.0 + f64::from(u8::from(clipped)))
+        + if partial { b * n } else { 0.0 };
     step += Work {
         multiply_adds: b * n * outputs + if clipped { b * b * outputs } else { 0.0 },
-        moved: n * outputs * (2.0 + 2.0 * kept + spread) + b * outputs * 6.0 + b * n * if partial { 3.0 } else { 1.0 },
+        moved: n * outputs * (2.0 + 2.0 * kept + spread) + b * outputs * 14.0 + b * n * if partial { 3.0 } else { 1.0 },
         calls: 3.0,
-        // Weights, Z, C, their velocities, the batch.
-        numbers: inputs * outputs
-            + n * outputs * 2.0 * (1.0 + kept)
-            + b * outputs * (3.0 + f64::from(u8::from(clipped)))
-            + if partial { b * n } else { 0.0 },
+        numbers: inputs * outputs + kept_numbers,
     };
     let shared = config.kernel || situation.shared;
     let products = if shared { 0.0 } else { n * n * inputs / 2.0 };
     let export = if config.kernel { 0.0 } else { n * inputs * outputs };
+    // One block of features makes Z and the export, two make K.
+    let block = n.min(256.0) * inputs;
+    let making = if shared { 0.0 } else { block * if n > 256.0 { 2.0 } else { 1.0 } };
     let once = Work {
         multiply_adds: products + n * inputs * outputs + export,
         moved: 2.0 * n * inputs + 4.0 * inputs * outputs,
         calls: 4.0,
-        numbers: n * n + n.min(256.0) * inputs,
+        // K is made before the rest is there.
+        numbers: n * n + block.max(making - kept_numbers),
     };
-    Ok(figures::<T>(step, once, steps))
+    Ok(figures::<T>(step, once, situation))
 }
 
-fn pairs<T: Real>(config: &Config, plan: &Plan<T>, situation: &Situation, steps: f64) -> Result<Figures> {
+fn pairs<T: Real>(config: &Config, plan: &Plan<T>, situation: &Situation) -> Result<Figures> {
     let training = situation.training;
     let found = survey::pairs(plan)?;
     let collapsed = |node: usize| found.iter().any(|(first, second)| *first == node || *second == node);
@@ -326,10 +336,10 @@ fn pairs<T: Real>(config: &Config, plan: &Plan<T>, situation: &Situation, steps:
             numbers: i * h,
         };
     }
-    Ok(figures::<T>(step, once, steps))
+    Ok(figures::<T>(step, once, situation))
 }
 
-fn last<T: Real>(plan: &Plan<T>, situation: &Situation, steps: f64) -> Result<Figures> {
+fn last<T: Real>(plan: &Plan<T>, situation: &Situation) -> Result<Figures> {
     let last = survey::last_layer(plan)?;
     let (rows, batch) = (situation.rows as f64, situation.training.batch_size as f64);
     let mut step = sum_of(plan, situation, |node| node < last);
@@ -346,5 +356,5 @@ fn last<T: Real>(plan: &Plan<T>, situation: &Situation, steps: f64) -> Result<Fi
         once += Work { multiply_adds, moved: weights + values, calls: 1.0, numbers: weights + values };
     }
     once.numbers += rows * plan.sizes[plan.nodes[last].input] as f64;
-    Ok(figures::<T>(step, once, steps))
+    Ok(figures::<T>(step, once, situation))
 }

@@ -18,6 +18,15 @@ pub struct Situation<'a> {
     pub training: &'a TrainingConfig,
 }
 
+impl Situation<'_> {
+    /// Steps of an epoch, and of the run.
+    pub fn steps(&self) -> (f64, f64) {
+        let TrainingConfig { batch_size, drop_last, epochs, .. } = self.training;
+        let per_epoch = if *drop_last { self.rows / batch_size } else { self.rows.div_ceil(*batch_size) }.max(1) as f64;
+        (per_epoch, (epochs * per_epoch).round().max(1.0))
+    }
+}
+
 /// The linear map of a node that is known to hold one.
 pub fn linear<T>(plan: &Plan<T>, node: usize) -> &Linear<T> {
     match &plan.nodes[node].op {

@@ -1,0 +1,13 @@
+/**
+ * All experiments that can be reproduced: the only list of them.
+ *
+ * @module
+ */
+
+import type { Experiment } from "./experiment.ts";
+import { memAopEnergy } from "./mem_aop_energy.ts";
+import { memAopMnist } from "./mem_aop_mnist.ts";
+import { sparseMnist } from "./sparse_mnist.ts";
+
+/** The experiments by name. */
+export const experiments: readonly Experiment[] = [memAopEnergy, memAopMnist, sparseMnist];

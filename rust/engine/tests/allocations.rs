@@ -25,31 +25,44 @@ fn dense(units: usize) -> Value {
     json!({ "kind": "dense", "units": units, "bias": true, "weightInit": "heNormal", "biasInit": "zeros" })
 }
 
-fn network(inputs: usize, layers: &[Value], threads: usize) -> String {
+fn conv(filters: usize) -> Value {
     json!({
-        "input": [inputs], "layers": layers, "loss": { "kind": "softmaxCrossEntropy", "labelSmoothing": 0.0 },
+        "kind": "conv2d", "filters": filters, "kernel": [3, 3], "stride": [1, 1], "padding": [1, 1], "groups": 1, "bias": true,
+        "weightInit": "heNormal", "biasInit": "zeros",
+    })
+}
+
+fn pool(kind: &str) -> Value {
+    json!({ "kind": kind, "kernel": [2, 2], "stride": [2, 2], "padding": [0, 0] })
+}
+
+fn network(input: &[usize], layers: &[Value], threads: usize) -> String {
+    json!({
+        "input": input, "layers": layers, "loss": { "kind": "softmaxCrossEntropy", "labelSmoothing": 0.0 },
         "seed": 1, "precision": "f32", "threads": threads,
     })
     .to_string()
 }
 
-fn training(optimizer: &Value, clip_norm: Option<f64>, [propagation, weights]: [&Value; 2]) -> String {
+fn training(optimizer: &Value, clip_norm: Option<f64>, [propagation, weights]: [&Value; 2], images: bool) -> String {
+    let augment = images.then(|| json!({ "crop": 2, "flip": true }));
     let plain = |kind: &str| json!({ "kind": kind });
     json!({
         "rule": {
             "propagation": propagation, "inputs": plain("raw"), "weights": weights, "products": plain("all"),
         },
         "optimizer": optimizer, "schedule": { "kind": "cosine", "finalFactor": 0.0 }, "epochs": 2.0, "batchSize": BATCH,
-        "seed": 1, "shuffle": true, "dropLast": false, "clipNorm": clip_norm,
+        "seed": 1, "shuffle": true, "dropLast": false, "clipNorm": clip_norm, "augment": augment,
     })
     .to_string()
 }
 
-fn data(inputs: usize) -> Dataset {
+fn data(shape: &[usize]) -> Dataset {
+    let inputs: usize = shape.iter().product();
     let features: Vec<f32> = (0..ROWS * inputs).map(|i| ((i % 97) as f32 - 48.0) / 50.0).collect();
     let labels: Vec<u32> = (0..ROWS as u32).map(|row| row % 10).collect();
     let config: DatasetConfig = serde_json::from_value(json!({
-        "rows": ROWS, "shape": [inputs], "features": "f32", "scale": [1.0], "offset": [0.0],
+        "rows": ROWS, "shape": shape, "features": "f32", "scale": [1.0], "offset": [0.0],
         "targets": { "kind": "labels", "classes": 10 },
     }))
     .unwrap();
@@ -116,29 +129,51 @@ fn a_step_allocates_nothing() {
         plain("tanh"),
         dense(10),
     ];
+    let norm = || json!({ "kind": "batchNorm", "epsilon": 1e-5, "momentum": 0.1 });
+    let images = [
+        norm(),
+        conv(8),
+        norm(),
+        plain("relu"),
+        pool("maxPool2d"),
+        json!({ "kind": "residual", "body": [conv(8), norm()], "shortcut": [] }),
+        plain("relu"),
+        json!({ "kind": "groupNorm", "groups": 2, "epsilon": 1e-5 }),
+        json!({ "kind": "dropout2d", "rate": 0.1 }),
+        pool("avgPool2d"),
+        conv(12),
+        plain("globalAvgPool2d"),
+        dense(10),
+    ];
     // Small enough for one thread even where there are two; and large enough that two share every product.
-    let networks = [("small", 20, vec![dense(16), plain("relu"), dense(10)]), ("large", 300, every_layer.to_vec())];
+    let networks = [
+        ("small", vec![20], vec![dense(16), plain("relu"), dense(10)]),
+        ("large", vec![300], every_layer.to_vec()),
+        ("images", vec![12, 12, 3], images.to_vec()),
+    ];
     // Changes of masks, which may allocate, come later than the steps that are counted.
     let sparse = json!({
         "kind": "sparse", "auto": false,
         "choice": { "sparsity": 0.8, "distribution": "uniform", "layers": null, "minSparsity": 0.0, "allowEmpty": false },
         "schedule": { "kind": "rigl", "begin": 0.0, "end": 0.75, "every": 50, "dropFraction": 0.3 },
     });
-    for ((size, inputs, layers), weights) in
+    for ((size, input, layers), weights) in
         networks.iter().flat_map(|network| [(network, plain("dense")), (network, sparse.clone())])
     {
-        let inputs = *inputs;
-        let data = Arc::new(data(inputs));
+        let data = Arc::new(data(input));
         for threads in [1, 2] {
-            let ways = if weights["kind"] == "dense" { propagations() } else { propagations()[..1].to_vec() };
-            let runs = ways.into_iter().flat_map(|(way, propagation, count)| {
+            // Dual numbers do not pass every layer of images, and know no masks.
+            let images = *size == "images";
+            let ways =
+                propagations().into_iter().take(if images || weights["kind"] == "sparse" { 1 } else { usize::MAX });
+            let runs = ways.flat_map(|(way, propagation, count)| {
                 let with =
                     move |(name, optimizer, clip)| (format!("{way}, {name}"), propagation.clone(), optimizer, clip);
                 optimizers().into_iter().take(count).map(with)
             });
             for (name, propagation, optimizer, clip_norm) in runs {
-                let mut network = engine::create(&network(inputs, layers, threads)).unwrap();
-                network.attach(&training(&optimizer, clip_norm, [&propagation, &weights]), &data).unwrap();
+                let mut network = engine::create(&network(input, layers, threads)).unwrap();
+                network.attach(&training(&optimizer, clip_norm, [&propagation, &weights], images), &data).unwrap();
                 let mut train = |steps| network.train(&data, steps, Duration::from_secs(60)).unwrap();
                 train(WARM_UP);
                 // The test runner's own thread may allocate beside us once; steps that allocate do so every time.

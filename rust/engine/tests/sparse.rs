@@ -35,7 +35,7 @@ fn training(weights: &Value, batch: usize) -> String {
         "rule": { "propagation": plain("backprop"), "inputs": plain("raw"), "weights": weights, "products": plain("all") },
         "optimizer": { "kind": "sgd", "learningRate": 0.01, "momentum": 0.9, "nesterov": false, "weightDecay": 0.0 },
         "schedule": { "kind": "constant" }, "epochs": 10.0, "batchSize": batch, "seed": 1, "shuffle": true, "dropLast": false,
-        "clipNorm": null,
+        "clipNorm": null, "augment": null,
     })
     .to_string()
 }

@@ -174,7 +174,7 @@ fn a_step_allocates_nothing() {
             for (name, propagation, optimizer, clip_norm) in runs {
                 let mut network = engine::create(&network(input, layers, threads)).unwrap();
                 network.attach(&training(&optimizer, clip_norm, [&propagation, &weights], images), &data).unwrap();
-                let mut train = |steps| network.train(&data, steps, Duration::from_secs(60)).unwrap();
+                let mut train = |steps| network.train(&data, steps, Duration::from_secs(3600)).unwrap();
                 train(WARM_UP);
                 // The test runner's own thread may allocate beside us once; steps that allocate do so every time.
                 let mut attempt = || {

@@ -22,6 +22,8 @@ export interface Case {
   readonly batches: number;
   /** How JAX is driven: a compiled step called from Python, one compiled loop, or the faster (the default). */
   readonly dispatch?: "step" | "loop" | "fastest";
+  /** Whether JAX takes a backward pass (the default) or one directional derivative. */
+  readonly gradient?: "backward" | "forward";
   /** Factor on the channels of resnet18. Default 1. */
   readonly width?: number;
   /** Layout of PyTorch's images. */
@@ -60,19 +62,19 @@ const PYTHON = new URL("./peers/.venv/bin/python", import.meta.url);
  *
  * @param script file below bench/peers
  * @param job the case
- * @param options name in tables, environment
+ * @param options name in tables, arguments after the case, environment
  * @returns the peer, or the reason in one sentence
  */
 export async function startPeer(
   script: string,
   job: Case,
-  options: { readonly name: string; readonly env?: Record<string, string> },
+  options: { readonly name: string; readonly args?: readonly string[]; readonly env?: Record<string, string> },
 ): Promise<Side | string> {
   const program = new URL(`./peers/${script}`, import.meta.url);
   let child: Deno.ChildProcess;
   try {
     child = new Deno.Command(PYTHON.pathname, {
-      args: [program.pathname, JSON.stringify(job)],
+      args: [program.pathname, JSON.stringify(job), ...options.args ?? []],
       stdin: "piped",
       stdout: "piped",
       stderr: "piped",

@@ -8,6 +8,7 @@
 // deno-lint-ignore-file no-console -- a program whose output is its purpose
 
 import { parseArgs } from "node:util";
+import { dual } from "../mod.ts";
 import { interleave, type Timing } from "./interleave.ts";
 import { startOurs } from "./ours.ts";
 import { type Case, type Side, startPeer } from "./peer.ts";
@@ -43,6 +44,29 @@ const suites: Record<string, Case[]> = {
       seed: 1,
     }))
   ),
+  // Networks so small that a GPU waits for its launches; `--device cuda` puts PyTorch on one.
+  small: [1, 2].flatMap((threads) =>
+    [50, 128].map((batch): Case => ({
+      net: [784, 128, 10],
+      batch,
+      batches: 64,
+      optimizer: "adam",
+      rate: 1e-3,
+      threads,
+      seed: 1,
+    }))
+  ),
+  // One direction of all weights on our side, one jvp on JAX's.
+  forward: [1, 2].map((threads): Case => ({
+    net: [784, 256, 128, 10],
+    batch: 128,
+    batches: 64,
+    optimizer: "sgd",
+    rate: 1e-6,
+    threads,
+    seed: 1,
+    gradient: "forward",
+  })),
   dense: [1, 2].flatMap((threads) =>
     nets.flatMap(([net, batch, batches]) =>
       (["sgd", "adam"] as const).map((optimizer): Case => {
@@ -62,13 +86,14 @@ const { values } = parseArgs({
     threads: { type: "string" },
     filter: { type: "string" },
     peers: { type: "string", default: "jax,torch" },
+    device: { type: "string", default: "cpu" },
     help: { type: "boolean", default: false },
   },
 });
 if (values.help) {
   console.log(
-    "bench:peers [--suite dense or conv] [--json] [--rounds 9] [--seconds 0.25] [--threads 1] [--filter 784-256] " +
-      "[--peers jax,torch]",
+    "bench:peers [--suite dense, conv, small or forward] [--json] [--rounds 9] [--seconds 0.25] [--threads 1] [--filter 784-256] " +
+      "[--peers jax,torch] [--device cpu or cuda, of PyTorch]",
   );
   Deno.exit(0);
 }
@@ -106,7 +131,8 @@ type Wanted = [script: string, name: string, job: Case, env: Record<string, stri
 
 /** All sides that can take part. */
 async function startAll(job: Case): Promise<{ sides: Side[]; missing: Record<string, string> }> {
-  const sides: Side[] = [await startOurs(job)];
+  const forward = job.gradient === "forward";
+  const sides: Side[] = [await startOurs(job, forward ? { rule: dual({ mode: "weight", force: true }) } : {})];
   const missing: Record<string, string> = {};
   // PyTorch's threads spin while they wait, which helps on idle cores and ruins shared ones: both ways take part.
   // JAX takes part as people write it (a jitted step) and, where that is faster, as one compiled loop over many steps.
@@ -118,13 +144,16 @@ async function startAll(job: Case): Promise<{ sides: Side[]; missing: Record<str
   if (typeof job.net === "string") layouts.push([" channels last", { ...job, layout: "channels_last" }]);
   const torch = layouts.flatMap(([suffix, job]): Wanted[] => {
     const active: Wanted = ["torch_step.py", `torch${suffix}`, job, {}];
+    if (forward) return [];
+    if (values.device !== "cpu") return [["torch_step.py", `torch${suffix} ${values.device}`, job, {}]];
     if (job.threads === 1) return [active];
     return [active, ["torch_step.py", `torch${suffix} passive`, job, { OMP_WAIT_POLICY: "passive" }]];
   });
   const peers = values.peers.split(",");
   const wanted = [...(peers.includes("jax") ? jax : []), ...(peers.includes("torch") ? torch : [])];
   for (const [script, name, job, env] of wanted) {
-    const peer = await startPeer(script, job, { name, env });
+    const args = script === "torch_step.py" ? ["--device", values.device] : [];
+    const peer = await startPeer(script, job, { name, args, env });
     if (typeof peer === "string") missing[name] = peer;
     else sides.push(peer);
   }

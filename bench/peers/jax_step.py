@@ -104,11 +104,22 @@ class JaxPeer:
         logits = self.logits(parameters, x)
         return (self.jax.nn.logsumexp(logits, axis=1) - (logits * y).sum(axis=1)).mean()
 
+    def gradient(self, parameters, x, y, count):
+        """Loss and gradient, or its estimate (g · v) v from one directional derivative along normal numbers v."""
+        jax = self.jax
+        loss = lambda p: self.loss(p, x, y)  # noqa: E731
+        if self.case.gradient == "backward":
+            return jax.value_and_grad(loss)(parameters)
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(self.case.seed), count.astype(int)), len(parameters))
+        direction = {name: jax.random.normal(key, p.shape) for key, (name, p) in zip(keys, parameters.items())}
+        value, slope = jax.jvp(loss, (parameters,), (direction,))
+        return value, jax.tree.map(lambda v: slope * v, direction)
+
     def update(self, state, x, y):
         """One step. State: parameters, both moments (empty for SGD), step count, last loss, sum of losses."""
         jnp, tree = self.jnp, self.jax.tree.map
         parameters, first, second, count, _, total = state
-        loss, gradient = self.jax.value_and_grad(self.loss)(parameters, x, y)
+        loss, gradient = self.gradient(parameters, x, y, count)
         count, rate = count + 1, self.case.rate
         if self.case.optimizer == "sgd":
             parameters = tree(lambda p, g: p - rate * g, parameters, gradient)

@@ -17,6 +17,8 @@ class TorchPeer:
     def __init__(self, case: Case, device: str) -> None:
         import torch
 
+        if case.gradient != "backward":
+            raise CaseError("Cannot use gradient of the case: expected backward for torch but found forward")
         torch.set_num_threads(case.threads)
         torch.set_num_interop_threads(1)
         if device == "cuda" and not torch.cuda.is_available():

@@ -32,6 +32,7 @@ export function distance(found: Curve, published: Curve, epoch: number): number 
   return (found.mean[epoch - 1]! - published.mean[epoch - 1]!) / Math.sqrt(error(found) + error(published));
 }
 
-function average(values: readonly number[]): number {
+/** The mean of some numbers. */
+export function average(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }

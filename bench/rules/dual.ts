@@ -10,6 +10,7 @@
 import {
   adam,
   backprop,
+  cnn,
   Dataset,
   dense,
   dual,
@@ -25,12 +26,15 @@ import {
 interface Subject {
   readonly layers: readonly Layer[];
   readonly input: readonly number[];
+  /** Rules that take part; all where nothing is said. */
+  readonly rules?: readonly string[];
 }
 
 const hidden = (units: readonly number[]) => units.flatMap((count) => [dense(count), relu()]);
 
 const subjects: Readonly<Record<string, Subject>> = {
   "784-256-128-10": { input: [784], layers: [...hidden([256, 128]), dense(10)] },
+  "cnn": { ...cnn({ input: [28, 28, 1], outputs: 10 }), rules: ["feedback, 1 lane", "feedback, two passes"] },
   "784-128x4-10": { input: [784], layers: [...hidden([128, 128, 128, 128]), dense(10)] },
 };
 
@@ -63,7 +67,7 @@ const [rounds, threads] = [argument("rounds", 7), argument("threads", 2)];
 const table = glyphs({ rows: 12_800, seed: 1 }).train;
 const only = Deno.args.find((text) => text.startsWith("--only="))?.slice(7);
 
-for (const [name, { input, layers }] of Object.entries(subjects)) {
+for (const [name, { input, layers, rules: taking }] of Object.entries(subjects)) {
   for (const batchSize of [128]) {
     using stack = new DisposableStack();
     const data = stack.use(await Dataset.create({ ...table, shape: input }));
@@ -76,7 +80,7 @@ for (const [name, { input, layers }] of Object.entries(subjects)) {
     const reference = await start(backprop());
     await chunk(reference);
     for (const [label, options] of Object.entries(rules)) {
-      if (only !== undefined && !label.includes(only)) continue;
+      if (!(taking?.includes(label) ?? true) || (only !== undefined && !`${name}, ${label}`.includes(only))) continue;
       const trainer = await start(dual(options));
       await chunk(trainer);
       const ratios: number[] = [];

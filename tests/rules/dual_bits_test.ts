@@ -3,23 +3,33 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import {
   adam,
+  batchNorm,
+  combine,
+  conv2d,
   Dataset,
   dense,
   dropout,
   dual,
   type DualOptions,
   EngineError,
+  flatten,
   gelu,
+  groupNorm,
   type Layer,
   layerNorm,
   loadCheckpoint,
+  maxPool2d,
   Network,
+  type Optimizer,
   relu,
+  type Rule,
   sgd,
+  sparse,
   tanh,
   Trainer,
 } from "../../mod.ts";
 import { assertSameBits, bits, inTemporaryFolder, steps, table } from "../helpers.ts";
+import { IMAGE, imageNets } from "./dual_helpers.ts";
 
 const small = { input: [20], layers: [dense(32), relu(), dense(16), relu(), dense(3)] as Layer[] };
 
@@ -30,14 +40,20 @@ interface Setting {
   readonly layers?: readonly Layer[];
   readonly input?: readonly number[];
   readonly batchSize?: number;
+  readonly optimizer?: Optimizer;
 }
 
 /** Bits after some steps; the last batch of an epoch is smaller. */
-async function trained(options: DualOptions, setting: Setting = {}): Promise<string> {
+function trained(options: DualOptions, setting: Setting = {}): Promise<string> {
+  return trainedBy(dual(options), { ...setting, optimizer: optimizerFor(options) });
+}
+
+async function trainedBy(rule: Rule, setting: Setting): Promise<string> {
+  const { optimizer = adam(1e-2) } = setting;
   const { threads = 1, layers = small.layers, input = small.input, batchSize = 32 } = setting;
   using network = Network.create({ input, layers, threads, seed: 1 });
   using data = await Dataset.create(table(2 * batchSize + 9, { shape: input, classes: 3 }));
-  const run = { rule: dual(options), batchSize, epochs: 4, seed: 6, optimizer: optimizerFor(options) };
+  const run = { rule, batchSize, epochs: 4, seed: 6, optimizer };
   using _trainer = await Trainer.create(network, data, run);
   await steps(network, data, 8);
   return bits(network);
@@ -57,6 +73,18 @@ Deno.test("two passes give the bits of one", async () => {
   ) {
     const [one, two] = [await trained(options, { layers }), await trained({ ...options, twoPass: true }, { layers })];
     assertSameBits(two, one, JSON.stringify(options));
+  }
+});
+
+const images: Setting = { layers: imageNets["group norm, residual sum"]!, input: IMAGE, batchSize: 10 };
+
+Deno.test("two passes give the bits of one on images", async () => {
+  for (const options of [{}, { mode: "activity", lanes: 3, shareLanes: true }] as DualOptions[]) {
+    for (const layers of Object.values(imageNets)) {
+      const setting = { ...images, layers };
+      const [one, two] = [await trained(options, setting), await trained({ ...options, twoPass: true }, setting)];
+      assertSameBits(two, one, JSON.stringify(options));
+    }
   }
 });
 
@@ -95,6 +123,19 @@ Deno.test("any number of threads gives the same bits", async () => {
     for (const threads of [2, 3]) {
       assertSameBits(await trained(options, { ...setting, threads }), one, JSON.stringify(options));
     }
+  }
+});
+
+Deno.test("any number of threads gives the same bits with batch normalisation, pooling and beside masks", async () => {
+  const image = [16, 16, 3];
+  const layers = [conv2d(24), batchNorm(), relu(), maxPool2d(), conv2d(32), groupNorm(4), relu(), flatten(), dense(3)];
+  const biased = dual({ allowBias: true });
+  const masked = combine(dual(), sparse({ sparsity: 0.7, schedule: "rigl", every: 2 }));
+  const plain = layers.filter(({ kind }) => kind !== "batchNorm");
+  for (const [rule, setting] of [[biased, { layers }], [masked, { layers: plain }]] as const) {
+    const bitsFor = (threads: number) => trainedBy(rule, { ...setting, input: image, batchSize: 24, threads });
+    const one = await bitsFor(1);
+    for (const threads of [2, 3]) assertSameBits(await bitsFor(threads), one, rule.name);
   }
 });
 

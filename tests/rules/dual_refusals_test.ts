@@ -2,6 +2,7 @@
 
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
+  batchNorm,
   combine,
   ConfigError,
   dense,
@@ -15,6 +16,7 @@ import {
   type Rule,
   sgd,
   softmax,
+  sparse,
   Trainer,
   type TrainOptions,
 } from "../../mod.ts";
@@ -45,6 +47,8 @@ Deno.test("dual() refuses options that the mode would not read, and values that 
 });
 
 const two: readonly Layer[] = [dense(8), relu(), dense(3)];
+
+const mixing: readonly Layer[] = [dense(8), batchNorm(), relu(), dense(3)];
 
 const cases: readonly (readonly [string, Rule, readonly Layer[], string, TrainOptions?])[] = [
   [
@@ -106,6 +110,41 @@ const cases: readonly (readonly [string, Rule, readonly Layer[], string, TrainOp
     "weight, which moves all parameters at once",
   ],
   [
+    "weight directions beside sparse weights",
+    combine(dual({ mode: "weight" }), sparse({ sparsity: 0.5 })),
+    two,
+    "Cannot use rule: expected dual in mode feedback, activity or exact beside rules in other slots",
+  ],
+  ...(["feedback", "activity"] as const).map((mode) =>
+    [
+      `batch normalisation in mode ${mode}`,
+      dual({ mode, lanes: 1 }),
+      mixing,
+      `Cannot use rule dual in mode ${mode}: expected layers that keep the rows of a batch apart, such as groupNorm or ` +
+      "layerNorm, or allowBias but found layer 1 (batchNorm)",
+    ] as const
+  ),
+  [
+    "batch normalisation beside exact lanes",
+    dual({ mode: "exact" }),
+    mixing,
+    "Cannot use rule dual in mode exact: expected layers that keep the rows of a batch apart, such as groupNorm or layerNorm " +
+    "but found layer 1 (batchNorm)",
+  ],
+  [
+    "batch normalisation in two passes",
+    dual({ twoPass: true, allowBias: true }),
+    mixing,
+    "expected layers without running statistics, such as groupNorm, beside twoPass but found layer 1 (batchNorm)",
+  ],
+  [
+    "batch normalisation beside weight directions with hyperdual steps",
+    dual({ mode: "weight", step: "hyperdual" }),
+    mixing,
+    "expected layers without running statistics, such as groupNorm, beside step hyperdual but found layer 1 (batchNorm)",
+    { optimizer: sgd(1) },
+  ],
+  [
     "a network without parameters",
     dual(),
     [relu(), softmax()],
@@ -129,3 +168,16 @@ for (const [name, rule, layers, message, options] of cases) {
     assertEquals(error.code, "invalid-config");
   });
 }
+
+Deno.test("dual refuses to move weights that a mask of the network holds", async () => {
+  using network = Network.create({ input: [6], layers: two });
+  await network.sparsify({ sparsity: 0.5, minSparsity: 0 });
+  const rows = table(40, { shape: [6], classes: 3 });
+  const message =
+    "Cannot use rule: expected a rule that is defined beside the mask of layer 0 (dense) but found dual in mode " +
+    "weight, with step hyperdual or with seedAt input";
+  for (const rule of [dual({ mode: "weight" }), dual({ step: "hyperdual" })]) {
+    await assertRejects(() => Trainer.create(network, rows, { rule, optimizer: sgd(1) }), EngineError, message);
+  }
+  using _trainer = await Trainer.create(network, rows, { rule: dual() });
+});

@@ -6,6 +6,7 @@ import {
   backprop,
   binaryCrossEntropy,
   combine,
+  conv2d,
   Dataset,
   dense,
   directionalDerivatives,
@@ -13,6 +14,7 @@ import {
   dual,
   type DualOptions,
   EngineError,
+  flatten,
   gelu,
   type Layer,
   meanSquaredError,
@@ -24,13 +26,14 @@ import {
   sgd,
   sigmoid,
   softmaxCrossEntropy,
+  sparse,
   tanh,
   train,
   Trainer,
 } from "../../mod.ts";
 import { numbers, scramble, steps, table } from "../helpers.ts";
 import { assertClose } from "../tolerance.ts";
-import { after, assertSameParameters, nets, rowsFor } from "./dual_helpers.ts";
+import { after, assertSameParameters, IMAGE, imageNets, mixingNets, nets, rowsFor } from "./dual_helpers.ts";
 
 /** Against back-propagation, relative to the largest number of a tensor. */
 const IDENTITY = 1e-10;
@@ -48,6 +51,54 @@ for (const [name, layers] of Object.entries(nets)) {
           assertSameParameters({ name: `${optimizer.kind}, ${seedAt}, ${lanes}`, limit: IDENTITY }, found, expected);
         }
       }
+    }
+  });
+}
+
+for (const [name, layers] of Object.entries(imageNets)) {
+  Deno.test(`exact lanes equal back-propagation over 20 steps on images: ${name}`, async () => {
+    const expected = await after({ layers, input: IMAGE });
+    for (const seedAt of ["output", "preactivation"] as const) {
+      const found = await after({ layers, input: IMAGE, rule: dual({ mode: "exact", seedAt }) });
+      assertSameParameters({ name: seedAt, limit: IDENTITY }, found, expected);
+    }
+  });
+}
+
+for (const [name, [input, layers]] of Object.entries(mixingNets)) {
+  Deno.test(`directions of all weights give back-propagation's gradient in training: ${name}`, async () => {
+    using network = Network.create({ input, layers, precision: "f64", threads: 1 });
+    scramble(network, 6);
+    using data = await Dataset.create(rowsFor(softmaxCrossEntropy(), 7, input));
+    const expected = (await network.gradients(data, { training: true })).gradients;
+    const lanes = [...expected.values()].reduce((sum, values) => sum + values.length, 0);
+    const rule = dual({ mode: "weight", lanes });
+    const { gradients } = await network.gradients(data, { rule, training: true });
+    for (const [name, values] of expected) {
+      assertClose({ name, limit: IDENTITY }, [...gradients.get(name)!, 1], [...values, 1]);
+    }
+  });
+
+  Deno.test(`where the bias is allowed, feedback and activity train, and count each batch once: ${name}`, async () => {
+    const statistics = async (rule: Rule, count: number) => {
+      using network = Network.create({ input, layers, precision: "f64", threads: 1, seed: 2 });
+      scramble(network, 6);
+      using data = await Dataset.create(rowsFor(softmaxCrossEntropy(), 24, input));
+      const { loss } = await network.evaluate(data);
+      const run = { rule, batchSize: 8, epochs: 100, optimizer: adam(5e-3) };
+      using _trainer = await Trainer.create(network, data, run);
+      await steps(network, data, count);
+      const buffers = network.tensors().filter(({ group }) => group === "buffer").map(({ name }) => network.read(name));
+      return { fallen: loss - (await network.evaluate(data)).loss, buffers };
+    };
+    for (const mode of ["feedback", "activity"] as const) {
+      const rule = dual({ mode, lanes: 2, allowBias: true });
+      const [own, reference] = [await statistics(rule, 1), await statistics(backprop(), 1)];
+      own.buffers.slice(0, 2).forEach((values, index) => {
+        assertClose({ name: `${mode}, running statistics ${index}`, limit: 0 }, values, reference.buffers[index]!);
+      });
+      const { fallen } = await statistics(rule, 60);
+      assert(fallen > 0.1, `${mode}: the loss fell by ${fallen}`);
     }
   });
 }
@@ -230,6 +281,51 @@ Deno.test("hyperdual steps learn without a learning rate", async () => {
   const run = { rule: dual({ step: "hyperdual" }), epochs: 30, batchSize: 50, optimizer: sgd(1) };
   for await (const { trainLoss } of train(network, rows, run)) losses.push(trainLoss);
   assert(losses.at(-1)! < 0.8 * losses[0]!, losses.join(" "));
+});
+
+for (
+  const [name, input, layers] of [
+    ["dense", [6], [dense(12), tanh(), dense(9), relu(), dense(3)]],
+    ["convolutions", IMAGE, [
+      conv2d(6, { padding: 1 }),
+      relu(),
+      conv2d(8, { padding: 1 }),
+      relu(),
+      flatten(),
+      dense(3),
+    ]],
+  ] as readonly (readonly [string, readonly number[], readonly Layer[]])[]
+) {
+  Deno.test(`combined with sparse weights, exact lanes equal back-propagation beside them: ${name}`, async () => {
+    const timing = { sparsity: 0.6, every: 4, end: 1 } as const;
+    for (
+      const weights of [
+        sparse({ sparsity: 0.6 }),
+        sparse({ ...timing, schedule: "rigl" }),
+        sparse({ ...timing, schedule: "gmp", initialSparsity: 0.2 }),
+        combine(sparse({ sparsity: 0.6 }), memAop({ k: 3, minSize: 0 })),
+      ]
+    ) {
+      // Schedules count in shares of a run: this one ends with the last step.
+      const expected = await after({ layers, input, epochs: 20 / 3, rule: weights });
+      const rule = combine(dual({ mode: "exact" }), weights);
+      const found = await after({ layers, input, epochs: 20 / 3, rule });
+      assertSameParameters({ name: JSON.stringify(weights.slots), limit: IDENTITY }, found, expected);
+      const zeros = [...found.values()].flatMap((values) => [...values]).filter((value) => value === 0).length;
+      assert(zeros > 20, `${zeros} zeros`);
+    }
+  });
+}
+
+Deno.test("feedback learns beside sparse weights", async () => {
+  using network = Network.create({ input: [20], layers: [dense(64), relu(), dense(48), relu(), dense(3)], seed: 1 });
+  const losses: number[] = [];
+  const rule = combine(dual(), sparse({ sparsity: 0.5, schedule: "rigl" }));
+  const run = { rule, epochs: 40, batchSize: 50, optimizer: adam(3e-3) };
+  for await (const { trainLoss } of train(network, table(400, { shape: [20], classes: 3 }), run)) {
+    losses.push(trainLoss);
+  }
+  assert(losses.at(-1)! < 0.8, losses.join(" "));
 });
 
 Deno.test("combined with memAop, exact lanes choose and learn as back-propagation does", async () => {

@@ -5,7 +5,7 @@ use crate::error::{Code, Error, Result};
 use crate::layers::{Mode, Pass};
 use crate::loss::{self, BatchTargets};
 use crate::network::Network;
-use crate::rules::dual::{self, Along, Frame, derivatives};
+use crate::rules::dual::{Along, Frame, derivatives};
 use crate::rules::{inputs, weights};
 use crate::training::frame;
 use crate::workspace::Workspace;
@@ -17,7 +17,6 @@ impl<T: Real> Network<T> {
     pub fn directional(&mut self, data: &Dataset, direction: &[T], tangents: &mut [T]) -> Result<[f64; 3]> {
         self.check_features(data)?;
         loss::check_targets(&self.config.loss, self.outputs(), data)?;
-        dual::carries_tangents(&self.plan)?;
         if let Some(layer) = self.sparse_layer() {
             let message = format!("Cannot take directional derivatives: {layer} has a mask");
             return Err(Error::new(Code::InvalidConfig, message));

@@ -275,10 +275,11 @@ impl<T: Real> Network<T> {
         if rule.products.batch_choice(1).is_some() {
             return Err(Error::config("rule.scope", format!("layer as the scope of mem-aop beside {beside}"), "batch"));
         }
-        let found = match rule.propagation {
+        let found = match &rule.propagation {
             propagation::Config::Backprop {} => return Ok(()),
             propagation::Config::FrontContribution(_) => "front-contribution",
-            propagation::Config::Dual(_) => "dual",
+            propagation::Config::Dual(dual) if dual.stays_with_weights() => return Ok(()),
+            propagation::Config::Dual(_) => "dual in mode weight, with step hyperdual or with seedAt input",
         };
         Err(Error::config("rule", format!("a rule that is defined beside {beside}"), found))
     }

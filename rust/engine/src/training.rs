@@ -137,7 +137,9 @@ impl<T: Real> Training<T> {
 
     /// New memory for gradients and values of other sizes.
     pub(crate) fn resize_workspace(&mut self, plan: &Plan<T>, threads: usize) -> Result<()> {
-        self.workspace = Workspace::new(plan, self.config.batch_size, threads, true)?;
+        let rows = self.config.batch_size;
+        self.workspace = self.propagation.workspace(plan, rows, threads)?;
+        self.propagation.resize(plan, rows, threads)?;
         self.resize_gradient(plan)
     }
 

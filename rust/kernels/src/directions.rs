@@ -46,21 +46,48 @@ impl Place {
     }
 }
 
+/// Elements of one long row that one task draws.
+const CHUNK: usize = 16_384;
+
 /// Independent signs: every element of every row of `out` (rows × `size`) becomes +1 or −1. Their mean is 0 and their
 /// covariance the identity.
 pub fn signs<T: Real>(par: Par, place: Place, lane: usize, size: usize, out: &mut [T]) {
     par.for_work(out.len() * OPERATIONS).chunks_mut(out, size, |start, out| {
-        let row = (start / size) as u32;
-        vectorize(
-            #[inline(always)]
-            || {
-                for (block, out) in out.chunks_mut(SIGNS).enumerate() {
-                    let signs = place.signs::<T>(block, lane as u32, row);
-                    out.iter_mut().zip(signs).for_each(|(value, sign)| *value = sign);
-                }
-            },
-        );
+        walk(place, (lane as u32, (start / size) as u32), 0, out, |_, _| {});
     });
+}
+
+/// The elements from `first` on of the first row that [`signs`] gives.
+pub fn signs_from<T: Real>(par: Par, place: Place, lane: usize, first: usize, out: &mut [T]) {
+    par.for_work(out.len() * OPERATIONS).chunks_mut(out, CHUNK, |start, out| {
+        walk(place, (lane as u32, 0), first + start, out, |_, _| {});
+    });
+}
+
+/// Writes a row's elements from `first` on: signs, after `change(first of them, signs)`.
+#[inline(always)]
+fn walk<T: Real>(
+    place: Place,
+    (lane, row): (u32, u32),
+    first: usize,
+    out: &mut [T],
+    mut change: impl FnMut(usize, &mut [T]),
+) {
+    vectorize(
+        #[inline(always)]
+        || {
+            let mut done = 0;
+            while done < out.len() {
+                let (block, skipped) = ((first + done) / SIGNS, (first + done) % SIGNS);
+                let mut signs = place.signs::<T>(block, lane, row);
+                let count = (SIGNS - skipped).min(out.len() - done);
+                let signs = &mut signs[skipped..skipped + count];
+                change(first + done, signs);
+                out[done..done + count].copy_from_slice(signs);
+                done += count;
+            }
+        },
+    );
 }
 
 /// Orthonormal sets of `lanes` directions in `size` dimensions: the vectors of the discrete cosine transform, with random signs
@@ -89,34 +116,45 @@ impl<T: Real> Orthogonal<T> {
 
     /// Lane `lane` of all rows of `out`.
     pub fn fill(&self, par: Par, place: Place, lane: usize, out: &mut [T]) {
-        let size = self.size;
-        let flat = T::of((1.0 / size as f64).sqrt());
-        par.for_work(out.len() * OPERATIONS).chunks_mut(out, size, |start, out| {
-            let row = start / size;
-            let word = place.block(u32::MAX, COMMON, row as u32)[0];
-            let begin = ((u64::from(word) * size as u64) >> 32) as usize;
-            let frequency = if self.lanes == 1 { 0 } else { (begin + lane) % size };
-            vectorize(
-                #[inline(always)]
-                || {
-                    // cos(π (2 j + 1) frequency / 2 size) walks round the turn in even steps.
-                    let (mut at, step) = (frequency, 2 * frequency);
-                    for (block, out) in out.chunks_mut(SIGNS).enumerate() {
-                        let mut signs = place.signs::<T>(block, COMMON, row as u32);
-                        if frequency == 0 {
-                            signs.iter_mut().for_each(|sign| *sign *= flat);
-                        } else {
-                            for sign in signs.iter_mut().take(out.len()) {
-                                *sign *= self.turn[at];
-                                at += step;
-                                at = if at >= self.turn.len() { at - self.turn.len() } else { at };
-                            }
-                        }
-                        out.iter_mut().zip(signs).for_each(|(value, direction)| *value = direction);
-                    }
-                },
-            );
+        par.for_work(out.len() * OPERATIONS).chunks_mut(out, self.size, |start, out| {
+            self.part(place, lane, (start / self.size, 0), out);
         });
+    }
+
+    /// The elements from `first` on of the first row that [`Orthogonal::fill`] gives.
+    pub fn fill_from(&self, par: Par, place: Place, lane: usize, first: usize, out: &mut [T]) {
+        par.for_work(out.len() * OPERATIONS).chunks_mut(out, CHUNK, |start, out| {
+            self.part(place, lane, (0, first + start), out);
+        });
+    }
+
+    #[inline(always)]
+    fn part(&self, place: Place, lane: usize, (row, first): (usize, usize), out: &mut [T]) {
+        let (size, turn) = (self.size, self.turn.len());
+        let flat = T::of((1.0 / size as f64).sqrt());
+        let word = place.block(u32::MAX, COMMON, row as u32)[0];
+        let begin = ((u64::from(word) * size as u64) >> 32) as usize;
+        let frequency = if self.lanes == 1 { 0 } else { (begin + lane) % size };
+        walk(
+            place,
+            (COMMON, row as u32),
+            first,
+            out,
+            #[inline(always)]
+            |first, signs| {
+                if frequency == 0 {
+                    signs.iter_mut().for_each(|sign| *sign *= flat);
+                    return;
+                }
+                // cos(π (2 j + 1) frequency / 2 size) walks round the turn in even steps.
+                let mut at = (frequency as u64 * (2 * first as u64 + 1) % turn as u64) as usize;
+                for sign in signs {
+                    *sign *= self.turn[at];
+                    at += 2 * frequency;
+                    at = if at >= turn { at - turn } else { at };
+                }
+            },
+        );
     }
 }
 
@@ -172,6 +210,23 @@ mod tests {
                 let mean = all[0].chunks_exact(size).map(|u| u[i] * u[j]).sum::<f64>() / rows as f64;
                 let expected = if i == j { 1.0 / size as f64 } else { 0.0 };
                 assert!((mean - expected).abs() < limit, "{lanes} in {size}: ({i}, {j}) is {mean}");
+            }
+        }
+    }
+
+    #[test]
+    fn parts_of_a_row_are_parts_of_the_whole() {
+        let (size, place) = (40_000, place(4, 1));
+        for lanes in [1, 3] {
+            let set = Orthogonal::<f64>::new(lanes, size);
+            let (mut whole, mut signed) = (vec![0.0; size], vec![0.0; size]);
+            set.fill(Par::SEQUENTIAL, place, lanes - 1, &mut whole);
+            signs(Par::SEQUENTIAL, place, 1, size, &mut signed);
+            for (first, count) in [(0, 5), (127, 2), (300, 20_000), (39_999, 1)] {
+                let (mut part, mut of_signs) = (vec![0.0; count], vec![0.0; count]);
+                set.fill_from(Par::SEQUENTIAL, place, lanes - 1, first, &mut part);
+                signs_from(Par::SEQUENTIAL, place, 1, first, &mut of_signs);
+                assert!(part == whole[first..first + count] && of_signs == signed[first..first + count]);
             }
         }
     }

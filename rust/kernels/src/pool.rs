@@ -157,6 +157,25 @@ pub fn max<T: Real>(par: Par, w: &Window, x: &[T], y: &mut [T], cells: &mut [u8]
     });
 }
 
+/// y = x at the pixels that [`max`] chose: how tangents pass it.
+pub fn max_tangent<T: Real>(par: Par, w: &Window, x: &[T], cells: &[u8], y: &mut [T]) {
+    let images = x.len() / w.inputs();
+    assert_eq!((x.len(), y.len(), cells.len()), (images * w.inputs(), images * w.outputs(), images * w.outputs()));
+    let (channels, line) = (w.channels, w.out_width() * w.channels);
+    par.for_work(8 * y.len()).chunks_mut(y, ROW_BLOCK * line, |first, y| {
+        let cells = &cells[first..first + y.len()];
+        for (number, (y, cells)) in y.chunks_exact_mut(channels).zip(cells.chunks_exact(channels)).enumerate() {
+            let row = (first + number * channels) / line;
+            let (image, i, j) = (row / w.out_height(), row % w.out_height(), number % w.out_width());
+            let x = &x[image * w.inputs()..(image + 1) * w.inputs()];
+            for (channel, (y, cell)) in y.iter_mut().zip(cells).enumerate() {
+                let cell = usize::from(*cell);
+                *y = x[w.pixel([i, j], [cell / w.size[1], cell % w.size[1]]) + channel];
+            }
+        }
+    });
+}
+
 /// gx = gy at the pixels that [`max`] chose, added up where windows overlap.
 pub fn max_backward<T: Real>(par: Par, w: &Window, gy: &[T], cells: &[u8], gx: &mut [T]) {
     let images = gx.len() / w.inputs();
@@ -339,12 +358,15 @@ mod tests {
         max(par, &w, &x, &mut y, &mut cells);
         let mut gx = vec![f64::NAN; x.len()];
         max_backward(par, &w, &gy, &cells, &mut gx);
+        let mut tangents = vec![f64::NAN; gy.len()];
+        max_tangent(par, &w, &numbers::<f64>(x.len(), 3), &cells, &mut tangents);
         let (mut mean, mut mean_gx) = (vec![f64::NAN; gy.len()], vec![f64::NAN; x.len()]);
         average(par, &w, &x, &mut mean);
         average_backward(par, &w, &gy, &mut mean_gx);
 
         let (mut best, mut chosen) = (vec![f64::NEG_INFINITY; y.len()], vec![0; y.len()]);
         let (mut sums, mut spread) = (vec![0.0; y.len()], vec![0.0; x.len()]);
+        let (x1, mut at_chosen) = (numbers::<f64>(x.len(), 3), vec![f64::NAN; y.len()]);
         let size = (w.size[0] * w.size[1]) as f64;
         let places = definition(&w);
         for image in 0..images {
@@ -363,10 +385,12 @@ mod tests {
                 let (out, at) = (out + image * w.outputs(), at + image * w.inputs());
                 if chosen[out] == cell {
                     to_chosen[at] += gy[out];
+                    at_chosen[out] = x1[at];
                 }
             }
         }
         assert_eq!(y, best, "maximum under {w:?}");
+        assert_eq!(tangents, at_chosen, "tangents under {w:?}");
         assert_eq!(cells.iter().map(|c| usize::from(*c)).collect::<Vec<_>>(), chosen, "cells under {w:?}");
         for (name, found, expected) in
             [("max gx", &gx, &to_chosen), ("mean", &mean, &sums), ("mean gx", &mean_gx, &spread)]
@@ -375,7 +399,7 @@ mod tests {
                 assert!((f - e).abs() < 1e-12, "{name}[{i}] under {w:?}: {f} against {e}");
             }
         }
-        vec![y, gx, mean, mean_gx]
+        vec![y, gx, mean, mean_gx, tangents]
     }
 
     proptest! {

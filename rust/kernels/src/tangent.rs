@@ -5,6 +5,10 @@
 //! rule is the derivative of the forward pass, once or twice, along one direction; where a second tangent is wanted there is
 //! one lane.
 
+mod norm;
+
+pub use norm::{Affine, BatchNorm, batch_norm, group_norm, layer_norm};
+
 use crate::activation::{Activation, normal_density, normal_distribution, sigmoid};
 use crate::isa::vectorize;
 use crate::par::{self, Par, Shared};
@@ -15,9 +19,6 @@ const CHUNK: usize = 16_384;
 
 /// Rough cost of one element.
 const OPERATIONS: usize = 20;
-
-/// Rows that one task handles.
-const ROW_BLOCK: usize = 32;
 
 /// ẏ = f'(z) ż in place, for any number of lanes. `z` is read only by activations whose derivative y does not tell.
 pub fn activation<T: Real>(par: Par, f: Activation<T>, z: &[T], y: &[T], first: &mut [T]) {
@@ -78,129 +79,6 @@ pub fn activation_second<T: Real>(f: Activation<T>, z: &[T], y: &[T], first: &mu
     }
 }
 
-/// The sums that decide how the scale of a normalisation moves: over the elements that are normalised together.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Moments<T> {
-    /// Σ ẋ.
-    pub first: T,
-    /// Σ (x − mean) ẋ.
-    pub inner: T,
-    /// Σ ẋ².
-    pub square: T,
-    /// Σ ẍ.
-    pub second: T,
-    /// Σ (x − mean) ẍ.
-    pub second_inner: T,
-}
-
-impl<T: Real> Moments<T> {
-    /// Adds an element: x − mean, ẋ, ẍ.
-    #[inline(always)]
-    pub fn add(&mut self, centred: T, first: T, second: T) {
-        self.first += first;
-        self.inner += centred * first;
-        self.square += first * first;
-        self.second += second;
-        self.second_inner += centred * second;
-    }
-
-    /// How the normalised value moves, for `count` elements and u = 1 / √(variance + ε).
-    pub fn finish(self, count: usize, u: T) -> Moving<T> {
-        let n = T::of(count as f64);
-        let (mean1, mean2) = (self.first / n, self.second / n);
-        // V̇ and V̈ of the variance, then of its root s and of u = 1 / s.
-        let two = T::of(2.0);
-        let v1 = two * self.inner / n;
-        let v2 = two * (self.square / n - mean1 * mean1) + two * self.second_inner / n;
-        let s1 = v1 * u / two;
-        let s2 = v2 * u / two - v1 * v1 * u * u * u / T::of(4.0);
-        Moving { mean1, mean2, u, u1: -s1 * u * u, u2: (two * s1 * s1 * u - s2) * u * u }
-    }
-}
-
-/// First and second tangents of mean and scale of a normalisation.
-#[derive(Clone, Copy, Debug)]
-pub struct Moving<T> {
-    mean1: T,
-    mean2: T,
-    u: T,
-    u1: T,
-    u2: T,
-}
-
-impl<T: Real> Moving<T> {
-    /// First tangent of (x − mean) u.
-    #[inline(always)]
-    pub fn first(&self, centred: T, first: T) -> T {
-        (first - self.mean1) * self.u + centred * self.u1
-    }
-
-    /// Second tangent of (x − mean) u.
-    #[inline(always)]
-    pub fn second(&self, centred: T, first: T, second: T) -> T {
-        (second - self.mean2) * self.u + T::of(2.0) * (first - self.mean1) * self.u1 + centred * self.u2
-    }
-}
-
-/// What moves with a normalisation beside its inputs.
-#[derive(Clone, Copy)]
-pub struct Affine<'a, T> {
-    /// The factors.
-    pub gamma: &'a [T],
-    /// Tangents of the factors and of the shifts; none where the parameters stand still.
-    pub moving: Option<(&'a [T], &'a [T])>,
-}
-
-/// Tangents through layer normalisation, for one lane. `saved` holds mean and 1/√(variance + ε) of each row, as
-/// [`crate::norm::layer_norm`] left them; `second` are ẍ and ÿ.
-pub fn layer_norm<T: Real>(
-    par: Par,
-    x: &[T],
-    saved: &[T],
-    affine: Affine<T>,
-    (x1, y1): (&[T], &mut [T]),
-    second: Option<(&[T], &mut [T])>,
-) {
-    let size = affine.gamma.len();
-    let rows = x.len() / size;
-    assert!(x1.len() == x.len() && y1.len() == x.len() && saved.len() >= 2 * rows);
-    let (x2, y2) = second.map_or((None, None), |(x2, y2)| (Some(x2), Some(Shared::new(y2))));
-    let y1 = Shared::new(y1);
-    par.for_work(x.len() * OPERATIONS).each(rows.div_ceil(ROW_BLOCK), |index| {
-        vectorize(|| {
-            for row in par::block(index, rows, ROW_BLOCK) {
-                let at = row * size..(row + 1) * size;
-                let (mean, u) = (saved[2 * row], saved[2 * row + 1]);
-                let (x, x1, x2) = (&x[at.clone()], &x1[at.clone()], x2.map(|x2| &x2[at.clone()]));
-                let two = |i: usize| x2.map_or(T::zero(), |x2| x2[i]);
-                let mut moments = Moments::default();
-                for i in 0..size {
-                    moments.add(x[i] - mean, x1[i], two(i));
-                }
-                let moving = moments.finish(size, u);
-                // SAFETY: rows are disjoint.
-                let (y1, y2) = unsafe { (y1.slice(at.clone()), y2.as_ref().map(|y2| y2.slice(at))) };
-                for i in 0..size {
-                    let centred = x[i] - mean;
-                    let n1 = moving.first(centred, x1[i]);
-                    y1[i] = affine.gamma[i] * n1;
-                    if let Some((gamma1, beta1)) = affine.moving {
-                        y1[i] += gamma1[i] * centred * u + beta1[i];
-                    }
-                }
-                let Some(y2) = y2 else { continue };
-                for i in 0..size {
-                    let centred = x[i] - mean;
-                    y2[i] = affine.gamma[i] * moving.second(centred, x1[i], two(i));
-                    if let Some((gamma1, _)) = affine.moving {
-                        y2[i] += T::of(2.0) * gamma1[i] * moving.first(centred, x1[i]);
-                    }
-                }
-            }
-        });
-    });
-}
-
 /// Tangents through a softmax over rows of `classes`, for one lane: ṗ = p (ż − p·ż), and with `second` (z̈ and p̈)
 /// p̈ = ṗ (ż − p·ż) + p (z̈ − ṗ·ż − p·z̈).
 pub fn softmax<T: Real>(p: &[T], classes: usize, (z1, p1): (&[T], &mut [T]), mut second: Option<(&[T], &mut [T])>) {
@@ -258,21 +136,21 @@ pub fn binary_cross_entropy_bend<T: Real>(z: &[T], first: &[T], size: usize) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{loss, norm};
+    use crate::loss;
 
     const H: f64 = 1e-4;
 
-    fn wave(count: usize, rate: f64) -> Vec<f64> {
+    pub(super) fn wave(count: usize, rate: f64) -> Vec<f64> {
         (0..count).map(|i| (i as f64 * rate + 0.3).sin()).collect()
     }
 
     /// x + h ẋ + ½ h² ẍ.
-    fn moved(x: &[f64], x1: &[f64], x2: &[f64], h: f64) -> Vec<f64> {
+    pub(super) fn moved(x: &[f64], x1: &[f64], x2: &[f64], h: f64) -> Vec<f64> {
         x.iter().zip(x1).zip(x2).map(|((x, a), b)| x + h * a + 0.5 * h * h * b).collect()
     }
 
     /// Compares ẏ and ÿ with central differences of y along the curve.
-    fn check(name: &str, y: impl Fn(f64) -> Vec<f64>, first: &[f64], second: &[f64]) {
+    pub(super) fn check(name: &str, y: impl Fn(f64) -> Vec<f64>, first: &[f64], second: &[f64]) {
         let (up, middle, down) = (y(H), y(0.0), y(-H));
         for i in 0..middle.len() {
             let slope = (up[i] - down[i]) / (2.0 * H);
@@ -301,32 +179,6 @@ mod tests {
             for i in 0..9 {
                 assert!((lanes[i] - first[i]).abs() < 1e-14 && (lanes[9 + i] - 2.0 * first[i]).abs() < 1e-14);
             }
-        }
-    }
-
-    #[test]
-    fn layer_norm_agrees_with_finite_differences() {
-        let (rows, size) = (3, 5);
-        let (x, x1, x2) = (wave(15, 1.7), wave(15, 0.9), wave(15, 2.3));
-        let (gamma, beta, gamma1, beta1) = (wave(5, 0.4), wave(5, 3.1), wave(5, 1.1), wave(5, 2.7));
-        let still = vec![0.0; size];
-        for moving in [false, true] {
-            let mut saved = vec![0.0; 2 * rows];
-            let value = |h: f64, saved: &mut [f64]| {
-                let mut y = vec![0.0; 15];
-                let h2 = if moving { h } else { 0.0 };
-                let (gamma, beta) = (moved(&gamma, &gamma1, &still, h2), moved(&beta, &beta1, &still, h2));
-                norm::layer_norm(Par::SEQUENTIAL, &moved(&x, &x1, &x2, h), &gamma, &beta, 1e-2, &mut y, saved);
-                y
-            };
-            value(0.0, &mut saved);
-            let affine = Affine { gamma: &gamma, moving: moving.then_some((&gamma1[..], &beta1[..])) };
-            let (mut y1, mut y2) = (vec![0.0; 15], vec![0.0; 15]);
-            layer_norm(Par::SEQUENTIAL, &x, &saved, affine, (&x1, &mut y1), Some((&x2, &mut y2)));
-            check("layer norm", |h| value(h, &mut [0.0; 6]), &y1, &y2);
-            let mut alone = vec![0.0; 15];
-            layer_norm(Par::SEQUENTIAL, &x, &saved, affine, (&x1, &mut alone), None);
-            assert_eq!(alone, y1);
         }
     }
 

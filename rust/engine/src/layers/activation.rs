@@ -30,8 +30,8 @@ impl<T: Real> TangentRule<T> for ActivationLayer<T> {
 }
 
 impl<T: Real> Layer<T> for ActivationLayer<T> {
-    fn tangent_rule(&self) -> Option<&dyn TangentRule<T>> {
-        Some(self)
+    fn tangent_rule(&self) -> &dyn TangentRule<T> {
+        self
     }
 
     fn forward(&self, pass: &Pass, _: Memory<T>, x: &[T], y: &mut [T]) {

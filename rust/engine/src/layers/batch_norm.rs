@@ -1,10 +1,10 @@
 //! Batch normalisation (Ioffe, Szegedy 2015) of dense layers and of images: in both, a channel is a column of a matrix whose
 //! rows are samples or pixels.
 
-use super::{Layer, Memory, Mode, Order, Pass, Specification, Trace};
+use super::{Lane, Layer, Memory, Mode, Order, Pass, Specification, TangentRule, Trace};
 use crate::config::Init;
 use kernels::batch_norm::{self, After, Before, Running};
-use kernels::{Activation, Real};
+use kernels::{Activation, Real, tangent};
 
 /// Each channel to mean 0 and variance 1 over all pixels of the batch, then weight and bias. Evaluation takes running statistics.
 pub struct BatchNorm {
@@ -54,7 +54,31 @@ impl BatchNorm {
     }
 }
 
+/// In training the statistics move with all rows of the batch.
+impl<T: Real> TangentRule<T> for BatchNorm {
+    fn tangent(&self, pass: &Pass, parameters: &[T], trace: Trace<T>, lane: Lane<T>) {
+        let Lane { x, y, second, direction } = lane;
+        let moving = direction.map(|d| (&d[..self.channels], &d[self.channels..2 * self.channels]));
+        let affine = tangent::Affine { gamma: &parameters[..self.channels], moving };
+        let forward = tangent::BatchNorm {
+            x: trace.x,
+            saved: &trace.saved[..2 * self.channels],
+            of_batch: pass.mode != Mode::Evaluate,
+            rectified: self.relu.then_some(trace.y),
+        };
+        tangent::batch_norm(pass.par, forward, affine, (x, y), second);
+    }
+}
+
 impl<T: Real> Layer<T> for BatchNorm {
+    fn tangent_rule(&self) -> &dyn TangentRule<T> {
+        self
+    }
+
+    fn mixes_rows(&self) -> bool {
+        true
+    }
+
     fn parameters(&self) -> Vec<Specification> {
         let one = |name, init| Specification {
             name,

@@ -62,8 +62,8 @@ impl<T: Real> TangentRule<T> for Dropout {
 }
 
 impl<T: Real> Layer<T> for Dropout {
-    fn tangent_rule(&self) -> Option<&dyn TangentRule<T>> {
-        Some(self)
+    fn tangent_rule(&self) -> &dyn TangentRule<T> {
+        self
     }
 
     fn forward(&self, pass: &Pass, _: Memory<T>, x: &[T], y: &mut [T]) {

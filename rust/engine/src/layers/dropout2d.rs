@@ -1,7 +1,7 @@
 //! Dropout of whole channels of images (Tompson et al. 2015), with masks keyed by (seed, epoch, sample, layer) as those of
 //! [`super::dropout`].
 
-use super::{Layer, Memory, Mode, Pass, Trace};
+use super::{Lane, Layer, Memory, Mode, Pass, TangentRule, Trace};
 use kernels::Real;
 use kernels::dropout::{self, Place};
 use kernels::rng::{Philox, Purpose};
@@ -26,7 +26,25 @@ impl Dropout2d {
     }
 }
 
+/// The mask of the forward pass again.
+impl<T: Real> TangentRule<T> for Dropout2d {
+    fn elementwise(&self) -> bool {
+        true
+    }
+
+    fn tangent(&self, pass: &Pass, _: &[T], _: Trace<T>, lane: Lane<T>) {
+        self.apply(pass, lane.x, lane.y);
+        if let Some((x2, y2)) = lane.second {
+            self.apply(pass, x2, y2);
+        }
+    }
+}
+
 impl<T: Real> Layer<T> for Dropout2d {
+    fn tangent_rule(&self) -> &dyn TangentRule<T> {
+        self
+    }
+
     fn forward(&self, pass: &Pass, _: Memory<T>, x: &[T], y: &mut [T]) {
         self.apply(pass, x, y);
     }

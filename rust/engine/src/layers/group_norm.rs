@@ -1,8 +1,8 @@
 //! Group normalisation (Wu, He 2018) of images.
 
-use super::{Layer, Memory, Order, Pass, Specification, Trace};
+use super::{Lane, Layer, Memory, Order, Pass, Specification, TangentRule, Trace};
 use crate::config::Init;
-use kernels::{Real, group_norm};
+use kernels::{Real, group_norm, tangent};
 
 /// Each group of channels of each sample to mean 0 and variance 1 over its pixels, then weight and bias of each channel.
 pub struct GroupNorm {
@@ -14,7 +14,21 @@ pub struct GroupNorm {
     pub epsilon: f64,
 }
 
+impl<T: Real> TangentRule<T> for GroupNorm {
+    fn tangent(&self, pass: &Pass, parameters: &[T], trace: Trace<T>, lane: Lane<T>) {
+        let Lane { x, y, second, direction } = lane;
+        let moving = direction.map(|d| (&d[..self.channels], &d[self.channels..2 * self.channels]));
+        let affine = tangent::Affine { gamma: &parameters[..self.channels], moving };
+        let saved = &trace.saved[..2 * pass.rows * self.groups];
+        tangent::group_norm(pass.par, pass.rows, self.groups, trace.x, saved, affine, (x, y), second);
+    }
+}
+
 impl<T: Real> Layer<T> for GroupNorm {
+    fn tangent_rule(&self) -> &dyn TangentRule<T> {
+        self
+    }
+
     fn parameters(&self) -> Vec<Specification> {
         let one = |name, init| Specification {
             name,

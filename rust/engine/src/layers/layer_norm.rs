@@ -24,8 +24,8 @@ impl<T: Real> TangentRule<T> for LayerNorm {
 }
 
 impl<T: Real> Layer<T> for LayerNorm {
-    fn tangent_rule(&self) -> Option<&dyn TangentRule<T>> {
-        Some(self)
+    fn tangent_rule(&self) -> &dyn TangentRule<T> {
+        self
     }
 
     fn parameters(&self) -> Vec<Specification> {

@@ -122,8 +122,11 @@ impl<T: Real> Linear<T> {
 
     /// y = x · W alone, without bias and activation, for any number of samples: how tangents pass through the map.
     pub fn multiply(&mut self, par: Par, samples: usize, parameters: &[T], x: &[T], y: &mut [T], scratch: &mut [T]) {
-        let weight = &parameters[..self.map.weights()];
-        self.map.forward(par, samples, x, weight, None, Activation::Identity, y, scratch);
+        let weight = &parameters[..self.weights()];
+        match &self.support {
+            None => self.map.forward(par, samples, x, weight, None, Activation::Identity, y, scratch),
+            Some(support) => support.multiply(par, samples, x, weight, y, scratch),
+        }
     }
 
     /// gx from gy, and the weight gradient or, with an update, the next weights. `gy` is used up.

@@ -181,10 +181,13 @@ pub trait Layer<T: Real>: Send + Sync {
         self.saved(1) == 0
     }
 
-    /// How it carries tangents; a layer without such a rule is refused where dual numbers are asked for.
-    fn tangent_rule(&self) -> Option<&dyn TangentRule<T>> {
-        None
+    /// Whether an output in training depends on other rows of the batch.
+    fn mixes_rows(&self) -> bool {
+        false
     }
+
+    /// How it carries tangents.
+    fn tangent_rule(&self) -> &dyn TangentRule<T>;
 
     /// y from x.
     fn forward(&self, pass: &Pass, memory: Memory<T>, x: &[T], y: &mut [T]);

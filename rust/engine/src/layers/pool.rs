@@ -1,6 +1,6 @@
 //! Pooling of images: the maximum or the mean under a window, and the mean of whole images.
 
-use super::{Layer, Memory, Pass, Trace};
+use super::{Lane, Layer, Memory, Pass, TangentRule, Trace};
 use kernels::pool::{self, Window};
 use kernels::{Real, real};
 
@@ -14,7 +14,22 @@ impl MaxPool {
     }
 }
 
+/// Tangents come from where the maxima were.
+impl<T: Real> TangentRule<T> for MaxPool {
+    fn tangent(&self, pass: &Pass, _: &[T], trace: Trace<T>, lane: Lane<T>) {
+        let cells = &real::bytes(trace.saved)[..self.cells(pass.rows)];
+        pool::max_tangent(pass.par, &self.0, lane.x, cells, lane.y);
+        if let Some((x2, y2)) = lane.second {
+            pool::max_tangent(pass.par, &self.0, x2, cells, y2);
+        }
+    }
+}
+
 impl<T: Real> Layer<T> for MaxPool {
+    fn tangent_rule(&self) -> &dyn TangentRule<T> {
+        self
+    }
+
     fn saved(&self, rows: usize) -> usize {
         self.cells(rows).div_ceil(T::BYTES)
     }
@@ -46,7 +61,20 @@ impl<T: Real> Layer<T> for MaxPool {
 /// The mean under each window.
 pub struct AveragePool(pub Window);
 
+impl<T: Real> TangentRule<T> for AveragePool {
+    fn tangent(&self, pass: &Pass, _: &[T], _: Trace<T>, lane: Lane<T>) {
+        pool::average(pass.par, &self.0, lane.x, lane.y);
+        if let Some((x2, y2)) = lane.second {
+            pool::average(pass.par, &self.0, x2, y2);
+        }
+    }
+}
+
 impl<T: Real> Layer<T> for AveragePool {
+    fn tangent_rule(&self) -> &dyn TangentRule<T> {
+        self
+    }
+
     fn forward(&self, pass: &Pass, _: Memory<T>, x: &[T], y: &mut [T]) {
         pool::average(pass.par, &self.0, x, y);
     }
@@ -66,7 +94,20 @@ pub struct GlobalAveragePool {
     pub channels: usize,
 }
 
+impl<T: Real> TangentRule<T> for GlobalAveragePool {
+    fn tangent(&self, pass: &Pass, _: &[T], _: Trace<T>, lane: Lane<T>) {
+        pool::global_average(pass.par, self.pixels, self.channels, lane.x, lane.y);
+        if let Some((x2, y2)) = lane.second {
+            pool::global_average(pass.par, self.pixels, self.channels, x2, y2);
+        }
+    }
+}
+
 impl<T: Real> Layer<T> for GlobalAveragePool {
+    fn tangent_rule(&self) -> &dyn TangentRule<T> {
+        self
+    }
+
     fn forward(&self, pass: &Pass, _: Memory<T>, x: &[T], y: &mut [T]) {
         pool::global_average(pass.par, self.pixels, self.channels, x, y);
     }

@@ -17,8 +17,8 @@ impl<T: Real> TangentRule<T> for Softmax {
 }
 
 impl<T: Real> Layer<T> for Softmax {
-    fn tangent_rule(&self) -> Option<&dyn TangentRule<T>> {
-        Some(self)
+    fn tangent_rule(&self) -> &dyn TangentRule<T> {
+        self
     }
 
     fn forward(&self, _: &Pass, _: Memory<T>, x: &[T], y: &mut [T]) {

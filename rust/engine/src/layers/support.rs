@@ -156,6 +156,16 @@ impl<T: Real> Support<T> {
         }
     }
 
+    /// y = x · w for any number of samples as rows, whatever the batch was.
+    pub fn multiply(&self, par: Par, samples: usize, x: &[T], values: &[T], y: &mut [T], scratch: &mut [T]) {
+        let (inputs, outputs) = (self.plan.input_tiles(samples), self.plan.output_tiles(samples));
+        let (of_x, scratch) = scratch.split_at_mut(inputs.len());
+        let of_y = &mut scratch[..outputs.len()];
+        inputs.pack(par, x, of_x);
+        sparse::forward(par, &self.plan, of_x, values, None, Activation::Identity, of_y);
+        outputs.unpack(par, of_y, y);
+    }
+
     /// dw at the non-zeros, db, and where wanted dx times the derivative of the activation below, for the batch of the last
     /// forward pass. `gy` is used up.
     #[allow(clippy::too_many_arguments)] // As `forward`.

@@ -25,7 +25,6 @@ mod length;
 mod memory;
 
 pub use along::Along;
-pub use check::carries_tangents;
 pub use length::derivatives;
 
 use super::{Moment, StateTensor};
@@ -36,7 +35,7 @@ use crate::passes::{self, Learning};
 use crate::plan::Plan;
 use crate::workspace::Workspace;
 use blocks::Block;
-use kernels::directions::{Orthogonal, Place, signs};
+use kernels::directions::{Orthogonal, Place, signs, signs_from};
 use kernels::rng::{Philox, Purpose};
 use kernels::{Buffer, Par, Real};
 use lanes::{Lanes, Seed};
@@ -71,6 +70,14 @@ pub struct Config {
     pub force: bool,
     /// Most multiply-adds of the lanes of one exact step.
     pub budget: f64,
+}
+
+impl Config {
+    /// Whether lanes pass linear maps as rows of the batch do, so that weights may be stored in any way: no weight moves, and no
+    /// sum of weights is divided out.
+    pub fn stays_with_weights(&self) -> bool {
+        self.mode != Mode::Weight && self.step == StepRule::Optimizer && self.seed_at != SeedAt::Input
+    }
 }
 
 /// What lanes are for.
@@ -230,6 +237,11 @@ impl<T: Real> Dual<T> {
         Workspace::forward_only(plan, rows, threads, last_use.as_deref())
     }
 
+    /// Makes room for lanes of `rows` rows after weights changed their form.
+    pub fn resize(&mut self, plan: &Plan<T>, rows: usize, threads: usize) -> Result<()> {
+        self.lanes.resize(plan, rows, threads)
+    }
+
     /// Bytes of tangents, and bytes of feedback matrices and directions.
     pub fn bytes(&self) -> (usize, usize) {
         let along = self.along.as_ref().map_or(0, Along::bytes);
@@ -324,18 +336,15 @@ impl<T: Real> Dual<T> {
     /// Weight directions of this step. Padding between the parameters stays 0.
     fn draw_directions(&mut self, plan: &Plan<T>, moment: Moment, par: Par) {
         let place = place(moment, 0);
-        let count: usize = plan.parameters.iter().map(|parameter| parameter.range.len()).sum();
         for (lane, directions) in self.directions.chunks_exact_mut(plan.elements).enumerate() {
-            let flat = &mut self.memory.flat[..count];
-            match self.orthogonal.first() {
-                Some(orthogonal) => orthogonal.fill(par, place, lane, flat),
-                None => signs(par, place, lane, count, flat),
-            }
-            let mut rest = &flat[..];
+            let mut first = 0;
             for parameter in &plan.parameters {
-                let (own, others) = rest.split_at(parameter.range.len());
-                directions[parameter.range.clone()].copy_from_slice(own);
-                rest = others;
+                let out = &mut directions[parameter.range.clone()];
+                match self.orthogonal.first() {
+                    Some(orthogonal) => orthogonal.fill_from(par, place, lane, first, out),
+                    None => signs_from(par, place, lane, first, out),
+                }
+                first += parameter.range.len();
             }
         }
     }

@@ -45,7 +45,9 @@ pub struct RuleConfig {
 impl RuleConfig {
     /// Whether inputs and products are plain: sparse maps may then hand each other tiles, which nobody else reads.
     pub fn is_plain_beside_weights(&self) -> bool {
-        matches!((&self.inputs, &self.products), (inputs::Config::Raw {}, products::Config::All {}))
+        let slots = (&self.inputs, &self.products);
+        let passes = !matches!(self.propagation, propagation::Config::Dual(_));
+        passes && matches!(slots, (inputs::Config::Raw {}, products::Config::All {}))
     }
 }
 

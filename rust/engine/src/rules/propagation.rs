@@ -49,6 +49,14 @@ impl<T: Real> Propagation<T> {
         }
     }
 
+    /// Makes room after weights changed their form.
+    pub fn resize(&mut self, plan: &Plan<T>, rows: usize, threads: usize) -> Result<()> {
+        match self {
+            Propagation::Backprop => Ok(()),
+            Propagation::Dual(dual) => dual.resize(plan, rows, threads),
+        }
+    }
+
     /// Bytes of tangents, and bytes of what is kept between steps.
     pub fn bytes(&self) -> (usize, usize) {
         match self {

@@ -3,8 +3,8 @@
 use super::blocks::Block;
 use super::{Config, Feedback, Mode, SeedAt, StepRule};
 use crate::config::{OptimizerConfig, TrainingConfig};
-use crate::error::{Code, Error, Result};
-use crate::layers::TangentRule;
+use crate::error::{Error, Result};
+use crate::layers::Layer;
 use crate::plan::{Node, Op, Plan};
 use crate::rules::{RuleConfig, inputs, products, weights};
 use kernels::Real;
@@ -30,38 +30,6 @@ pub fn all<T: Real>(config: &Config, plan: &Plan<T>, blocks: &[Block], run: &Tra
         Mode::Feedback => Ok(()),
         Mode::Activity => dimensions(config, plan, blocks),
         Mode::Weight => parameters(config, plan),
-    }?;
-    if config.mode == Mode::Weight || config.step == StepRule::Hyperdual {
-        return carries_tangents(plan);
-    }
-    let counts = counts(config, plan, blocks);
-    // Local seeds cross the layers of their block; other lanes cross what lies behind it.
-    let crossed = |index: usize, node: &Node<T>| match config.mode {
-        Mode::Local => blocks.iter().any(|block| block.chain.contains(&index)),
-        Mode::Exact => blocks.iter().any(|block| !block.last && block.end() < index),
-        Mode::Feedback | Mode::Activity | Mode::Weight => counts[node.input] > 0,
-    };
-    plan.nodes
-        .iter()
-        .enumerate()
-        .filter(|(index, node)| crossed(*index, node))
-        .try_for_each(|(_, node)| rule(node).map(|_| ()))
-}
-
-/// Refuses a network with a layer that tangents cannot cross.
-pub fn carries_tangents<T: Real>(plan: &Plan<T>) -> Result<()> {
-    plan.nodes.iter().try_for_each(|node| rule(node).map(|_| ()))
-}
-
-/// The tangent rule of a node's layer; none for linear maps and sums, which need none.
-fn rule<T: Real>(node: &Node<T>) -> Result<Option<&dyn TangentRule<T>>> {
-    let Op::Layer(layer) = &node.op else { return Ok(None) };
-    match layer.tangent_rule() {
-        Some(rule) => Ok(Some(rule)),
-        None => {
-            let message = format!("Cannot use rule dual: it does not support {}", node.name());
-            Err(Error::new(Code::InvalidConfig, message))
-        }
     }
 }
 
@@ -161,13 +129,18 @@ fn steps(config: &Config, run: &TrainingConfig) -> Result<()> {
 /// Layers that mix the rows of a batch.
 fn rows<T: Real>(config: &Config, plan: &Plan<T>) -> Result<()> {
     let mixes = |node: &&Node<T>| match &node.op {
-        Op::Layer(layer) => !layer.separate(),
+        Op::Layer(layer) => layer.mixes_rows(),
         Op::Linear(_) | Op::Add { .. } => false,
     };
     let Some(node) = plan.nodes.iter().find(mixes) else { return Ok(()) };
     let name = node.name();
     let place = format!("rule dual in mode {}", config.mode.name());
     match config.mode {
+        // A second forward pass would count the batch twice in the running statistics.
+        Mode::Weight if config.step == StepRule::Hyperdual => {
+            let expected = "layers without running statistics, such as groupNorm, beside step hyperdual";
+            Err(Error::config(place, expected, name))
+        }
         Mode::Weight => Ok(()),
         _ if config.two_pass => {
             let expected = "layers without running statistics, such as groupNorm, beside twoPass";
@@ -202,7 +175,8 @@ fn local<T: Real>(config: &Config, plan: &Plan<T>, blocks: &[Block]) -> Result<(
     }
     for index in &block.chain {
         let node = &plan.nodes[*index];
-        if !rule(node)?.is_some_and(TangentRule::elementwise) {
+        let elementwise = |layer: &dyn Layer<T>| layer.tangent_rule().elementwise();
+        if !matches!(&node.op, Op::Layer(layer) if elementwise(&**layer)) {
             return Err(Error::config(
                 place,
                 "only activations and dropout after the layer with parameters",

@@ -17,6 +17,8 @@ pub struct Lanes<T> {
     memory: Vec<Buffer<T>>,
     memory_of: Vec<usize>,
     counts: Vec<usize>,
+    /// Most lanes at a value.
+    most: usize,
     scratch: Buffer<T>,
 }
 
@@ -36,13 +38,22 @@ impl<T: Real> Lanes<T> {
         let sizes: Vec<usize> = plan.sizes.iter().zip(counts).map(|(size, count)| size * count).collect();
         let last = last_readers(&plan.nodes, plan.sizes.len());
         let (memory_of, sizes) = take_turns(&plan.nodes, &sizes, &last);
-        let most = counts.iter().max().copied().unwrap_or(0);
-        Ok(Lanes {
+        let mut lanes = Lanes {
             memory: sizes.iter().map(|size| Buffer::zeroed(rows * size)).collect::<std::result::Result<_, _>>()?,
             memory_of,
             counts: vec![0; plan.sizes.len()],
-            scratch: Buffer::zeroed(if most == 0 { 0 } else { scratch::<T>(&plan.nodes, rows * most, threads) })?,
-        })
+            most: counts.iter().max().copied().unwrap_or(0),
+            scratch: Buffer::empty(),
+        };
+        lanes.resize(plan, rows, threads)?;
+        Ok(lanes)
+    }
+
+    /// Makes room for what the kernels need, which changes with the form of weights.
+    pub fn resize(&mut self, plan: &Plan<T>, rows: usize, threads: usize) -> Result<()> {
+        let elements = if self.most == 0 { 0 } else { scratch::<T>(&plan.nodes, rows * self.most, threads) };
+        self.scratch = Buffer::zeroed(elements)?;
+        Ok(())
     }
 
     /// Forgets all lanes.
@@ -111,7 +122,7 @@ impl<T: Real> Lanes<T> {
                     passes::add(pass, &mut y[..short.len()], short);
                 }
                 Op::Layer(layer) => {
-                    let rule = layer.tangent_rule().expect("layers that lanes reach were checked when the run began");
+                    let rule = layer.tangent_rule();
                     let size = pass.rows * sizes[input];
                     for (x, y) in self.at(input, size).chunks_exact(size).zip(y.chunks_exact_mut(elements)) {
                         rule.tangent(

@@ -216,7 +216,7 @@ impl<T: Real> Dual<T> {
         let sums = &mut memory.sums[..if published { outputs } else { 0 }];
         if let (true, Op::Linear(linear)) = (published, &mut node.op) {
             // The tangent of z where all inputs move alike is the sum of the weights, the same for every row.
-            let ones = &mut memory.flat[..frame.plan.sizes[node.input]];
+            let ones = &mut memory.ones[..frame.plan.sizes[node.input]];
             ones.fill(T::one());
             let parameters = &frame.parameters[node.parameters.clone()];
             linear.multiply(par, 1, parameters, ones, sums, &mut frame.workspace.scratch);
@@ -328,7 +328,8 @@ impl<T: Real> Dual<T> {
             }
             Op::Layer(layer) => {
                 let trace = Trace { x, y, saved: &frame.workspace.saved[block.node] };
-                layer.backward(frame.pass, parameters, trace, delta, None, gradient, &mut frame.workspace.scratch);
+                let gx = layer.always_input_gradient().then_some(&mut self.memory.spare[..x.len()]);
+                layer.backward(frame.pass, parameters, trace, delta, gx, gradient, &mut frame.workspace.scratch);
                 if let Some(update) = &learning.update {
                     update.apply(parameters, gradient, first, second);
                 }

@@ -22,8 +22,8 @@ pub struct Memory<T> {
     pub foretold: Buffer<T>,
     /// Loss derivatives of all lanes: lanes × rows.
     pub derivatives: Buffer<T>,
-    /// A direction without padding, or ones for the published seed.
-    pub flat: Buffer<T>,
+    /// Ones, for the published seed.
+    pub ones: Buffer<T>,
     /// Sums of weights, for the published seed.
     pub sums: Buffer<T>,
     /// Seeded values of a row, over all blocks.
@@ -47,7 +47,6 @@ impl<T: Real> Memory<T> {
         let when = |wanted: bool, count: usize| Buffer::zeroed(if wanted { count } else { 0 });
         let (feedback, activity) = (config.mode == Mode::Feedback, config.mode == Mode::Activity);
         let (weight, sums) = (config.mode == Mode::Weight, config.seed_at == SeedAt::Input);
-        let parameters: usize = plan.parameters.iter().map(|parameter| parameter.range.len()).sum();
         Ok(Memory {
             delta: when(!weight, rows * widest)?,
             spare: when(!weight, rows * widest)?,
@@ -56,7 +55,7 @@ impl<T: Real> Memory<T> {
             residual: when(feedback, config.lanes * rows * outputs)?,
             foretold: when(feedback, config.lanes * rows * outputs)?,
             derivatives: when(activity, arriving * rows)?,
-            flat: when(weight || sums, if weight { parameters } else { plan.sizes[0] })?,
+            ones: when(sums, plan.sizes[0])?,
             sums: when(sums, widest)?,
             seeded: all,
         })
@@ -70,8 +69,8 @@ impl<T: Real> Memory<T> {
 
     /// Bytes of it.
     pub fn bytes(&self) -> usize {
-        let Memory { delta, spare, noise, residual, foretold, derivatives, flat, sums, .. } = self;
-        let all = [delta, spare, noise, residual, foretold, derivatives, flat, sums];
+        let Memory { delta, spare, noise, residual, foretold, derivatives, ones, sums, .. } = self;
+        let all = [delta, spare, noise, residual, foretold, derivatives, ones, sums];
         all.iter().map(|buffer| buffer.len()).sum::<usize>() * T::BYTES
     }
 }

@@ -1,0 +1,123 @@
+/**
+ * A small network on this machine's CPU beside PyTorch (on a CPU, or with `--device cuda` on a GPU) and JAX: 784-128-10 on MNIST at
+ * batch 50 and 128. All sides take the same steps (deno task bench:peers --suite small compares their losses), so how many steps lead
+ * to 95 % is found once, with this engine, and multiplied with each side's time of a step. The last lines ask how large a network
+ * may be before its step here takes longer than the launches alone of an eager GPU step.
+ *
+ * deno run --allow-ffi --allow-read --allow-env --allow-run bench/small_networks.ts [--device cuda] [--threads 2]
+ *
+ * @module
+ */
+
+// deno-lint-ignore-file no-console -- a program whose output is its purpose
+
+import { parseArgs } from "node:util";
+import { adam, Dataset, dual, mlp, mnist, Network, type Rule, Trainer } from "../mod.ts";
+import { interleave } from "./interleave.ts";
+import { startOurs } from "./ours.ts";
+import { type Case, type Side, startPeer } from "./peer.ts";
+
+const RATE = 1e-3;
+const GOAL = 0.95;
+
+/** Kernels that an eager step of a network with one hidden layer launches: forward 2 products with bias, ReLU, log-softmax and loss (5);
+ * backward loss, log-softmax, 3 products, 2 sums, ReLU (8); one fused update of all tensors (1). */
+const LAUNCHES = { base: 14, ofFurtherLayer: 5 };
+
+/** Seconds of one launch: a few microseconds are commonly published, PyTorch's own work for each call not counted. */
+const LAUNCH = 5e-6;
+
+const { values } = parseArgs({
+  options: {
+    device: { type: "string", default: "cpu" },
+    threads: { type: "string", default: "2" },
+    rounds: { type: "string", default: "9" },
+  },
+});
+const [threads, rounds] = [Number(values.threads), Number(values.rounds)];
+
+/** Steps until the test accuracy reaches the goal, asked for every tenth of an epoch. */
+async function stepsToGoal(batchSize: number, rule?: Rule): Promise<number> {
+  const tables = await mnist();
+  using train = await Dataset.create(tables.train);
+  using test = await Dataset.create(tables.test!);
+  using network = Network.create({ ...mlp({ input: [28, 28, 1], hidden: [128], outputs: 10 }), seed: 1, threads });
+  const options = { batchSize, epochs: 20, optimizer: adam(RATE), seed: 1, ...(rule && { rule }) };
+  using trainer = await Trainer.create(network, train, options);
+  const pause = Math.round(train.rows / batchSize / 10);
+  for (let asked = 0;;) {
+    const { step, done } = await trainer.chunk();
+    if (step < asked + pause && !done) continue;
+    asked = step;
+    if ((await network.evaluate(test)).accuracy! >= GOAL) return step;
+    if (done) return NaN;
+  }
+}
+
+const caseFor = (net: readonly number[], batch: number): Case => ({
+  net,
+  batch,
+  batches: 64,
+  optimizer: "adam",
+  rate: RATE,
+  threads,
+  seed: 1,
+});
+
+for (const batch of [50, 128]) {
+  const job = caseFor([784, 128, 10], batch);
+  const rules: [string, Rule | undefined][] = [["leanprop", undefined], ["leanprop, dual feedback", dual()]];
+  const steps: Record<string, number> = {};
+  const sides: Side[] = [];
+  for (const [name, rule] of rules) {
+    sides.push(await startOurs(job, { name, ...(rule && { rule }) }));
+    steps[name] = await stepsToGoal(batch, rule);
+  }
+  for (
+    const [script, name, args] of [["torch_step.py", `torch ${values.device}`, ["--device", values.device]], [
+      "jax_step.py",
+      "jax cpu",
+      [],
+    ]] as const
+  ) {
+    const peer = await startPeer(script, job, { name, args });
+    if (typeof peer === "string") console.log(`${name} left out: ${peer}`);
+    else sides.push(peer);
+  }
+  const timings = await interleave(sides, { rounds, seconds: 0.25 });
+  for (const side of sides) await side.stop();
+  console.log(`784-128-10, batch ${batch}, ${threads} threads`);
+  for (const { name, seconds, ratio } of timings) {
+    const [epoch, goal] = [seconds.median * 60_000 / batch, seconds.median * (steps[name] ?? steps.leanprop!)];
+    console.log(
+      `  ${name.padEnd(24)} ${(seconds.median * 1e6).toFixed(0).padStart(6)} µs a step  ${
+        epoch.toFixed(2)
+      } s an epoch  ` +
+        `${goal.toFixed(2)} s to 95 %  ÷ leanprop ${ratio.median.toFixed(2)}`,
+    );
+  }
+}
+
+/** Whether steps here stay below the launches of a GPU's. */
+for (const batch of [50, 128]) {
+  for (
+    const net of [[784, 16, 10], [784, 32, 10], [784, 64, 10], [784, 128, 10], [784, 256, 10], [64, 64, 64, 10], [
+      64,
+      128,
+      128,
+      10,
+    ]]
+  ) {
+    const side = await startOurs(caseFor(net, batch));
+    const [timing] = await interleave([side], { rounds: 3, seconds: 0.1 });
+    await side.stop();
+    const launches = LAUNCHES.base + LAUNCHES.ofFurtherLayer * (net.length - 3);
+    const [step, least] = [timing!.seconds.median, launches * LAUNCH];
+    console.log(
+      `${net.join("-")}, batch ${batch}: ${(step * 1e6).toFixed(0)} µs a step; ${launches} launches take ${
+        (least * 1e6).toFixed(0)
+      } µs: ` +
+        `${step <= least ? "within" : "beyond"} the launches of a GPU`,
+    );
+  }
+}

@@ -69,7 +69,7 @@ Deno.test("dualForward() refuses what does not fit", () => {
   assertThrows(
     () => dualForward(mixed, options),
     ConfigError,
-    "Cannot use dualForward.w: expected Float64Array like x",
+    "Cannot use dualForward.w: expected a Float64Array like x",
   );
   const unknown = { ...options, activation: "rely" as "relu" };
   assertThrows(() => dualForward([x, w], unknown), ConfigError, "did you mean relu?");

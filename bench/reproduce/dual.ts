@@ -32,7 +32,7 @@ import { average } from "./statistics.ts";
 const BATCH = 128;
 
 /** Learning rates of Adam to choose from, on rows kept apart. */
-const RATES = [5e-4, 1e-3, 2e-3, 4e-3];
+const RATES = [1e-3, 2e-3, 4e-3, 8e-3];
 
 interface Entrant {
   readonly name: string;

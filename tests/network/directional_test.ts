@@ -43,7 +43,8 @@ for (const [name, input, layers] of everyNet) {
   Deno.test(`first and second derivatives agree with finite differences for every loss: ${name}`, async () => {
     for (const loss of losses) {
       using network = Network.create({ input, layers, loss, precision: "f64", threads: 1 });
-      scramble(network, 11);
+      // With these weights no largest value under a window changes its place within a difference.
+      scramble(network, 13);
       using data = await Dataset.create(rowsFor(loss, 5, input));
       const [start, direction] = [network.parameters(), directionFor(network, 30)];
       const { first, second, loss: middle } = await directionalDerivatives(network, data, direction);

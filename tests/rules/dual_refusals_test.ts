@@ -113,7 +113,8 @@ const cases: readonly (readonly [string, Rule, readonly Layer[], string, TrainOp
     "weight directions beside sparse weights",
     combine(dual({ mode: "weight" }), sparse({ sparsity: 0.5 })),
     two,
-    "Cannot use rule: expected dual in mode feedback, activity or exact beside rules in other slots",
+    "Cannot use rule: expected a rule that is defined beside sparse weights but found dual in mode weight, with step hyperdual " +
+    "or with seedAt input",
   ],
   ...(["feedback", "activity"] as const).map((mode) =>
     [

@@ -253,6 +253,22 @@ export const trainOptions = [
     effect: "display",
   },
   {
+    name: "runs",
+    type: "text",
+    value: "FILE",
+    help: "table of runs that this one is entered in (LEANPROP_RUNS, or runs/runs.db); none for no entry",
+    group: run,
+    effect: "display",
+  },
+  {
+    name: "mlflow",
+    type: "text",
+    value: "URL",
+    help: "MLflow server that is told too (LEANPROP_MLFLOW)",
+    group: run,
+    effect: "display",
+  },
+  {
     name: "explain",
     type: "flag",
     help: "what front-contribution would do and cost, without training",

@@ -32,11 +32,11 @@ fn network(inputs: usize, layers: &[Value], threads: usize) -> String {
     .to_string()
 }
 
-fn training(optimizer: &Value, clip_norm: Option<f64>, propagation: &Value) -> String {
+fn training(optimizer: &Value, clip_norm: Option<f64>, propagation: &Value, products: &Value) -> String {
     let plain = |kind: &str| json!({ "kind": kind });
     json!({
         "rule": {
-            "propagation": propagation, "inputs": plain("raw"), "weights": plain("dense"), "products": plain("all"),
+            "propagation": propagation, "inputs": plain("raw"), "weights": plain("dense"), "products": products,
         },
         "optimizer": optimizer, "schedule": { "kind": "cosine", "finalFactor": 0.0 }, "epochs": 2.0, "batchSize": BATCH,
         "seed": 1, "shuffle": true, "dropLast": false, "clipNorm": clip_norm,
@@ -83,6 +83,26 @@ fn dual(mode: &str, two_pass: bool, step: &str) -> Value {
     })
 }
 
+fn mem_aop(policy: &str, memory: bool, center: bool, scope: &str) -> Value {
+    json!({
+        "kind": "memAop", "k": 16, "fraction": null, "policy": policy, "memory": memory, "decay": 0.9, "center": center,
+        "scope": scope, "convolution": "patches", "minSize": 0.0, "exactOutput": false, "wholeBatches": false,
+        "cosine": true, "force": true,
+    })
+}
+
+/// Choices of outer products, all tried with the first two optimizers.
+fn products() -> Vec<(&'static str, Value)> {
+    vec![
+        ("topK with memory", mem_aop("topK", true, true, "layer")),
+        ("weightedK with memory", mem_aop("weightedK", true, false, "layer")),
+        ("randK", mem_aop("randK", false, true, "layer")),
+        ("crs", mem_aop("crs", false, false, "layer")),
+        ("wta", mem_aop("wta", false, true, "layer")),
+        ("batch", mem_aop("wta", false, false, "batch")),
+    ]
+}
+
 /// Ways of the loss to the weights, with the optimizers that they are tried with.
 fn propagations() -> Vec<(&'static str, Value, usize)> {
     vec![
@@ -121,13 +141,20 @@ fn a_step_allocates_nothing() {
         let data = data(inputs);
         for threads in [1, 2] {
             let runs = propagations().into_iter().flat_map(|(way, propagation, count)| {
-                let with =
-                    move |(name, optimizer, clip)| (format!("{way}, {name}"), propagation.clone(), optimizer, clip);
+                let with = move |(name, optimizer, clip)| {
+                    (format!("{way}, {name}"), propagation.clone(), json!({ "kind": "all" }), optimizer, clip)
+                };
                 optimizers().into_iter().take(count).map(with)
             });
-            for (name, propagation, optimizer, clip_norm) in runs {
+            let chosen = products().into_iter().flat_map(|(rule, products)| {
+                let with = move |(name, optimizer, clip)| {
+                    (format!("{rule}, {name}"), json!({ "kind": "backprop" }), products.clone(), optimizer, clip)
+                };
+                optimizers().into_iter().take(2).map(with)
+            });
+            for (name, propagation, products, optimizer, clip_norm) in runs.chain(chosen) {
                 let mut network = engine::create(&network(inputs, &layers, threads)).unwrap();
-                network.attach(&training(&optimizer, clip_norm, &propagation), &data).unwrap();
+                network.attach(&training(&optimizer, clip_norm, &propagation, &products), &data).unwrap();
                 let mut train = |steps| network.train(&data, steps, Duration::from_secs(60)).unwrap();
                 train(WARM_UP);
                 let region = Region::new(ALLOCATOR);

@@ -220,21 +220,27 @@ impl Dataset {
 }
 
 fn copy<T: Real, S: Real>(from: &[S], to: &mut [T]) {
-    kernels::isa::vectorize(|| {
-        for (to, from) in to.iter_mut().zip(from) {
-            *to = T::of(from.wide());
-        }
-    });
+    kernels::isa::vectorize(
+        #[inline(always)]
+        || {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = T::of(from.wide());
+            }
+        },
+    );
 }
 
 fn widen<T: Real>(bytes: &[u8], scale: &[f64], offset: &[f64], out: &mut [T]) {
     if let ([scale], [offset]) = (scale, offset) {
         let (scale, offset) = (T::of(*scale), T::of(*offset));
-        kernels::isa::vectorize(|| {
-            for (out, byte) in out.iter_mut().zip(bytes) {
-                *out = T::of(f64::from(*byte)) * scale + offset;
-            }
-        });
+        kernels::isa::vectorize(
+            #[inline(always)]
+            || {
+                for (out, byte) in out.iter_mut().zip(bytes) {
+                    *out = T::of(f64::from(*byte)) * scale + offset;
+                }
+            },
+        );
         return;
     }
     let channels = scale.len().max(offset.len());

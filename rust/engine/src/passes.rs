@@ -62,11 +62,14 @@ pub fn forward_node<T: Real>(
             let b = read(*other);
             pass.par.for_work(y.len() * 4).chunks_mut(y, CHUNK, |start, y| {
                 let (x, b) = (&x[start..start + y.len()], &b[start..start + y.len()]);
-                kernels::isa::vectorize(|| {
-                    for ((y, x), b) in y.iter_mut().zip(x).zip(b) {
-                        *y = *x + *b;
-                    }
-                });
+                kernels::isa::vectorize(
+                    #[inline(always)]
+                    || {
+                        for ((y, x), b) in y.iter_mut().zip(x).zip(b) {
+                            *y = *x + *b;
+                        }
+                    },
+                );
             });
         }
         Op::Layer(layer) => {
@@ -152,11 +155,14 @@ pub fn backward<T: Real>(
 pub fn add<T: Real>(pass: &Pass, sum: &mut [T], part: &[T]) {
     pass.par.for_work(sum.len() * 4).chunks_mut(sum, CHUNK, |start, sum| {
         let part = &part[start..start + sum.len()];
-        kernels::isa::vectorize(|| {
-            for (sum, part) in sum.iter_mut().zip(part) {
-                *sum += *part;
-            }
-        });
+        kernels::isa::vectorize(
+            #[inline(always)]
+            || {
+                for (sum, part) in sum.iter_mut().zip(part) {
+                    *sum += *part;
+                }
+            },
+        );
     });
 }
 

@@ -58,7 +58,7 @@ impl Threads {
     pub fn run<R: Send>(&self, body: impl FnOnce(Par) -> R + Send) -> R {
         match &self.pool {
             None => body(Par::SEQUENTIAL),
-            Some(pool) => pool.install(|| body(Par::new(self.count))),
+            Some(pool) => pool.install(|| kernels::team::run(self.count, || body(Par::new(self.count)))),
         }
     }
 }

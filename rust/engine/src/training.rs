@@ -560,7 +560,10 @@ fn clip_gradient<T: Real>(par: Par, gradient: &mut [T], most: f64) {
     if factor < 1.0 {
         let factor = T::of(factor);
         par.for_work(gradient.len()).chunks_mut(gradient, CHUNK, |_, chunk| {
-            kernels::isa::vectorize(|| chunk.iter_mut().for_each(|g| *g *= factor));
+            kernels::isa::vectorize(
+                #[inline(always)]
+                || chunk.iter_mut().for_each(|g| *g *= factor),
+            );
         });
     }
 }

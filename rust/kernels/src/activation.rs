@@ -91,13 +91,19 @@ impl<T: Real> Activation<T> {
 /// y = f(z) over whole slices, vectorised.
 pub fn forward<T: Real>(activation: Activation<T>, z: &[T], y: &mut [T]) {
     y.copy_from_slice(z);
-    vectorize(|| activation.apply(y));
+    vectorize(
+        #[inline(always)]
+        || activation.apply(y),
+    );
 }
 
 /// gz = gy · f'(z) over whole slices, vectorised.
 pub fn backward<T: Real>(activation: Activation<T>, z: &[T], gy: &[T], gz: &mut [T]) {
     gz.copy_from_slice(gy);
-    vectorize(|| activation.backward_from_input(z, gz));
+    vectorize(
+        #[inline(always)]
+        || activation.backward_from_input(z, gz),
+    );
 }
 
 /// 1 / (1 + e^-z).

@@ -26,6 +26,7 @@ pub mod rng;
 pub mod select;
 pub mod sparse;
 pub mod tangent;
+pub mod team;
 
 pub use activation::Activation;
 pub use buffer::{Buffer, OutOfMemory};

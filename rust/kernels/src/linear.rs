@@ -223,8 +223,11 @@ pub fn weight_step<T: Real>(
         let gradient = unsafe { scratch.slice(slot * per_thread..slot * per_thread + rows.len() * width) };
         // SAFETY: the whole of `gradient`, which is this task's own.
         unsafe { gemm_into(T::one(), x, g, false, gradient.as_mut_ptr(), width, 1) };
-        for (row, gradient) in rows.zip(gradient.chunks_exact(width)) {
-            let range = row * d.outputs + columns.start..row * d.outputs + columns.end;
+        // All columns lie together in memory; a part of them is a run in each row.
+        let run = if width == d.outputs { gradient.len() } else { width };
+        for (index, gradient) in gradient.chunks_exact(run).enumerate() {
+            let start = (rows.start + index) * d.outputs + columns.start;
+            let range = start..start + run;
             // SAFETY: blocks are disjoint.
             unsafe {
                 let (first, second) = (first.part(range.clone()), second.part(range.clone()));

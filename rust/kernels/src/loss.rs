@@ -189,31 +189,38 @@ fn rows<T: Real>(
 /// Softmax of each row in place: e^(z − max) / Σ.
 pub fn softmax<T: Real>(z: &mut [T], classes: usize) {
     assert!(classes > 0);
-    vectorize(|| {
-        for row in z.chunks_exact_mut(classes) {
-            let most = largest(row);
-            let mut sum = T::zero();
-            for v in row.iter_mut() {
-                *v = (*v - most).exp_fast();
-                sum += *v;
+    vectorize(
+        #[inline(always)]
+        || {
+            for row in z.chunks_exact_mut(classes) {
+                let most = largest(row);
+                let mut sum = T::zero();
+                for v in row.iter_mut() {
+                    *v = (*v - most).exp_fast();
+                    sum += *v;
+                }
+                let scale = T::one() / sum;
+                row.iter_mut().for_each(|v| *v *= scale);
             }
-            let scale = T::one() / sum;
-            row.iter_mut().for_each(|v| *v *= scale);
-        }
-    });
+        },
+    );
 }
 
 /// Gradient through a softmax: gz = p · (gy − Σ gy p), row by row.
 pub fn softmax_backward<T: Real>(p: &[T], gy: &[T], gz: &mut [T], classes: usize) {
     assert!(p.len() == gy.len() && p.len() == gz.len() && classes > 0);
-    vectorize(|| {
-        for ((p, gy), gz) in p.chunks_exact(classes).zip(gy.chunks_exact(classes)).zip(gz.chunks_exact_mut(classes)) {
-            let inner = p.iter().zip(gy).fold(T::zero(), |sum, (p, g)| sum + *p * *g);
-            for ((z, p), g) in gz.iter_mut().zip(p).zip(gy) {
-                *z = *p * (*g - inner);
+    vectorize(
+        #[inline(always)]
+        || {
+            for ((p, gy), gz) in p.chunks_exact(classes).zip(gy.chunks_exact(classes)).zip(gz.chunks_exact_mut(classes))
+            {
+                let inner = p.iter().zip(gy).fold(T::zero(), |sum, (p, g)| sum + *p * *g);
+                for ((z, p), g) in gz.iter_mut().zip(p).zip(gy) {
+                    *z = *p * (*g - inner);
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// How many classes are ranked before the label (ties: the lower index first): 0 means the label wins.

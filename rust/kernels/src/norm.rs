@@ -21,21 +21,25 @@ pub fn layer_norm<T: Real>(par: Par, x: &[T], gamma: &[T], beta: &[T], epsilon: 
     assert!(saved.len() >= 2 * rows);
     let (y, saved) = (Shared::new(y), Shared::new(saved));
     par.for_work(x.len() * OPERATIONS).each(rows.div_ceil(ROW_BLOCK), |index| {
-        vectorize(|| {
-            for row in par::block(index, rows, ROW_BLOCK) {
-                // SAFETY: rows are disjoint.
-                let (y, saved) = unsafe { (y.slice(row * size..(row + 1) * size), saved.slice(2 * row..2 * row + 2)) };
-                let x = &x[row * size..(row + 1) * size];
-                let count = T::of(size as f64);
-                let mean = x.iter().copied().sum::<T>() / count;
-                let variance = x.iter().fold(T::zero(), |sum, v| sum + (*v - mean) * (*v - mean)) / count;
-                let scale = T::one() / (variance + epsilon).sqrt();
-                saved.copy_from_slice(&[mean, scale]);
-                for (((y, x), gamma), beta) in y.iter_mut().zip(x).zip(gamma).zip(beta) {
-                    *y = (*x - mean) * scale * *gamma + *beta;
+        vectorize(
+            #[inline(always)]
+            || {
+                for row in par::block(index, rows, ROW_BLOCK) {
+                    // SAFETY: rows are disjoint.
+                    let (y, saved) =
+                        unsafe { (y.slice(row * size..(row + 1) * size), saved.slice(2 * row..2 * row + 2)) };
+                    let x = &x[row * size..(row + 1) * size];
+                    let count = T::of(size as f64);
+                    let mean = x.iter().copied().sum::<T>() / count;
+                    let variance = x.iter().fold(T::zero(), |sum, v| sum + (*v - mean) * (*v - mean)) / count;
+                    let scale = T::one() / (variance + epsilon).sqrt();
+                    saved.copy_from_slice(&[mean, scale]);
+                    for (((y, x), gamma), beta) in y.iter_mut().zip(x).zip(gamma).zip(beta) {
+                        *y = (*x - mean) * scale * *gamma + *beta;
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -59,44 +63,50 @@ pub fn layer_norm_backward<T: Real>(
         let range = par::block(index, size, COLUMN_BLOCK);
         // SAFETY: column blocks are disjoint.
         let (dgamma, dbeta) = unsafe { (dgamma.slice(range.clone()), dbeta.slice(range.clone())) };
-        vectorize(|| {
-            dgamma.fill(T::zero());
-            dbeta.fill(T::zero());
-            for row in 0..rows {
-                let (mean, scale) = (saved[2 * row], saved[2 * row + 1]);
-                let at = row * size + range.start..row * size + range.end;
-                for (((dgamma, dbeta), x), g) in
-                    dgamma.iter_mut().zip(dbeta.iter_mut()).zip(&x[at.clone()]).zip(&gy[at])
-                {
-                    *dgamma += *g * (*x - mean) * scale;
-                    *dbeta += *g;
+        vectorize(
+            #[inline(always)]
+            || {
+                dgamma.fill(T::zero());
+                dbeta.fill(T::zero());
+                for row in 0..rows {
+                    let (mean, scale) = (saved[2 * row], saved[2 * row + 1]);
+                    let at = row * size + range.start..row * size + range.end;
+                    for (((dgamma, dbeta), x), g) in
+                        dgamma.iter_mut().zip(dbeta.iter_mut()).zip(&x[at.clone()]).zip(&gy[at])
+                    {
+                        *dgamma += *g * (*x - mean) * scale;
+                        *dbeta += *g;
+                    }
                 }
-            }
-        });
+            },
+        );
     });
     let Some(gx) = gx else { return };
     assert_eq!(gx.len(), x.len());
     let gx = Shared::new(gx);
     par.each(rows.div_ceil(ROW_BLOCK), |index| {
-        vectorize(|| {
-            for row in par::block(index, rows, ROW_BLOCK) {
-                let at = row * size..(row + 1) * size;
-                // SAFETY: rows are disjoint.
-                let gx = unsafe { gx.slice(at.clone()) };
-                let (x, gy, mean, scale) = (&x[at.clone()], &gy[at], saved[2 * row], saved[2 * row + 1]);
-                let (mut sum, mut inner) = (T::zero(), T::zero());
-                for ((x, g), gamma) in x.iter().zip(gy).zip(gamma) {
-                    let g = *g * *gamma;
-                    sum += g;
-                    inner += g * (*x - mean) * scale;
+        vectorize(
+            #[inline(always)]
+            || {
+                for row in par::block(index, rows, ROW_BLOCK) {
+                    let at = row * size..(row + 1) * size;
+                    // SAFETY: rows are disjoint.
+                    let gx = unsafe { gx.slice(at.clone()) };
+                    let (x, gy, mean, scale) = (&x[at.clone()], &gy[at], saved[2 * row], saved[2 * row + 1]);
+                    let (mut sum, mut inner) = (T::zero(), T::zero());
+                    for ((x, g), gamma) in x.iter().zip(gy).zip(gamma) {
+                        let g = *g * *gamma;
+                        sum += g;
+                        inner += g * (*x - mean) * scale;
+                    }
+                    let count = T::of(size as f64);
+                    let (sum, inner) = (sum / count, inner / count);
+                    for (((out, x), g), gamma) in gx.iter_mut().zip(x).zip(gy).zip(gamma) {
+                        *out = scale * (*g * *gamma - sum - (*x - mean) * scale * inner);
+                    }
                 }
-                let count = T::of(size as f64);
-                let (sum, inner) = (sum / count, inner / count);
-                for (((out, x), g), gamma) in gx.iter_mut().zip(x).zip(gy).zip(gamma) {
-                    *out = scale * (*g * *gamma - sum - (*x - mean) * scale * inner);
-                }
-            }
-        });
+            },
+        );
     });
 }
 

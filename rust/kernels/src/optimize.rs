@@ -75,43 +75,55 @@ impl<T: Real> Update<T> {
     pub fn apply(&self, w: &mut [T], g: &[T], first: &mut [T], second: &mut [T]) {
         assert_eq!(w.len(), g.len());
         match *self {
-            Update::Sgd { rate, decay } => vectorize(|| {
-                for (w, g) in w.iter_mut().zip(g) {
-                    *w -= rate * (*g + decay * *w);
-                }
-            }),
+            Update::Sgd { rate, decay } => vectorize(
+                #[inline(always)]
+                || {
+                    for (w, g) in w.iter_mut().zip(g) {
+                        *w -= rate * (*g + decay * *w);
+                    }
+                },
+            ),
             Update::Momentum { rate, decay, momentum, nesterov } => {
                 assert_eq!(first.len(), w.len());
-                vectorize(|| {
-                    for ((w, g), v) in w.iter_mut().zip(g).zip(first) {
-                        let g = *g + decay * *w;
-                        *v = momentum * *v + g;
-                        *w -= rate * if nesterov { g + momentum * *v } else { *v };
-                    }
-                });
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        for ((w, g), v) in w.iter_mut().zip(g).zip(first) {
+                            let g = *g + decay * *w;
+                            *v = momentum * *v + g;
+                            *w -= rate * if nesterov { g + momentum * *v } else { *v };
+                        }
+                    },
+                );
             }
             Update::Adam { rate, second_scale, decay, shrink, beta1, beta2, epsilon } => {
                 assert_eq!((first.len(), second.len()), (w.len(), w.len()));
                 let (gain1, gain2) = (T::one() - beta1, T::one() - beta2);
-                vectorize(|| {
-                    for (((w, g), m), v) in w.iter_mut().zip(g).zip(first).zip(second) {
-                        let g = *g + decay * *w;
-                        *m = beta1 * *m + gain1 * g;
-                        *v = beta2 * *v + gain2 * g * g;
-                        *w = shrink * *w - rate * *m / (v.sqrt() * second_scale + epsilon);
-                    }
-                });
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        for (((w, g), m), v) in w.iter_mut().zip(g).zip(first).zip(second) {
+                            let g = *g + decay * *w;
+                            *m = beta1 * *m + gain1 * g;
+                            *v = beta2 * *v + gain2 * g * g;
+                            *w = shrink * *w - rate * *m / (v.sqrt() * second_scale + epsilon);
+                        }
+                    },
+                );
             }
             Update::RmsProp { rate, decay, alpha, epsilon } => {
                 assert_eq!(second.len(), w.len());
                 let gain = T::one() - alpha;
-                vectorize(|| {
-                    for ((w, g), v) in w.iter_mut().zip(g).zip(second) {
-                        let g = *g + decay * *w;
-                        *v = alpha * *v + gain * g * g;
-                        *w -= rate * g / (v.sqrt() + epsilon);
-                    }
-                });
+                vectorize(
+                    #[inline(always)]
+                    || {
+                        for ((w, g), v) in w.iter_mut().zip(g).zip(second) {
+                            let g = *g + decay * *w;
+                            *v = alpha * *v + gain * g * g;
+                            *w -= rate * g / (v.sqrt() + epsilon);
+                        }
+                    },
+                );
             }
         }
     }

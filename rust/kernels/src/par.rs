@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// costs 5 to 60 µs, in which one thread does about this much.
 const WORTH_SHARING: usize = 3_000_000;
 
-/// A number of threads to use. Methods with more than one thread must be called inside a Rayon pool of that size.
+/// A number of threads to use. Methods with more than one thread must be called inside a Rayon pool of that size; inside
+/// [`crate::team::run`] its threads are waiting for the work.
 #[derive(Clone, Copy, Debug)]
 pub struct Par {
     threads: usize,
@@ -49,6 +50,9 @@ impl Par {
             for block in 0..blocks {
                 body(block, 0);
             }
+            return;
+        }
+        if crate::team::each(blocks, &body) {
             return;
         }
         let next = AtomicUsize::new(0);

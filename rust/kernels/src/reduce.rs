@@ -19,52 +19,61 @@ pub fn column_sums<T: Real>(par: Par, g: &[T], columns: usize, accumulate: bool,
         let range = par::block(index, columns, COLUMN_BLOCK);
         // SAFETY: column blocks are disjoint.
         let out = unsafe { out.slice(range.clone()) };
-        vectorize(|| {
-            if !accumulate {
-                out.fill(T::zero());
-            }
-            for row in g.chunks_exact(columns) {
-                for (sum, value) in out.iter_mut().zip(&row[range.clone()]) {
-                    *sum += *value;
+        vectorize(
+            #[inline(always)]
+            || {
+                if !accumulate {
+                    out.fill(T::zero());
                 }
-            }
-        });
+                for row in g.chunks_exact(columns) {
+                    for (sum, value) in out.iter_mut().zip(&row[range.clone()]) {
+                        *sum += *value;
+                    }
+                }
+            },
+        );
     });
 }
 
 /// Σ xᵢ², in `LANES` interleaved sums.
 pub fn sum_of_squares<T: Real>(x: &[T]) -> T {
-    vectorize(|| {
-        let mut lanes = [T::zero(); LANES];
-        let mut chunks = x.chunks_exact(LANES);
-        for chunk in &mut chunks {
-            for (sum, value) in lanes.iter_mut().zip(chunk) {
+    vectorize(
+        #[inline(always)]
+        || {
+            let mut lanes = [T::zero(); LANES];
+            let mut chunks = x.chunks_exact(LANES);
+            for chunk in &mut chunks {
+                for (sum, value) in lanes.iter_mut().zip(chunk) {
+                    *sum += *value * *value;
+                }
+            }
+            for (sum, value) in lanes.iter_mut().zip(chunks.remainder()) {
                 *sum += *value * *value;
             }
-        }
-        for (sum, value) in lanes.iter_mut().zip(chunks.remainder()) {
-            *sum += *value * *value;
-        }
-        fold(&mut lanes)
-    })
+            fold(&mut lanes)
+        },
+    )
 }
 
 /// Σ xᵢ yᵢ, in `LANES` interleaved sums.
 pub fn dot<T: Real>(x: &[T], y: &[T]) -> T {
     assert_eq!(x.len(), y.len());
-    vectorize(|| {
-        let mut lanes = [T::zero(); LANES];
-        let (mut xs, mut ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-        for (x, y) in (&mut xs).zip(&mut ys) {
-            for ((sum, x), y) in lanes.iter_mut().zip(x).zip(y) {
+    vectorize(
+        #[inline(always)]
+        || {
+            let mut lanes = [T::zero(); LANES];
+            let (mut xs, mut ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
+            for (x, y) in (&mut xs).zip(&mut ys) {
+                for ((sum, x), y) in lanes.iter_mut().zip(x).zip(y) {
+                    *sum += *x * *y;
+                }
+            }
+            for ((sum, x), y) in lanes.iter_mut().zip(xs.remainder()).zip(ys.remainder()) {
                 *sum += *x * *y;
             }
-        }
-        for ((sum, x), y) in lanes.iter_mut().zip(xs.remainder()).zip(ys.remainder()) {
-            *sum += *x * *y;
-        }
-        fold(&mut lanes)
-    })
+            fold(&mut lanes)
+        },
+    )
 }
 
 /// Adds the lanes pairwise.
@@ -83,7 +92,10 @@ fn fold<T: Real>(lanes: &mut [T; LANES]) -> T {
 /// Whether every value is finite.
 pub fn all_finite<T: Real>(x: &[T]) -> bool {
     // x · 0 is 0 for finite x and NaN otherwise; the sum keeps a NaN. Branch-free, so it runs at memory speed.
-    vectorize(|| x.chunks(1024).all(|chunk| chunk.iter().fold(T::zero(), |sum, v| sum + *v * T::zero()) == T::zero()))
+    vectorize(
+        #[inline(always)]
+        || x.chunks(1024).all(|chunk| chunk.iter().fold(T::zero(), |sum, v| sum + *v * T::zero()) == T::zero()),
+    )
 }
 
 #[cfg(test)]

@@ -32,14 +32,17 @@ impl Dropout {
         pass.par.for_work(from.len() * OPERATIONS).chunks_mut(to, size.max(1), |first, to| {
             let sample = pass.samples[first / size];
             let from = &from[first..first + to.len()];
-            kernels::isa::vectorize(|| {
-                for (index, (to, from)) in to.chunks_mut(4).zip(from.chunks(4)).enumerate() {
-                    let words = stream.block([index as u32, sample, epoch, layer]);
-                    for ((to, from), word) in to.iter_mut().zip(from).zip(words) {
-                        *to = if word < threshold { T::zero() } else { *from * scale };
+            kernels::isa::vectorize(
+                #[inline(always)]
+                || {
+                    for (index, (to, from)) in to.chunks_mut(4).zip(from.chunks(4)).enumerate() {
+                        let words = stream.block([index as u32, sample, epoch, layer]);
+                        for ((to, from), word) in to.iter_mut().zip(from).zip(words) {
+                            *to = if word < threshold { T::zero() } else { *from * scale };
+                        }
                     }
-                }
-            });
+                },
+            );
         });
     }
 }

@@ -127,7 +127,10 @@ impl<T: Real> Linear<T> {
         }
         pass.par.for_work(gy.len() * 20).chunks_mut(gy, 16_384, |start, gy| {
             let y = &y[start..start + gy.len()];
-            kernels::isa::vectorize(|| self.activation.backward_from_output(y, gy));
+            kernels::isa::vectorize(
+                #[inline(always)]
+                || self.activation.backward_from_output(y, gy),
+            );
         });
     }
 

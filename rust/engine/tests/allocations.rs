@@ -2,7 +2,7 @@
 
 use engine::dataset::{Dataset, DatasetConfig, FeatureSlice};
 use serde_json::{Value, json};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 use std::alloc::System;
 use std::time::Duration;
 
@@ -157,15 +157,19 @@ fn a_step_allocates_nothing() {
                 network.attach(&training(&optimizer, clip_norm, &propagation, &products), &data).unwrap();
                 let mut train = |steps| network.train(&data, steps, Duration::from_secs(60)).unwrap();
                 train(WARM_UP);
-                let region = Region::new(ALLOCATOR);
-                let report = train(STEPS);
-                let change = region.change();
-                assert_eq!(report.counters.step, WARM_UP + STEPS, "all steps were taken");
-                assert_eq!(
-                    (change.allocations, change.reallocations, change.deallocations),
-                    (0, 0, 0),
-                    "{size} network, {name}, {threads} threads: {change:?}"
-                );
+                // The queue of Rayon's pools takes a new block for every 63rd call from outside, and the test harness says when
+                // a test is slow: neither comes in two counts in a row, what a step allocates does.
+                let mut count = || {
+                    let region = Region::new(ALLOCATOR);
+                    train(STEPS);
+                    region.change()
+                };
+                let changes = [count(), count()];
+                let nothing =
+                    |change: &Stats| (change.allocations, change.reallocations, change.deallocations) == (0, 0, 0);
+                assert!(changes.iter().any(nothing), "{size} network, {name}, {threads} threads: {changes:?}");
+                let steps = WARM_UP + 2 * STEPS;
+                assert_eq!(train(1).counters.step, steps + 1, "all steps were taken");
             }
         }
     }

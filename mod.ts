@@ -47,6 +47,12 @@ export {
 
 // Learning rules.
 export {
+  type Collapse,
+  type CollapsedOptimizer,
+  frontContribution,
+  type FrontContributionOptions,
+} from "./src/rules/front_contribution.ts";
+export {
   type MemAop,
   memAop,
   type MemAopOptions,
@@ -59,6 +65,7 @@ export { dual, type DualMode, type DualOptions } from "./src/rules/dual.ts";
 // Training.
 export * from "./src/train/optimizers.ts";
 export * from "./src/train/schedules.ts";
+export { type CostFigures, describePlan, type PlanCandidate, type RunPlan } from "./src/train/forecast.ts";
 export type { EvaluateOptions, Metrics } from "./src/train/metrics.ts";
 export { train } from "./src/train/train.ts";
 export { type Progress, Trainer, type TrainingConfig, type TrainOptions } from "./src/train/trainer.ts";

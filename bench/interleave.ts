@@ -4,7 +4,15 @@
  * @module
  */
 
-import type { Side } from "./peer.ts";
+import type { Ran } from "./peer.ts";
+
+/** Anything that can be timed in turns. */
+export interface Timed {
+  /** Its name in tables. */
+  readonly name: string;
+  /** Trains for about this long. */
+  run(seconds: number): Promise<Pick<Ran, "seconds" | "steps">>;
+}
 
 /** Quantiles of one quantity. */
 export interface Quantiles {
@@ -34,7 +42,7 @@ export interface Timing {
  * @returns one timing a side
  */
 export async function interleave(
-  sides: readonly Side[],
+  sides: readonly Timed[],
   options: { readonly rounds: number; readonly seconds: number },
 ): Promise<Timing[]> {
   const perStep: number[][] = sides.map(() => []);

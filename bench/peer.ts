@@ -20,6 +20,8 @@ export interface Case {
   readonly seed: number;
   /** Distinct batches. */
   readonly batches: number;
+  /** How JAX is driven: a compiled step called from Python, one compiled loop, or the faster (the default). */
+  readonly dispatch?: "step" | "loop" | "fastest";
   /** Layout of PyTorch's images. */
   readonly layout?: "contiguous" | "channels_last";
 }

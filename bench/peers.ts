@@ -84,12 +84,14 @@ async function startAll(job: Case): Promise<{ sides: Side[]; missing: Record<str
   const sides: Side[] = [await startOurs(job)];
   const missing: Record<string, string> = {};
   // PyTorch's threads spin while they wait, which helps on idle cores and ruins shared ones: both ways take part.
-  const wanted: [script: string, name: string, env: Record<string, string>][] = [
-    ["jax_step.py", "jax", {}],
-    ["torch_step.py", "torch", {}],
+  // JAX takes part as people write it (a jitted step) and, where that is faster, as one compiled loop over many steps.
+  const wanted: [script: string, name: string, job: Case, env: Record<string, string>][] = [
+    ["jax_step.py", "jax jit", { ...job, dispatch: "step" }, {}],
+    ["jax_step.py", "jax loop", { ...job, dispatch: "loop" }, {}],
+    ["torch_step.py", "torch", job, {}],
   ];
-  if (job.threads > 1) wanted.push(["torch_step.py", "torch passive", { OMP_WAIT_POLICY: "passive" }]);
-  for (const [script, name, env] of wanted) {
+  if (job.threads > 1) wanted.push(["torch_step.py", "torch passive", job, { OMP_WAIT_POLICY: "passive" }]);
+  for (const [script, name, job, env] of wanted) {
     const peer = await startPeer(script, job, { name, env });
     if (typeof peer === "string") missing[name] = peer;
     else sides.push(peer);

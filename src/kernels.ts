@@ -12,6 +12,16 @@ import { check, newStatus } from "./ffi/status.ts";
 import { ROW_POLICIES, type RowPolicy } from "./rules/mem_aop.ts";
 
 export { ConfigError, EngineError } from "./errors.ts";
+export {
+  gram,
+  type GramKernelOptions,
+  pairStep,
+  type PairStepArrays,
+  type PairStepOptions,
+  panelStep,
+  type PanelStepArrays,
+  type PanelStepOptions,
+} from "./gram_kernels.ts";
 export type { RowPolicy } from "./rules/mem_aop.ts";
 
 /** Arrays that kernels compute on; all arrays of one call have the same type. */

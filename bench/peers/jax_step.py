@@ -48,7 +48,7 @@ class JaxPeer:
         self.initial = {name: flip(name, value, case) for name, value in protocol.make_parameters(case).items()}
         self.one = jax.jit(self.update, donate_argnums=0)
         self.many = jax.jit(self.loop, donate_argnums=0)
-        self.dispatch = self.fastest_dispatch()
+        self.dispatch = self.fastest_dispatch() if case.dispatch == "fastest" else case.dispatch
         self.notes = {"device": "cpu", "dispatch": self.dispatch}
         self.reset()
 

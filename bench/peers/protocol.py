@@ -39,6 +39,7 @@ class Case:
     batches: int = 16  # distinct batches; step s trains on batch s mod batches
     width: float = 1.0  # of resnet18: 1 means 64-128-256-512 channels
     layout: str = "contiguous"  # of torch: or channels_last
+    dispatch: str = "fastest"  # of JAX: step (a compiled step called from Python), loop (one compiled loop), or the faster
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -83,6 +84,7 @@ def parse_case(text: str) -> Case:
     expect(given.get("optimizer", "sgd") in ("sgd", "adam"), "optimizer", "sgd or adam")
     expect(given.get("data", "uniform") == "uniform", "data", "uniform")
     expect(given.get("layout", "contiguous") in ("contiguous", "channels_last"), "layout", "contiguous or channels_last")
+    expect(given.get("dispatch", "fastest") in ("fastest", "step", "loop"), "dispatch", "fastest, step or loop")
     return Case(**given)
 
 

@@ -37,7 +37,7 @@ const subjects: Readonly<Record<string, Subject>> = {
 const rules: Readonly<Record<string, DualOptions>> = {
   "feedback, 1 lane": {},
   "feedback, 4 lanes": { lanes: 4 },
-  "feedback, shared lane": { shareLanes: true },
+  "feedback, a lane for each layer": { shareLanes: false },
   "feedback, two passes": { twoPass: true },
   "activity, 8 lanes": { mode: "activity" },
   "weight, 1 direction": { mode: "weight", force: true },

@@ -5,6 +5,7 @@
  */
 
 import { DataError } from "../errors.ts";
+import { rules } from "../rules/mod.ts";
 import { UsageError } from "./errors.ts";
 import { readJsonFile } from "./json_file.ts";
 import { optionsFromJson, type OptionValue, type Parsed } from "./options.ts";
@@ -25,8 +26,9 @@ export type Request = Required<Pick<PlanSource, "values" | "dotted">> & Pick<Pla
 export async function readRequest(parsed: Parsed<typeof trainOptions>): Promise<Request> {
   const { config, model } = parsed.values;
   const file = config === undefined ? undefined : fromJson(await optionsIn(config), config);
+  const asked = { ...file?.values, ...parsed.values };
   return {
-    values: { ...file?.values, ...parsed.values },
+    values: { ...defaultsOf(asked.rule), ...asked },
     dotted: { ...file?.dotted, ...parsed.dotted },
     model: model === undefined && file?.model ? file.model : await readModel(model ?? file?.values.model),
   };
@@ -88,6 +90,12 @@ export function recordedOptions(
     return value === undefined || name === "model" ? [] : [[name, value] as const];
   });
   return { ...Object.fromEntries(kept), ...dotted, ...(model && { model }) };
+}
+
+/** What the rules of a run take where nothing is said. */
+function defaultsOf(rule = ""): TrainValues {
+  const names = rule.split("+");
+  return Object.assign({}, ...rules.filter(({ name }) => names.includes(name)).map(({ defaults }) => defaults));
 }
 
 /** The options in a file: the whole object, or what a run's record holds under `options`. */

@@ -11,6 +11,7 @@ import { CheckpointError, DataError } from "../errors.ts";
 import { native } from "../ffi/native.ts";
 import { Network } from "../network/network.ts";
 import { loadCheckpoint } from "../run/checkpoint.ts";
+import { describePlan } from "../train/forecast.ts";
 import { Trainer, trainingConfig } from "../train/trainer.ts";
 import { loadFrom, splitValidation, transformOf } from "./data.ts";
 import { UsageError } from "./errors.ts";
@@ -59,6 +60,7 @@ export async function train(args: readonly string[]): Promise<void> {
   const { data, fraction } = splitValidation(whole, request.values);
   const plan = makePlan(request, data.train);
   view.clear();
+  if (request.values.explain) return await explainPlan(plan, data, request.values.json ?? false);
 
   using interrupt = new Interrupt();
   using owned = new DisposableStack();
@@ -69,6 +71,13 @@ export async function train(args: readonly string[]): Promise<void> {
   const validation = data.validation && owned.use(await Dataset.create(data.validation));
   const done = await trainToEnd({ ...run, validation, test: data.test, view, json, signal: interrupt.signal });
   if (!json) print(summarizeRun({ ...run, data, done }));
+}
+
+/** Says what a rule with a plan would do, as text or as JSON. */
+async function explainPlan({ network: options, training }: Plan, data: Data, json: boolean): Promise<void> {
+  using network = Network.create(options);
+  const plan = await network.plan(data.train, training);
+  print(json ? `${JSON.stringify(plan)}\n` : `${describePlan(plan)}\n`);
 }
 
 /** A run that is ready to train. */

@@ -223,6 +223,13 @@ export const trainOptions = [
     group: run,
     effect: "display",
   },
+  {
+    name: "explain",
+    type: "flag",
+    help: "what front-contribution would do and cost, without training",
+    group: run,
+    effect: "display",
+  },
   { name: "json", type: "flag", help: "one JSON object per epoch on standard output", group: run, effect: "display" },
   { name: "quiet", type: "flag", help: "no progress, only the closing summary", group: run, effect: "display" },
   { name: "help", type: "flag", help: "this text", group: run, effect: "display" },

@@ -45,14 +45,21 @@ export class Dataset implements Disposable {
   readonly #handle: Handle;
   /** Number of rows. */
   readonly rows: number;
+  /** Rows in the engine: those that this is a selection of. */
+  readonly storedRows: number;
   /** Shape of one sample. */
   readonly shape: readonly number[];
   /** What the targets are. */
   readonly targets: TargetInfo;
 
-  private constructor(number: number, table: Features, targets: TargetInfo) {
+  private constructor(
+    number: number,
+    table: Pick<Features, "rows" | "shape"> & { readonly storedRows?: number },
+    targets: TargetInfo,
+  ) {
     this.#handle = new Handle(this, number, "data set", native().dataset_destroy);
     this.rows = table.rows;
+    this.storedRows = table.storedRows ?? table.rows;
     this.shape = table.shape;
     this.targets = targets;
   }
@@ -97,6 +104,28 @@ export class Dataset implements Disposable {
     );
     check(code, status);
     return new Dataset(handle[0] ?? 0, table, info);
+  }
+
+  /**
+   * Some of the rows as a data set of its own; they stay where they are in the engine.
+   *
+   * @param rows numbers of rows, in the wanted order
+   * @returns the selection; it lives on where this data set is disposed of
+   * @throws {EngineError} `shape-mismatch` where a row does not exist, or none is given
+   */
+  select(rows: ArrayLike<number>): Dataset {
+    const list = Uint32Array.from(
+      rows,
+      (row, index) => number(`rows[${index}]`, row, { min: 0, max: 2 ** 32 - 1, whole: true }),
+    );
+    const handle = new Uint32Array(1);
+    const status = newStatus();
+    check(native().dataset_select(this.handle, list, list.length, handle, status), status);
+    return new Dataset(
+      handle[0] ?? 0,
+      { rows: list.length, shape: this.shape, storedRows: this.storedRows },
+      this.targets,
+    );
   }
 
   /** The engine's number for it. @throws {EngineError} after disposal */

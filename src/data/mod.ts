@@ -6,6 +6,8 @@
 export type { Data, FeatureArray, LabelTargets, Table, ValueTargets } from "./table.ts";
 export { glyphs, type GlyphsOptions } from "./glyphs.ts";
 export { spirals, type SpiralsOptions } from "./spirals.ts";
+export { spectra, type SpectraOptions } from "./spectra.ts";
+export { type Kernel, kernelData, kernelTable } from "./kernel_table.ts";
 export { mnist, type MnistOptions } from "./mnist.ts";
 export { cifar10, type CifarOptions, readCifar } from "./cifar.ts";
 export { energy, type EnergyOptions } from "./energy.ts";
@@ -38,6 +40,7 @@ export {
   takeRows,
   withValidation,
 } from "./split.ts";
+export { Gram } from "./gram.ts";
 export { checkTable } from "./check.ts";
 export { hashData, hashTable } from "./hash.ts";
 export { type DataOptions, type DataSource, dataSources, loadData } from "./registry.ts";

@@ -13,6 +13,7 @@ import { glyphs } from "./glyphs.ts";
 import { idxData } from "./idx_data.ts";
 import { mnist } from "./mnist.ts";
 import { npyData, npzData } from "./npy_data.ts";
+import { spectra } from "./spectra.ts";
 import { spirals } from "./spirals.ts";
 import type { Data } from "./table.ts";
 
@@ -76,6 +77,12 @@ export const dataSources: readonly DataSource[] = [
     description: "points on spiral arms, 2 inputs, one class per arm; nothing to download",
     options: ["rows", "testRows", "classes", "noise", "seed"],
     load: (options) => Promise.resolve().then(() => spirals(options)),
+  },
+  {
+    name: "spectra",
+    description: "200 curves of 5,000 columns, one class for each set of peaks; nothing to download",
+    options: ["rows", "testRows", "classes", "seed"],
+    load: (options) => Promise.resolve().then(() => spectra(options)),
   },
   {
     name: "mnist",

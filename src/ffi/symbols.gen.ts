@@ -2,7 +2,7 @@
 // deno-fmt-ignore-file
 
 /** Fingerprint of the interface that this file was generated from. */
-export const ABI_FINGERPRINT = 0x5e149bad;
+export const ABI_FINGERPRINT = 0xab3cc8b3;
 
 /** The library's functions, for `Deno.dlopen`. */
 export const symbols = {
@@ -21,6 +21,22 @@ export const symbols = {
   /** Releases a data set; calls under way finish first. */
   dataset_destroy: {
     parameters: [/* dataset */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** Makes a data set of some rows of another, without copying them, and writes its handle. */
+  dataset_select: {
+    parameters: [/* dataset */ "u32", /* rows */ "buffer", /* row_count */ "u32", /* handle */ "buffer", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** Computes the products of all rows of a data set, in f64 where `wide` is not 0, and writes their handle. */
+  gram_create: {
+    parameters: [/* dataset */ "u32", /* wide */ "u32", /* threads */ "u32", /* handle */ "buffer", /* status */ "buffer"],
+    result: "u32",
+    nonblocking: true,
+  },
+  /** Lets go of products; runs that use them keep them until they end. */
+  gram_destroy: {
+    parameters: [/* gram */ "u32", /* status */ "buffer"],
     result: "u32",
   },
   /** Creates a network from JSON and writes its handle. */
@@ -143,6 +159,36 @@ export const symbols = {
   /** As `kernel_approximate_product_f32`, in f64. */
   kernel_approximate_product_f64: {
     parameters: [/* rows */ "u32", /* policy */ "u32", /* k */ "u32", /* center */ "u32", /* seed */ "f64", /* step */ "u32", /* x */ "buffer", /* x_length */ "u32", /* g */ "buffer", /* g_length */ "u32", /* memory_x */ "buffer", /* memory_x_length */ "u32", /* memory_g */ "buffer", /* memory_g_length */ "u32", /* out */ "buffer", /* out_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** k = x · xᵀ for x of `rows` × `columns`, in f32. */
+  kernel_gram_f32: {
+    parameters: [/* rows */ "u32", /* columns */ "u32", /* x */ "buffer", /* x_length */ "u32", /* k */ "buffer", /* k_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** As `kernel_gram_f32`, in f64. */
+  kernel_gram_f64: {
+    parameters: [/* rows */ "u32", /* columns */ "u32", /* x */ "buffer", /* x_length */ "u32", /* k */ "buffer", /* k_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** One step of gradient descent on z, `rows` × `outputs`, through k, batch × rows, for the gradient d, batch × outputs, in f32. */
+  kernel_panel_step_f32: {
+    parameters: [/* rows */ "u32", /* outputs */ "u32", /* k */ "buffer", /* k_length */ "u32", /* d */ "buffer", /* d_length */ "u32", /* rate */ "f64", /* decay */ "f64", /* momentum */ "f64", /* nesterov */ "u32", /* z */ "buffer", /* z_length */ "u32", /* velocity */ "buffer", /* velocity_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** As `kernel_panel_step_f32`, in f64. */
+  kernel_panel_step_f64: {
+    parameters: [/* rows */ "u32", /* outputs */ "u32", /* k */ "buffer", /* k_length */ "u32", /* d */ "buffer", /* d_length */ "u32", /* rate */ "f64", /* decay */ "f64", /* momentum */ "f64", /* nesterov */ "u32", /* z */ "buffer", /* z_length */ "u32", /* velocity */ "buffer", /* velocity_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** One step of gradient descent on two linear layers, seen from their products, for the gradient g of the product, in f32. */
+  kernel_pair_step_f32: {
+    parameters: [/* inputs */ "u32", /* outputs */ "u32", /* g */ "buffer", /* g_length */ "u32", /* rate */ "f64", /* decay */ "f64", /* product */ "buffer", /* product_length */ "u32", /* left */ "buffer", /* left_length */ "u32", /* right */ "buffer", /* right_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** As `kernel_pair_step_f32`, in f64. */
+  kernel_pair_step_f64: {
+    parameters: [/* inputs */ "u32", /* outputs */ "u32", /* g */ "buffer", /* g_length */ "u32", /* rate */ "f64", /* decay */ "f64", /* product */ "buffer", /* product_length */ "u32", /* left */ "buffer", /* left_length */ "u32", /* right */ "buffer", /* right_length */ "u32", /* status */ "buffer"],
     result: "u32",
   },
 } as const satisfies Deno.ForeignLibraryInterface;

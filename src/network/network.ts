@@ -13,7 +13,9 @@ import { native } from "../ffi/native.ts";
 import { check, encode, newStatus, readJson } from "../ffi/status.ts";
 import { fillSlots, type Rule } from "../rules/mod.ts";
 import { loadCheckpoint, saveCheckpoint } from "../run/checkpoint.ts";
+import { planRequest, type RunPlan } from "../train/forecast.ts";
 import { evaluate, type EvaluateOptions, type Metrics } from "../train/metrics.ts";
+import type { TrainOptions } from "../train/trainer.ts";
 import { checkLayer, type Layer, type ParameterArray } from "./layers.ts";
 import { checkLoss, type Loss, softmaxCrossEntropy } from "./losses.ts";
 import { summarize } from "./summary.ts";
@@ -235,6 +237,30 @@ export class Network implements Disposable {
    */
   async describeRule(): Promise<SlotDescription[]> {
     return await this.#request({ do: "describeRule" });
+  }
+
+  /**
+   * How the rule of the run in training carries the loss to the weights, with its figures: what is collapsed, and the forecast
+   * that led to it.
+   *
+   * @returns its kind, and more by kind
+   */
+  async describePropagation(): Promise<{ readonly kind: string } & Readonly<Record<string, unknown>>> {
+    return await this.#request({ do: "describePropagation" });
+  }
+
+  /**
+   * What a run with `frontContribution()` would collapse, and what back-propagation and each collapse would cost: bytes,
+   * multiply-adds, predicted gain. Nothing is computed.
+   *
+   * @param data the training rows, or how many there are
+   * @param options how to train; the rule is `frontContribution()`
+   * @returns the plan, also where the rule would refuse the run (`chosen` is `null` then, `reason` the sentence)
+   * @throws {ConfigError} where an option cannot be used
+   * @throws {EngineError} `invalid-config` for another rule
+   */
+  async plan(data: { readonly rows: number }, options: TrainOptions): Promise<RunPlan> {
+    return await this.#request(planRequest(number("rows", data.rows, { min: 1, whole: true }), options));
   }
 
   /**

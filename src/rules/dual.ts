@@ -45,7 +45,11 @@ export interface DualOptions {
    * derivative is then divided by the sum of each unit's weights, which loses digits where that is small (mode `local` only).
    */
   readonly seedAt?: "output" | "preactivation" | "input";
-  /** Whether all layers share their lanes: cheaper in deep networks, noisier (`feedback`, `activity`). Default: as `twoPass`. */
+  /**
+   * Whether all layers share their lanes (`feedback`, `activity`). A lane of its own for each layer costs the square of the
+   * depth. Feedback matrices that share lanes learn together, which keeps the noise of one out of the others: default `true`
+   * for `feedback`. For `activity` sharing adds noise: default as `twoPass`.
+   */
   readonly shareLanes?: boolean;
   /**
    * Whether the forward pass is computed a second time instead of keeping its values (`feedback`, `activity`): the same
@@ -152,7 +156,7 @@ export function dual(options: DualOptions = {}): Rule {
         mode,
         lanes: number("dual.lanes", options.lanes ?? LANES[mode], { min: 1, max: 4096, whole: true }),
         seedAt,
-        shareLanes: boolean("dual.shareLanes", options.shareLanes ?? twoPass),
+        shareLanes: boolean("dual.shareLanes", options.shareLanes ?? (twoPass || mode === "feedback")),
         twoPass,
         step: oneOf("dual.step", options.step ?? "optimizer", ["optimizer", "hyperdual"]),
         feedback,

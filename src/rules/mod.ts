@@ -15,6 +15,7 @@
 
 import { knownOptions } from "../config.ts";
 import { ConfigError } from "../errors.ts";
+import { frontContribution, frontContributionOptions } from "./front_contribution.ts";
 import { didYouMean } from "../nearest.ts";
 import { dual, DUAL_OPTIONS } from "./dual.ts";
 import { memAopFromOptions, memAopOptions } from "./mem_aop.ts";
@@ -59,6 +60,8 @@ export interface RuleEntry {
   readonly paper: string;
   /** Names of its options. */
   readonly options: readonly string[];
+  /** What the command line takes where nothing is said, and where the rule has a reason for something else. */
+  readonly defaults?: { readonly data?: string; readonly optimizer?: string };
   /** Makes the rule from options. */
   readonly create: (options: Record<string, unknown>) => Rule;
 }
@@ -93,6 +96,15 @@ export const rules: readonly RuleEntry[] = [
     paper: "Hernandez, Rini, Duman 2021",
     options: [...memAopOptions, "paper"],
     create: memAopFromOptions,
+  },
+  {
+    name: "front-contribution",
+    description: "layers collapsed before training, outputs of back-propagation; for few rows and many columns",
+    paper: "after Mishra, Arunkumar 2021",
+    options: frontContributionOptions,
+    // Few rows and many columns are what it is for, and steps that are linear in the weights are what it needs.
+    defaults: { data: "spectra", optimizer: "sgd" },
+    create: (options) => frontContribution(options),
   },
 ];
 

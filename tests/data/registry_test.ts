@@ -18,6 +18,8 @@ Deno.test("loadData() makes the generated sets with their options", async () => 
   assertEquals([glyphs.name, glyphs.train.rows, glyphs.test?.rows], ["glyphs", 20, 10]);
   const spirals = await loadData("spirals", { rows: 20, testRows: 10, classes: 4, noise: 0 });
   assertEquals(spirals.train.targets.kind === "labels" && spirals.train.targets.classes, 4);
+  const spectra = await loadData("spectra", { rows: 6, testRows: 3, classes: 3, seed: 2 });
+  assertEquals([spectra.name, spectra.train.rows, spectra.train.shape, spectra.test?.rows], ["spectra", 6, [5000], 3]);
 });
 
 Deno.test("loadData() reads files by path", async () => {
@@ -51,7 +53,7 @@ Deno.test("loadData() names the nearest set for a slip", async () => {
   const refused = (name: string, message: string) => assertRejects(() => loadData(name), ConfigError, message);
   await refused(
     "mnits",
-    "Cannot use data: expected one of glyphs, spirals, mnist, cifar10, energy, csv:PATH, idx:PATH, npy:PATH (did you mean mnist?) but found mnits",
+    "Cannot use data: expected one of glyphs, spirals, spectra, mnist, cifar10, energy, csv:PATH, idx:PATH, npy:PATH (did you mean mnist?) but found mnits",
   );
   await refused("cvs:a.csv", "(did you mean csv:?) but found cvs:a.csv");
   await refused("imagenet", "npy:PATH but found imagenet");

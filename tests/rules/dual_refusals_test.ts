@@ -9,6 +9,7 @@ import {
   type DualOptions,
   EngineError,
   type Layer,
+  memAop,
   Network,
   relu,
   type Rule,
@@ -96,6 +97,13 @@ const cases: readonly (readonly [string, Rule, readonly Layer[], string, TrainOp
     two,
     "Cannot use clipNorm: expected none beside dual's step hyperdual",
     { optimizer: sgd(1), clipNorm: 1 },
+  ],
+  [
+    "weight directions beside memAop",
+    combine(dual({ mode: "weight" }), memAop({ k: 4 })),
+    two,
+    "Cannot use rule: expected dual in mode feedback, activity or exact beside rules in other slots but found dual with mode " +
+    "weight, which moves all parameters at once",
   ],
   [
     "a network without parameters",

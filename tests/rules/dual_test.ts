@@ -3,7 +3,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   adam,
+  backprop,
   binaryCrossEntropy,
+  combine,
   Dataset,
   dense,
   directionalDerivatives,
@@ -14,6 +16,7 @@ import {
   gelu,
   type Layer,
   meanSquaredError,
+  memAop,
   Network,
   type ParameterArray,
   relu,
@@ -164,7 +167,7 @@ for (
   const options of [
     {},
     { lanes: 2 },
-    { shareLanes: true },
+    { shareLanes: false },
     { feedback: "ema", lanes: 4 },
     { seedAt: "preactivation" },
   ] as DualOptions[]
@@ -227,4 +230,14 @@ Deno.test("hyperdual steps learn without a learning rate", async () => {
   const run = { rule: dual({ step: "hyperdual" }), epochs: 30, batchSize: 50, optimizer: sgd(1) };
   for await (const { trainLoss } of train(network, rows, run)) losses.push(trainLoss);
   assert(losses.at(-1)! < 0.8 * losses[0]!, losses.join(" "));
+});
+
+Deno.test("combined with memAop, exact lanes choose and learn as back-propagation does", async () => {
+  const layers = nets["dense, relu"]!;
+  for (const k of [8, 3]) {
+    const products = memAop({ k, minSize: 0, exactOutput: false });
+    const expected = await after({ layers, rule: combine(backprop(), products) });
+    const found = await after({ layers, rule: combine(dual({ mode: "exact" }), products) });
+    assertSameParameters({ name: `k = ${k}`, limit: IDENTITY }, found, expected);
+  }
 });

@@ -35,7 +35,7 @@ import { approximateProduct, chooseRows, type RowPolicy } from "../../src/kernel
 import { ROW_POLICIES } from "../../src/rules/mem_aop.ts";
 import { ruleByName } from "../../src/rules/mod.ts";
 import { assertSameBits, bits, inTemporaryFolder, numbers, steps, table } from "../helpers.ts";
-import { assertClose, tolerance } from "../tolerance.ts";
+import { assertClose } from "../tolerance.ts";
 
 /** Every layer takes part, however small. */
 const all = { minSize: 0, exactOutput: false } as const;

@@ -189,7 +189,7 @@ pub struct TrainingConfig {
 }
 
 /// Optimizers, in the definitions of PyTorch.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum OptimizerConfig {
     /// Stochastic gradient descent.

@@ -1,8 +1,11 @@
 //! Rows of features and targets, checked once when they arrive and copied into the engine.
 
 use crate::error::{Code, Error, Result};
-use kernels::Real;
+use kernels::gram::{Place, gram_block};
+use kernels::{Buffer, Par, Real};
 use serde::Deserialize;
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// What the numbers of a data set are, beside the numbers themselves.
 #[derive(Clone, Debug, Deserialize)]
@@ -88,12 +91,24 @@ pub enum FeatureSlice<'a> {
     F64(&'a [f64]),
 }
 
-/// A checked data set.
+/// Rows that are converted at once where products of rows are computed.
+const BLOCK: usize = 256;
+
+/// A checked data set: all of the rows that were copied into the engine, or a selection of them.
 pub struct Dataset {
+    store: Arc<Store>,
+    /// The rows that were selected, in their order; none for all.
+    index: Option<Vec<u32>>,
+}
+
+/// The rows themselves, shared by all selections from them.
+struct Store {
     rows: usize,
     shape: Vec<usize>,
     features: Features,
     targets: Targets,
+    /// Products of all rows, one matrix for each element type that was asked for.
+    grams: Mutex<Vec<Weak<dyn Any + Send + Sync>>>,
 }
 
 impl Dataset {
@@ -161,27 +176,45 @@ impl Dataset {
             }
             TargetConfig::None {} => Targets::None,
         };
-        Ok(Dataset { rows, shape, features, targets })
+        let store = Store { rows, shape, features, targets, grams: Mutex::default() };
+        Ok(Dataset { store: Arc::new(store), index: None })
     }
 
     /// Number of rows.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.index.as_ref().map_or(self.store.rows, Vec::len)
+    }
+
+    /// Some of the rows, in the given order; they stay where they are.
+    pub fn select(&self, rows: &[u32]) -> Result<Dataset> {
+        if rows.is_empty() {
+            return Err(Error::shape("the selection", "at least one row", "none"));
+        }
+        if let Some(row) = rows.iter().find(|row| **row as usize >= self.rows()) {
+            return Err(Error::shape("the selection", format!("rows from 0 to {}", self.rows() - 1), row));
+        }
+        let index = rows.iter().map(|row| self.place(*row) as u32).collect();
+        Ok(Dataset { store: self.store.clone(), index: Some(index) })
+    }
+
+    /// Where a row stands among all rows.
+    fn place(&self, row: u32) -> usize {
+        self.index.as_ref().map_or(row as usize, |index| index[row as usize] as usize)
     }
 
     /// Shape of one sample.
     pub fn shape(&self) -> &[usize] {
-        &self.shape
+        &self.store.shape
     }
 
     /// Features of one row.
     pub fn size(&self) -> usize {
-        self.shape.iter().product()
+        self.store.shape.iter().product()
     }
 
     /// The targets.
     pub fn targets(&self) -> &Targets {
-        &self.targets
+        &self.store.targets
     }
 
     /// Copies the features of the named rows, converted, row after row.
@@ -189,8 +222,9 @@ impl Dataset {
         let size = self.size();
         assert_eq!(out.len(), rows.len() * size);
         for (row, out) in rows.iter().zip(out.chunks_exact_mut(size)) {
-            let range = *row as usize * size..(*row as usize + 1) * size;
-            match &self.features {
+            let row = self.place(*row);
+            let range = row * size..(row + 1) * size;
+            match &self.store.features {
                 Features::F32(data) => copy(&data[range], out),
                 Features::F64(data) => copy(&data[range], out),
                 Features::U8 { data, scale, offset } => widen(&data[range], scale, offset, out),
@@ -201,21 +235,118 @@ impl Dataset {
     /// Copies the labels of the named rows; nothing for other targets.
     pub fn gather_labels(&self, rows: &[u32], out: &mut Vec<u32>) {
         out.clear();
-        if let Targets::Labels { values, .. } = &self.targets {
-            out.extend(rows.iter().map(|row| values[*row as usize]));
+        if let Targets::Labels { values, .. } = &self.store.targets {
+            out.extend(rows.iter().map(|row| values[self.place(*row)]));
         }
     }
 
     /// Copies the target values of the named rows; nothing for other targets.
     pub fn gather_values<T: Real>(&self, rows: &[u32], out: &mut [T]) {
-        if let Targets::Values { size, values } = &self.targets {
+        if let Targets::Values { size, values } = &self.store.targets {
             for (row, out) in rows.iter().zip(out.chunks_exact_mut(*size)) {
-                let from = *row as usize * size;
+                let from = self.place(*row) * size;
                 for (out, value) in out.iter_mut().zip(&values[from..from + size]) {
                     *out = T::of(*value);
                 }
             }
         }
+    }
+
+    /// The products of all rows with each other, N × N. Taken from what
+    /// [`Dataset::share_gram`] gave, while somebody keeps that.
+    pub fn gram<T: Real>(&self, par: Par) -> Result<Arc<Buffer<T>>> {
+        match (self.kept_gram::<T>(), &self.index) {
+            (Some(whole), None) => Ok(whole),
+            (Some(whole), Some(index)) => {
+                let mut k = Buffer::zeroed(index.len() * index.len())?;
+                for (i, row) in index.iter().zip(k.chunks_exact_mut(index.len())) {
+                    let from = &whole[*i as usize * self.store.rows..][..self.store.rows];
+                    row.iter_mut().zip(index).for_each(|(k, j)| *k = from[*j as usize]);
+                }
+                Ok(Arc::new(k))
+            }
+            (None, _) => self.compute_gram(par),
+        }
+    }
+
+    /// Whether somebody keeps the products of all rows that this is a selection from.
+    pub fn has_gram<T: Real>(&self) -> bool {
+        self.kept_gram::<T>().is_some()
+    }
+
+    /// Computes the products of all rows, also of those that are not selected. While somebody keeps the result, it serves all who
+    /// use these rows.
+    pub fn share_gram<T: Real>(&self, par: Par) -> Result<Arc<Buffer<T>>> {
+        if let Some(kept) = self.kept_gram() {
+            return Ok(kept);
+        }
+        let whole = Dataset { store: self.store.clone(), index: None };
+        let k = whole.compute_gram::<T>(par)?;
+        let any: Arc<dyn Any + Send + Sync> = k.clone();
+        let mut grams = self.store.grams.lock().unwrap_or_else(PoisonError::into_inner);
+        grams.retain(|gram| gram.strong_count() > 0);
+        grams.push(Arc::downgrade(&any));
+        Ok(k)
+    }
+
+    fn kept_gram<T: Real>(&self) -> Option<Arc<Buffer<T>>> {
+        let grams = self.store.grams.lock().unwrap_or_else(PoisonError::into_inner);
+        grams.iter().filter_map(Weak::upgrade).find_map(|gram| gram.downcast::<Buffer<T>>().ok())
+    }
+
+    fn compute_gram<T: Real>(&self, par: Par) -> Result<Arc<Buffer<T>>> {
+        let (rows, columns) = (self.rows(), self.size());
+        crate::memory::check("the products of all rows", rows as u128 * rows as u128 * T::BYTES as u128)?;
+        let mut k = Buffer::zeroed(rows * rows)?;
+        let take = |range: std::ops::Range<usize>, x: &mut Buffer<T>| {
+            let samples: Vec<u32> = range.map(|row| row as u32).collect();
+            self.gather(&samples, &mut x[..samples.len() * columns]);
+            samples.len() * columns
+        };
+        let room = rows.min(BLOCK) * columns;
+        let mut left = Buffer::zeroed(room)?;
+        let mut right = Buffer::zeroed(if rows > BLOCK { room } else { 0 })?;
+        for i in kernels::par::blocks(rows, BLOCK) {
+            let count = take(i.clone(), &mut left);
+            let left = &left[..count];
+            gram_block(par, left, None, Place { size: rows, columns, row: i.start, column: i.start }, &mut k);
+            for j in kernels::par::blocks(rows, BLOCK).filter(|j| j.start > i.start) {
+                let place = Place { size: rows, columns, row: i.start, column: j.start };
+                let count = take(j, &mut right);
+                gram_block(par, left, Some(&right[..count]), place, &mut k);
+            }
+        }
+        Ok(Arc::new(k))
+    }
+
+    /// The features themselves as a matrix of a kernel's values, one column for each row; refused unless they can be that.
+    pub fn kernel_matrix<T: Real>(&self) -> Result<Arc<Buffer<T>>> {
+        let rows = self.rows();
+        let fault = |expected: &str, found: String| Error::shape("the features as a kernel matrix", expected, found);
+        if self.size() != rows {
+            return Err(fault("as many columns as rows", format!("{rows} rows of {} columns", self.size())));
+        }
+        let mut k = Buffer::<T>::zeroed(rows * rows)?;
+        self.gather(&(0..rows as u32).collect::<Vec<_>>(), &mut k);
+        let tolerance = 1e3 * T::epsilon().wide();
+        for i in 0..rows {
+            let own = k[i * rows + i].wide();
+            if own < 0.0 {
+                return Err(fault("a diagonal from 0 up", format!("{own} in row {i}")));
+            }
+            for j in 0..i {
+                let (upper, lower, other) = (k[j * rows + i].wide(), k[i * rows + j].wide(), k[j * rows + j].wide());
+                let scale = (own * other.max(0.0)).sqrt();
+                if (upper - lower).abs() > tolerance * scale.max(upper.abs()) {
+                    return Err(fault("a symmetric matrix", format!("{upper} and {lower} for rows {j} and {i}")));
+                }
+                if upper.abs() > scale * (1.0 + tolerance) {
+                    let expected = "a positive semi-definite matrix, with |k(x, y)|² at most k(x, x) · k(y, y)";
+                    return Err(fault(expected, format!("{upper} for rows {j} and {i}")));
+                }
+            }
+        }
+        Ok(Arc::new(k))
     }
 }
 

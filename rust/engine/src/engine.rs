@@ -7,6 +7,7 @@ use crate::evaluate::Sums;
 use crate::network::Network;
 use crate::training::Report;
 use kernels::Real;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Creates a network from JSON.
@@ -23,7 +24,7 @@ pub trait Engine: Send {
     /// The network as JSON.
     fn describe(&self) -> String;
     /// All tensors as JSON.
-    fn tensors(&mut self) -> String;
+    fn tensors(&mut self) -> Result<String>;
     /// Carries out a request, both in JSON.
     fn request(&mut self, json: &str) -> Result<String>;
     /// Copies a tensor out.
@@ -31,7 +32,7 @@ pub trait Engine: Send {
     /// Replaces a tensor.
     fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()>;
     /// Attaches a training run given as JSON.
-    fn attach(&mut self, json: &str, data: &Dataset) -> Result<()>;
+    fn attach(&mut self, json: &str, data: &Arc<Dataset>) -> Result<()>;
     /// Ends the training run.
     fn detach(&mut self);
     /// Runs steps.
@@ -58,7 +59,7 @@ impl<T: Real> Engine for Network<T> {
         self.describe()
     }
 
-    fn tensors(&mut self) -> String {
+    fn tensors(&mut self) -> Result<String> {
         self.tensors()
     }
 
@@ -74,7 +75,7 @@ impl<T: Real> Engine for Network<T> {
         self.write(name, bytes)
     }
 
-    fn attach(&mut self, json: &str, data: &Dataset) -> Result<()> {
+    fn attach(&mut self, json: &str, data: &Arc<Dataset>) -> Result<()> {
         self.attach(parse::<TrainingConfig>("the training run", json)?, data)
     }
 

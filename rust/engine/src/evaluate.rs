@@ -36,6 +36,7 @@ impl<T: Real> Network<T> {
         self.check_features(data)?;
         loss::check_targets(&self.config.loss, self.outputs(), data)?;
         check_range(data, first, 1)?;
+        self.bring_up()?;
         let size = self.outputs();
         if !confusion.is_empty() && confusion.len() != size * size {
             return Err(Error::shape("the confusion matrix", format!("{} counts", size * size), confusion.len()));

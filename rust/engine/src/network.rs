@@ -100,6 +100,7 @@ impl<T: Real> Network<T> {
     /// Outputs for rows `first..first + rows`, written to `out`, turned into predictions by the loss.
     pub fn predict(&mut self, data: &Dataset, first: usize, rows: usize, out: &mut [T]) -> Result<()> {
         self.check_features(data)?;
+        self.bring_up()?;
         check_range(data, first, rows)?;
         let size = self.outputs();
         if out.len() != rows * size {

@@ -2,7 +2,7 @@
 
 use crate::layers::linear::Learn;
 use crate::layers::{Memory, Pass, Trace};
-use crate::plan::{Op, Plan};
+use crate::plan::{Op, Part, Plan};
 use crate::rules::Moment;
 use crate::workspace::Workspace;
 use kernels::optimize::Update;
@@ -36,6 +36,9 @@ pub fn forward<T: Real>(
     pass: &Pass,
 ) {
     for index in 0..plan.nodes.len() {
+        if plan.nodes[index].part == Part::Skipped {
+            continue;
+        }
         forward_node(plan, index, parameters, buffers, workspace, pass);
     }
 }
@@ -92,6 +95,9 @@ pub fn backward<T: Real>(
     workspace.begun.fill(false);
     let Plan { nodes, sizes, .. } = plan;
     for (index, node) in nodes.iter_mut().enumerate().rev() {
+        if node.part == Part::Skipped {
+            continue;
+        }
         let Workspace { values, saved, gradients, gradient_of, begun, part: spare, scratch, .. } = workspace;
         let mut upper = replace(&mut gradients[gradient_of[node.output]], Buffer::empty());
         let gy = &mut upper[..pass.rows * sizes[node.output]];
@@ -106,6 +112,7 @@ pub fn backward<T: Real>(
         let further = input != 0 && begun[input];
         let gx = match input {
             0 => None,
+            _ if node.part == Part::Lowest => None,
             _ if further => Some(&mut spare[..count]),
             _ => Some(&mut gradients[gradient_of[input]][..count]),
         };

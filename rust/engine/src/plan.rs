@@ -29,6 +29,19 @@ pub struct Node<T> {
     pub parameters: Range<usize>,
     /// Its place among the buffers.
     pub buffers: Range<usize>,
+    /// Whether it takes part in passes.
+    pub part: Part,
+}
+
+/// What part a node takes in the passes of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// None: a learning rule has what it would give from elsewhere.
+    Skipped,
+    /// All but the gradient of its input, which nobody reads.
+    Lowest,
 }
 
 /// What a node computes.
@@ -345,6 +358,7 @@ impl<T: Real> Lowering<T> {
             output,
             parameters: start..plan.elements,
             buffers: buffer_start..plan.buffer_elements,
+            part: Part::Whole,
         });
         self.current = output;
         Ok(())

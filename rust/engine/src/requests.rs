@@ -1,9 +1,13 @@
 //! Requests to a network beside training and prediction: one door for all of them, so that a new one does not change the
 //! boundary. A request and its answer are JSON.
 
-use crate::error::{Result, parse};
+use crate::config::TrainingConfig;
+use crate::error::{Error, Result, parse};
 use crate::network::Network;
 use crate::plan::Op;
+use crate::rules::front_contribution::survey::Situation;
+use crate::rules::front_contribution::{FrontContribution, cost};
+use crate::rules::propagation;
 use kernels::Real;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,6 +18,17 @@ use serde_json::{Value, json};
 pub enum Request {
     /// What the learning rule put into the slots of each linear map, with its figures.
     DescribeRule {},
+    /// How the rule of the run in training carries the loss to the weights, with its figures.
+    DescribePropagation {},
+    /// What the front contribution would collapse in a run on some rows, and what that would cost.
+    PlanFrontContribution {
+        /// The run.
+        training: Box<TrainingConfig>,
+        /// Training rows.
+        rows: usize,
+        /// Whether the products of the rows are kept from elsewhere.
+        shared: bool,
+    },
     /// How near the rule's gradient is to back-propagation's.
     GradientCosines {},
     /// Bytes that the run in training takes.
@@ -25,10 +40,25 @@ impl<T: Real> Network<T> {
     pub fn request(&mut self, json: &str) -> Result<String> {
         let answer = match parse::<Request>("the request", json)? {
             Request::DescribeRule {} => self.describe_rule(),
+            Request::DescribePropagation {} => self.describe_propagation(),
+            Request::PlanFrontContribution { training, rows, shared } => self.plan_front(&training, rows, shared)?,
             Request::GradientCosines {} => self.gradient_cosines()?,
             Request::TrainingMemory {} => self.training_memory()?,
         };
         Ok(answer.to_string())
+    }
+
+    fn describe_propagation(&self) -> Value {
+        let front = self.training.as_ref().and_then(|training| training.front.as_ref());
+        front.map_or_else(|| json!({ "kind": "backprop" }), FrontContribution::describe)
+    }
+
+    fn plan_front(&self, training: &TrainingConfig, rows: usize, shared: bool) -> Result<Value> {
+        let propagation::Config::FrontContribution(rule) = &training.rule.propagation else {
+            return Err(Error::config("rule", "frontContribution() for a plan", "another rule"));
+        };
+        let situation = Situation { rows, shared, training };
+        Ok(json!(cost::forecast(rule, &self.plan, &situation)?))
     }
 
     fn describe_rule(&self) -> Value {

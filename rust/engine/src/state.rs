@@ -6,6 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::network::Network;
 use crate::plan::{Op, Parameter};
 use crate::rules::StateTensor;
+use crate::rules::front_contribution::FrontContribution;
 use crate::training::Counters;
 use kernels::Real;
 use serde_json::json;
@@ -55,7 +56,8 @@ impl Store {
 impl<T: Real> Network<T> {
     /// All tensors as JSON: `[{ name, group, dtype, shape }]` with the groups parameter, buffer, gradient, optimizer
     /// and training.
-    pub fn tensors(&mut self) -> String {
+    pub fn tensors(&mut self) -> Result<String> {
+        self.bring_up()?;
         let mut list = vec![];
         for store in Store::ALL.into_iter().filter(|store| self.values_in(*store).is_some()) {
             list.extend(self.tensors_of(store).iter().map(|parameter| {
@@ -70,11 +72,15 @@ impl<T: Real> Network<T> {
         if self.training.is_some() {
             list.push(json!({ "name": COUNTERS, "group": "training", "dtype": "f64", "shape": [COUNTER_COUNT] }));
         }
-        json!(list).to_string()
+        Ok(json!(list).to_string())
     }
 
     /// Copies a tensor to `out` as bytes.
     pub fn read(&mut self, name: &str, out: &mut [u8]) -> Result<()> {
+        self.bring_up()?;
+        if name.starts_with(Store::First.prefix()) {
+            self.bring_up_velocity()?;
+        }
         if let (COUNTERS, Some(training)) = (name, &self.training) {
             check_bytes(name, COUNTER_COUNT * 8, out.len())?;
             for (out, number) in out.chunks_exact_mut(8).zip(training.counters.to_numbers()) {
@@ -121,15 +127,23 @@ impl<T: Real> Network<T> {
             return Err(Error::new(Code::NotFinite, message));
         }
         if name.starts_with(RULE) {
-            return self.with_rule_state(name, |values| {
+            self.bring_up()?;
+            let written = self.with_rule_state(name, |values| {
                 check_bytes(name, values.len() * T::BYTES, bytes.len())?;
                 values.iter_mut().zip(elements()).for_each(|(value, element)| *value = element);
                 Ok(())
             });
+            if let Some(front) = self.training.as_mut().and_then(|training| training.front.as_mut()) {
+                front.touch();
+            }
+            return written;
         }
         let (store, index) = self.find(name)?;
         let parameter = self.tensors_of(store)[index].clone();
         check_bytes(name, parameter.range.len() * T::BYTES, bytes.len())?;
+        if let (Store::Parameters, Some(front)) = (store, self.training.as_ref().and_then(|t| t.front.as_ref())) {
+            front.check_write(&self.plan, parameter.range.start, name)?;
+        }
         let values = match (store, &mut self.training) {
             (Store::Parameters, _) => &mut self.values,
             (Store::Buffers, _) => &mut self.buffers,
@@ -155,6 +169,10 @@ impl<T: Real> Network<T> {
             for state in linear.slots.state() {
                 visit(format!("{RULE}{}.{}", node.layer, state.name), state);
             }
+        }
+        let front = self.training.as_mut().and_then(|training| training.front.as_mut());
+        for (layer, state) in front.into_iter().flat_map(FrontContribution::state) {
+            visit(format!("{RULE}{layer}.{}", state.name), state);
         }
         if let Some(training) = &mut self.training {
             for (layer, state) in training.propagation.state(&self.plan) {

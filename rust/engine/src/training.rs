@@ -11,6 +11,7 @@ use crate::optimizer::{self, Optimizer};
 use crate::passes::Learning;
 use crate::plan::{Op, Plan};
 use crate::rules::dual::Frame;
+use crate::rules::front_contribution::{self, FrontContribution};
 use crate::rules::mem_aop::batch::BatchChoice;
 use crate::rules::products::Products;
 use crate::rules::propagation::{self, Propagation};
@@ -21,6 +22,7 @@ use kernels::{Buffer, Par, Real, reduce};
 use serde_json::{Value, json};
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a pass works on: fields of the network, borrowed apart from the others.
@@ -106,6 +108,8 @@ pub struct Training<T> {
     pub(crate) config: TrainingConfig,
     pub(crate) optimizer: Optimizer<T>,
     pub(crate) counters: Counters,
+    /// What is collapsed, where the rule does that.
+    pub(crate) front: Option<FrontContribution<T>>,
     pub(crate) propagation: Propagation<T>,
     gradient: Buffer<T>,
     workspace: Workspace<T>,
@@ -168,14 +172,60 @@ impl<T: Real> Training<T> {
 
 impl<T: Real> Network<T> {
     /// Makes ready to train on `data`.
-    pub fn attach(&mut self, config: TrainingConfig, data: &Dataset) -> Result<()> {
+    pub fn attach(&mut self, config: TrainingConfig, data: &Arc<Dataset>) -> Result<()> {
         if self.training.is_some() {
             return Err(Error::new(Code::Busy, "Cannot start training: another run is training this network"));
         }
-        let training = self.prepare(config, data)?;
-        self.put_slots(self.make_slots(&training.config)?);
+        let mut training = self.prepare(config, data)?;
+        let mut slots = self.make_slots(&training.config)?;
+        if let propagation::Config::FrontContribution(rule) = training.config.rule.propagation.clone() {
+            self.collapse(&rule, &mut training, data)?;
+            // What is collapsed stays plain: other rules act on the layers that are left.
+            let front = training.front.as_ref();
+            let linears = self.plan.nodes.iter().enumerate().filter(|(_, node)| matches!(node.op, Op::Linear(_)));
+            for ((node, _), slots) in linears.zip(&mut slots) {
+                if front.is_some_and(|front| front.covers(node)) {
+                    *slots = Slots::default();
+                }
+            }
+        }
+        self.put_slots(slots);
         self.training = Some(training);
         Ok(())
+    }
+
+    /// Works out what a run collapses, and sizes its memory for that.
+    fn collapse(
+        &mut self,
+        rule: &front_contribution::Config,
+        training: &mut Training<T>,
+        data: &Arc<Dataset>,
+    ) -> Result<()> {
+        let threads = self.threads.clone();
+        let (plan, buffers) = (&mut self.plan, &mut self.buffers);
+        let (parameters, config) = (&self.values, &training.config);
+        let mut front = threads.run(|par| {
+            let start = front_contribution::Start { plan, parameters, buffers, par, training: config, data };
+            FrontContribution::new(rule, start)
+        })?;
+        training.workspace = front.workspace(&mut self.plan, training.config.batch_size, self.threads.count())?;
+        training.front = Some(front);
+        Ok(())
+    }
+
+    /// Brings the parameters up to date, where a run keeps them in another form.
+    pub(crate) fn bring_up(&mut self) -> Result<()> {
+        let Some(front) = self.training.as_mut().and_then(|training| training.front.as_mut()) else { return Ok(()) };
+        let (plan, values) = (&self.plan, &mut self.values);
+        self.threads.run(|par| front.export(par, plan, values, true))
+    }
+
+    /// As [`Network::bring_up`], for the velocity of momentum.
+    pub(crate) fn bring_up_velocity(&mut self) -> Result<()> {
+        let Some(training) = &mut self.training else { return Ok(()) };
+        let (Some(front), velocity) = (&mut training.front, &mut training.optimizer.first) else { return Ok(()) };
+        let (plan, values) = (&self.plan, &self.values);
+        self.threads.run(|par| front.export_velocity(par, plan, values, velocity))
     }
 
     /// The choice of rows that the rule of a run makes at the loss, where it makes one and the layers allow it.
@@ -269,6 +319,7 @@ impl<T: Real> Network<T> {
         Ok(Training {
             optimizer: Optimizer::new(config.optimizer.clone(), self.plan.elements)?,
             counters: Counters::default(),
+            front: None,
             gradient: Buffer::zeroed(self.plan.elements)?,
             losses: Buffer::zeroed(batch)?,
             labels: Vec::with_capacity(batch),
@@ -286,7 +337,11 @@ impl<T: Real> Network<T> {
 
     /// Ends a training run; what it kept between steps is gone.
     pub fn detach(&mut self) {
-        self.training = None;
+        if let Some(mut front) = self.training.take().and_then(|training| training.front) {
+            let (plan, values) = (&self.plan, &mut self.values);
+            let done = self.threads.run(|par| front.export(par, plan, values, false));
+            done.expect("the last export needs a block of features, which the run had before");
+        }
         for node in &mut self.plan.nodes {
             if let Op::Linear(linear) = &mut node.op {
                 linear.slots = Slots::default();
@@ -301,7 +356,14 @@ impl<T: Real> Network<T> {
         };
         let threads = self.threads.clone();
         let result = if data.rows() == training.data_rows {
-            threads.run(|par| self.run(&mut training, data, steps, budget, par))
+            if let Some(front) = &mut training.front {
+                front.install(&mut self.plan);
+            }
+            let result = threads.run(|par| self.run(&mut training, data, steps, budget, par));
+            if let Some(front) = &mut training.front {
+                front.uninstall(&mut self.plan);
+            }
+            result
         } else {
             Err(Error::shape("the data set", format!("{} rows as before", training.data_rows), data.rows()))
         };
@@ -352,7 +414,13 @@ impl<T: Real> Network<T> {
         let moment = Moment { seed: training.config.seed, step: counters.step, rate };
 
         let workspace = &mut training.workspace;
-        data.gather(samples, &mut workspace.values[0][..rows * self.plan.sizes[0]]);
+        if let Some(front) = &training.front {
+            front.begin_step(&mut self.plan, (counters.step + 1, factor));
+            front.fill(samples, &mut workspace.values);
+        }
+        if training.front.as_ref().is_none_or(FrontContribution::reads_features) {
+            data.gather(samples, &mut workspace.values[0][..rows * self.plan.sizes[0]]);
+        }
         data.gather_labels(samples, &mut training.labels);
         let target_size = training.values.len() / batch;
         data.gather_values(samples, &mut training.values[..rows * target_size]);
@@ -396,8 +464,17 @@ impl<T: Real> Network<T> {
         };
         training.propagation.learn(frame!(self, workspace, &pass), &mut learning)?;
         if let Some(most) = clip {
-            clip_gradient(par, learning.gradient, most);
-            apply(par, &update, &mut self.values, learning);
+            let collapsed = training.front.as_ref().map_or(0.0, |front| front.squared_norm(par, &mut self.plan));
+            let factor = clip_gradient(par, learning.gradient, most, collapsed);
+            match &training.front {
+                None => apply(par, &update, &mut self.values, learning),
+                Some(front) => {
+                    let Learning { gradient, first, second, .. } = learning;
+                    let whole =
+                        front_contribution::gram::Whole { parameters: &mut self.values, gradient, first, second };
+                    front.step(par, &update, factor, &mut self.plan, whole);
+                }
+            }
         } else if decides_length {
             let config = &self.config.loss;
             let bend = |outputs: &[T], first: &[T]| loss::bend(config, outputs, first, size);
@@ -423,6 +500,7 @@ impl<T: Real> Network<T> {
     /// starts anew here, as at a first step.
     pub fn compute_gradient(&mut self, config: TrainingConfig, data: &Dataset, training_mode: bool) -> Result<f64> {
         let config = TrainingConfig { batch_size: data.rows(), clip_norm: None, ..config };
+        self.bring_up()?;
         let mut training = self.prepare(config, data)?;
         let in_training = self.put_slots(self.make_slots(&training.config)?);
         let samples: Vec<u32> = (0..data.rows() as u32).collect();
@@ -481,6 +559,10 @@ impl<T: Real> Network<T> {
     /// How near the rule's gradient is to back-propagation's, on the last step's batch with the parameters after it: the
     /// cosine and the ratio of the norms, for each parameter and for all together. Nothing changes.
     pub fn gradient_cosines(&mut self) -> Result<Value> {
+        if self.training.as_ref().is_some_and(|training| training.front.is_some()) {
+            let message = "Cannot compare gradients: this run collapses layers, and its gradient is back-propagation's";
+            return Err(Error::new(Code::InvalidConfig, message));
+        }
         let kept = self.copy_rule_state();
         let buffers = self.buffers.to_vec();
         let Some(mut training) = self.training.take() else { return Err(no_run("compare gradients")) };
@@ -553,10 +635,11 @@ fn no_run(what: &str) -> Error {
     Error::new(Code::Busy, format!("Cannot {what}: no training run is attached to this network"))
 }
 
-/// Scales the gradient down to norm `most`, as `torch.nn.utils.clip_grad_norm_` does.
-fn clip_gradient<T: Real>(par: Par, gradient: &mut [T], most: f64) {
-    let norm = gradient.chunks(CHUNK).map(|chunk| reduce::sum_of_squares(chunk).wide()).sum::<f64>().sqrt();
-    let factor = most / (norm + 1e-6);
+/// Scales the gradient down to norm `most`, as `torch.nn.utils.clip_grad_norm_` does; `elsewhere` is the squared norm of what
+/// stands elsewhere and is to be scaled by the result.
+fn clip_gradient<T: Real>(par: Par, gradient: &mut [T], most: f64, elsewhere: f64) -> T {
+    let squares = gradient.chunks(CHUNK).map(|chunk| reduce::sum_of_squares(chunk).wide()).sum::<f64>();
+    let factor = most / ((squares + elsewhere).sqrt() + 1e-6);
     if factor < 1.0 {
         let factor = T::of(factor);
         par.for_work(gradient.len()).chunks_mut(gradient, CHUNK, |_, chunk| {
@@ -565,7 +648,9 @@ fn clip_gradient<T: Real>(par: Par, gradient: &mut [T], most: f64) {
                 || chunk.iter_mut().for_each(|g| *g *= factor),
             );
         });
+        return factor;
     }
+    T::one()
 }
 
 /// Applies the update to all parameters at once.

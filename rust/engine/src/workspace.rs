@@ -1,7 +1,7 @@
 //! Memory for one batch: sized once, so that a step allocates nothing.
 
 use crate::error::Result;
-use crate::plan::{Node, Op, Plan};
+use crate::plan::{Node, Op, Part, Plan};
 use kernels::{Buffer, Par, Real};
 
 /// Values and gradients of a batch of up to `rows` rows.
@@ -59,7 +59,8 @@ impl<T: Real> Workspace<T> {
             workspace.gradient_of = gradient_of;
             workspace.gradients = slots.into_iter().map(zeroed).collect::<std::result::Result<_, _>>()?;
             workspace.begun = vec![false; sizes.len()];
-            let readers = |value: usize| nodes.iter().flat_map(Node::reads).filter(|read| *read == value).count();
+            let taking_part = || nodes.iter().filter(|node| node.part != Part::Skipped);
+            let readers = |value: usize| taking_part().flat_map(Node::reads).filter(|read| *read == value).count();
             let shared = (1..sizes.len()).filter(|value| readers(*value) > 1).map(|value| sizes[value]);
             workspace.part = zeroed(shared.max().unwrap_or(0))?;
         }
@@ -204,7 +205,7 @@ fn assign_gradients<T>(nodes: &[Node<T>], sizes: &[usize]) -> (Vec<usize>, Vec<u
         slots[slot] = slots[slot].max(sizes[value]);
         slot_of[value] = slot;
     };
-    for node in nodes.iter().rev() {
+    for node in nodes.iter().rev().filter(|node| node.part != Part::Skipped) {
         take(node.output, &mut slot_of, &mut free);
         // The network's input needs no gradient.
         for value in node.reads().filter(|value| *value != 0) {

@@ -4,6 +4,7 @@ use engine::dataset::{Dataset, DatasetConfig, FeatureSlice};
 use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 use std::alloc::System;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[global_allocator]
@@ -138,7 +139,7 @@ fn a_step_allocates_nothing() {
     // Small enough for one thread even where there are two; and large enough that two share every product.
     let networks = [("small", 20, vec![dense(16), plain("relu"), dense(10)]), ("large", 300, every_layer.to_vec())];
     for (size, inputs, layers) in networks {
-        let data = data(inputs);
+        let data = Arc::new(data(inputs));
         for threads in [1, 2] {
             let runs = propagations().into_iter().flat_map(|(way, propagation, count)| {
                 let with = move |(name, optimizer, clip)| {
@@ -157,6 +158,7 @@ fn a_step_allocates_nothing() {
                 network.attach(&training(&optimizer, clip_norm, &propagation, &products), &data).unwrap();
                 let mut train = |steps| network.train(&data, steps, Duration::from_secs(60)).unwrap();
                 train(WARM_UP);
+<<<<<<< HEAD
                 // The queue of Rayon's pools takes a new block for every 63rd call from outside, and the test harness says when
                 // a test is slow: neither comes in two counts in a row, what a step allocates does.
                 let mut count = || {
@@ -170,6 +172,19 @@ fn a_step_allocates_nothing() {
                 assert!(changes.iter().any(nothing), "{size} network, {name}, {threads} threads: {changes:?}");
                 let steps = WARM_UP + 2 * STEPS;
                 assert_eq!(train(1).counters.step, steps + 1, "all steps were taken");
+=======
+                // The test runner's own thread may allocate beside us once; steps that allocate do so every time.
+                let mut attempt = || {
+                    let before = train(0).counters.step;
+                    let region = Region::new(ALLOCATOR);
+                    let report = train(STEPS);
+                    let change = region.change();
+                    assert_eq!(report.counters.step, before + STEPS, "all steps were taken");
+                    (change.allocations, change.reallocations, change.deallocations)
+                };
+                let found = (0..3).map(|_| attempt()).min();
+                assert_eq!(found, Some((0, 0, 0)), "{size} network, {name}, {threads} threads");
+>>>>>>> main
             }
         }
     }

@@ -64,6 +64,14 @@ exports! {
     /// Releases a data set; calls under way finish first.
     blocking fn dataset_destroy(dataset: u32) = crate::calls::dataset_destroy;
 
+    /// Makes a data set of some rows of another, without copying them, and writes its handle.
+    blocking fn dataset_select(dataset: u32, rows: *const u32, row_count: u32, handle: *mut u32) = crate::calls::dataset_select;
+
+    /// Computes the products of all rows of a data set, in f64 where `wide` is not 0, and writes their handle.
+    background fn gram_create(dataset: u32, wide: u32, threads: u32, handle: *mut u32) = crate::calls::gram_create;
+    /// Lets go of products; runs that use them keep them until they end.
+    blocking fn gram_destroy(gram: u32) = crate::calls::gram_destroy;
+
     /// Creates a network from JSON and writes its handle.
     blocking fn network_create(config: *const u8, config_length: u32, handle: *mut u32) = crate::calls::network_create;
     /// Releases a network; calls under way finish first.
@@ -153,6 +161,30 @@ exports! {
         g: *const f64, g_length: u32, memory_x: *mut f64, memory_x_length: u32,
         memory_g: *mut f64, memory_g_length: u32, out: *mut f64, out_length: u32,
     ) = crate::kernel_calls::approximate_product::<f64>;
+    /// k = x · xᵀ for x of `rows` × `columns`, in f32.
+    blocking fn kernel_gram_f32(rows: u32, columns: u32, x: *const f32, x_length: u32, k: *mut f32, k_length: u32) = crate::kernel_calls::gram::<f32>;
+    /// As `kernel_gram_f32`, in f64.
+    blocking fn kernel_gram_f64(rows: u32, columns: u32, x: *const f64, x_length: u32, k: *mut f64, k_length: u32) = crate::kernel_calls::gram::<f64>;
+    /// One step of gradient descent on z, `rows` × `outputs`, through k, batch × rows, for the gradient d, batch × outputs, in f32.
+    blocking fn kernel_panel_step_f32(
+        rows: u32, outputs: u32, k: *const f32, k_length: u32, d: *const f32, d_length: u32, rate: f64, decay: f64, momentum: f64,
+        nesterov: u32, z: *mut f32, z_length: u32, velocity: *mut f32, velocity_length: u32,
+    ) = crate::kernel_calls::panel_step::<f32>;
+    /// As `kernel_panel_step_f32`, in f64.
+    blocking fn kernel_panel_step_f64(
+        rows: u32, outputs: u32, k: *const f64, k_length: u32, d: *const f64, d_length: u32, rate: f64, decay: f64, momentum: f64,
+        nesterov: u32, z: *mut f64, z_length: u32, velocity: *mut f64, velocity_length: u32,
+    ) = crate::kernel_calls::panel_step::<f64>;
+    /// One step of gradient descent on two linear layers, seen from their products, for the gradient g of the product, in f32.
+    blocking fn kernel_pair_step_f32(
+        inputs: u32, outputs: u32, g: *const f32, g_length: u32, rate: f64, decay: f64, product: *mut f32, product_length: u32,
+        left: *mut f32, left_length: u32, right: *mut f32, right_length: u32,
+    ) = crate::kernel_calls::pair_step::<f32>;
+    /// As `kernel_pair_step_f32`, in f64.
+    blocking fn kernel_pair_step_f64(
+        inputs: u32, outputs: u32, g: *const f64, g_length: u32, rate: f64, decay: f64, product: *mut f64, product_length: u32,
+        left: *mut f64, left_length: u32, right: *mut f64, right_length: u32,
+    ) = crate::kernel_calls::pair_step::<f64>;
 }
 
 /// FNV-1a of the description and the version: equal only if both sides come from the same list.

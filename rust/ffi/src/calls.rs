@@ -5,11 +5,14 @@ use crate::handles::{Table, enter};
 use crate::status::Fault;
 use engine::dataset::{Dataset, DatasetConfig, FeatureSlice, FeatureType};
 use engine::error::parse;
+use engine::pool::Threads;
 use engine::{Code, Engine, Error};
-use std::sync::Mutex;
+use std::any::Any;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 static DATASETS: Table<Dataset> = Table::new("data set");
+static GRAMS: Table<Arc<dyn Any + Send + Sync>> = Table::new("set of products");
 static NETWORKS: Table<Mutex<Held>> = Table::new("network");
 
 /// A network, and the answer to the last request, which waits to be read.
@@ -66,6 +69,30 @@ pub unsafe fn dataset_destroy(dataset: u32) -> Result<(), Fault> {
     DATASETS.remove(dataset)
 }
 
+pub unsafe fn dataset_select(dataset: u32, rows: *const u32, row_count: u32, handle: *mut u32) -> Result<(), Fault> {
+    let dataset = DATASETS.get(dataset)?;
+    // SAFETY: the caller's promise.
+    let (rows, handle) = unsafe { (slice(rows, row_count)?, slice_mut(handle, 1)?) };
+    handle[0] = DATASETS.insert(dataset.select(rows)?)?;
+    Ok(())
+}
+
+pub unsafe fn gram_create(dataset: u32, wide: u32, threads: u32, handle: *mut u32) -> Result<(), Fault> {
+    let dataset = DATASETS.get(dataset)?;
+    // SAFETY: the caller's promise.
+    let handle = unsafe { slice_mut(handle, 1) }?;
+    let threads = Threads::new(threads as usize)?;
+    let gram: Arc<dyn Any + Send + Sync> = threads.run(|par| -> Result<Arc<dyn Any + Send + Sync>, Fault> {
+        Ok(if wide != 0 { dataset.share_gram::<f64>(par)? } else { dataset.share_gram::<f32>(par)? })
+    })?;
+    handle[0] = GRAMS.insert(gram)?;
+    Ok(())
+}
+
+pub unsafe fn gram_destroy(gram: u32) -> Result<(), Fault> {
+    GRAMS.remove(gram)
+}
+
 pub unsafe fn network_create(config: *const u8, config_length: u32, handle: *mut u32) -> Result<(), Fault> {
     // SAFETY: the caller's promise.
     let (config, handle) = unsafe { (text(config, config_length)?, slice_mut(handle, 1)?) };
@@ -86,7 +113,7 @@ pub unsafe fn network_describe(network: u32, out: *mut u8, capacity: u32, needed
 
 pub unsafe fn network_tensors(network: u32, out: *mut u8, capacity: u32, needed: *mut u32) -> Result<(), Fault> {
     let network = NETWORKS.get(network)?;
-    let text = enter(&network)?.engine.tensors();
+    let text = enter(&network)?.engine.tensors()?;
     // SAFETY: the caller's promise.
     unsafe { put_text(&text, out, capacity, needed) }
 }

@@ -6,6 +6,9 @@ use engine::Error;
 use engine::rules::mem_aop::PolicyName;
 use engine::rules::mem_aop::samples::Approximation;
 use kernels::gemm::{Matrix, gemm};
+use kernels::gram::{self, Panel};
+use kernels::optimize::Descent;
+use kernels::pair::{self, Products};
 use kernels::select::{Choice, Stream};
 use kernels::{Activation, Par, Real, linear, tangent};
 
@@ -36,6 +39,103 @@ pub unsafe fn matmul<T: Real>(
     let a = if transpose_a != 0 { Matrix::new(a, k, m).t() } else { Matrix::new(a, m, k) };
     let b = if transpose_b != 0 { Matrix::new(b, n, k).t() } else { Matrix::new(b, k, n) };
     gemm(T::of(alpha), a, b, accumulate != 0, c);
+    Ok(())
+}
+
+/// Refuses arrays of another length than their shapes say.
+fn check(lengths: &[(&str, usize, usize)]) -> Result<(), Fault> {
+    match lengths.iter().find(|(_, expected, found)| expected != found) {
+        Some((name, expected, found)) => Err(Error::shape(*name, format!("{expected} elements"), found)),
+        None => Ok(()),
+    }
+}
+
+pub unsafe fn gram<T: Real>(
+    rows: u32,
+    columns: u32,
+    x: *const T,
+    x_length: u32,
+    k: *mut T,
+    k_length: u32,
+) -> Result<(), Fault> {
+    let (rows, columns) = (rows as usize, columns as usize);
+    // SAFETY: the caller's promise.
+    let (x, k) = unsafe { (slice(x, x_length)?, slice_mut(k, k_length)?) };
+    check(&[("x", rows * columns, x.len()), ("k", rows * rows, k.len())])?;
+    gram::gram(Par::SEQUENTIAL, x, rows, columns, k);
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)] // The signature of the exported function.
+pub unsafe fn panel_step<T: Real>(
+    rows: u32,
+    outputs: u32,
+    k: *const T,
+    k_length: u32,
+    d: *const T,
+    d_length: u32,
+    rate: f64,
+    decay: f64,
+    momentum: f64,
+    nesterov: u32,
+    z: *mut T,
+    z_length: u32,
+    velocity: *mut T,
+    velocity_length: u32,
+) -> Result<(), Fault> {
+    let (rows, outputs) = (rows as usize, outputs as usize);
+    // SAFETY: the caller's promise.
+    let (k, d) = unsafe { (slice(k, k_length)?, slice(d, d_length)?) };
+    // SAFETY: as above.
+    let (z, velocity) = unsafe { (slice_mut(z, z_length)?, slice_mut(velocity, velocity_length)?) };
+    let batch = k.len() / rows.max(1);
+    let kept = if momentum == 0.0 { 0 } else { rows * outputs };
+    check(&[
+        ("k", batch * rows, k.len()),
+        ("d", batch * outputs, d.len()),
+        ("z", rows * outputs, z.len()),
+        ("velocity", kept, velocity.len()),
+    ])?;
+    let by = Descent {
+        rate: T::of(rate),
+        decay: T::of(decay),
+        momentum: T::of(momentum),
+        nesterov: nesterov != 0 && momentum != 0.0,
+    };
+    gram::panel_step(Par::SEQUENTIAL, (rows, outputs), k, d, T::one(), &by, Panel { z, velocity });
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)] // The signature of the exported function.
+pub unsafe fn pair_step<T: Real>(
+    inputs: u32,
+    outputs: u32,
+    g: *const T,
+    g_length: u32,
+    rate: f64,
+    decay: f64,
+    product: *mut T,
+    product_length: u32,
+    left: *mut T,
+    left_length: u32,
+    right: *mut T,
+    right_length: u32,
+) -> Result<(), Fault> {
+    let (inputs, outputs) = (inputs as usize, outputs as usize);
+    // SAFETY: the caller's promise.
+    let (g, product) = unsafe { (slice(g, g_length)?, slice_mut(product, product_length)?) };
+    // SAFETY: as above.
+    let (left, right) = unsafe { (slice_mut(left, left_length)?, slice_mut(right, right_length)?) };
+    check(&[
+        ("g", inputs * outputs, g.len()),
+        ("product", inputs * outputs, product.len()),
+        ("left", inputs * inputs, left.len()),
+        ("right", outputs * outputs, right.len()),
+    ])?;
+    let mut scratch = kernels::Buffer::zeroed(pair::scratch_elements(inputs, outputs))?;
+    let state = Products { product, left, right };
+    let by = (T::of(rate), T::of(1.0 - rate * decay));
+    pair::pair_step(Par::SEQUENTIAL, (inputs, outputs), g, by, state, &mut scratch);
     Ok(())
 }
 

@@ -7,6 +7,10 @@ use std::ptr::NonNull;
 /// Bytes of a cache line, and of the widest vector.
 const ALIGNMENT: usize = 64;
 
+/// What is asked of the allocator. More would make Rust's write the zeros itself, and so touch every page; the rest of the way to
+/// [`ALIGNMENT`] is gone by hand.
+const ASKED: usize = 16;
+
 /// There was not enough memory for this many bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfMemory {
@@ -20,6 +24,8 @@ pub struct OutOfMemory {
 pub struct Buffer<T> {
     pointer: NonNull<T>,
     length: usize,
+    /// Where the allocation begins: up to [`ALIGNMENT`] bytes before the first element.
+    start: NonNull<u8>,
 }
 
 // SAFETY: a buffer owns its memory like a `Vec`.
@@ -33,35 +39,37 @@ impl<T: Copy + num_traits::Zero> Buffer<T> {
         let Some(layout) = Self::layout(length) else {
             return Err(OutOfMemory { bytes: length.saturating_mul(size_of::<T>()) });
         };
-        if layout.size() == 0 {
-            return Ok(Buffer { pointer: NonNull::dangling(), length: 0 });
+        if length == 0 || size_of::<T>() == 0 {
+            return Ok(Buffer { length, ..Buffer::empty() });
         }
         // SAFETY: the size is not zero.
-        let pointer = unsafe { alloc_zeroed(layout) }.cast::<T>();
+        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(OutOfMemory { bytes: layout.size() })?;
+        // SAFETY: the allocation has room for the elements after up to ALIGNMENT bytes.
+        let pointer = unsafe { start.add(start.align_offset(ALIGNMENT)) }.cast::<T>();
         // All-zero bytes are zero for the number types that the bound allows.
-        let pointer = NonNull::new(pointer).ok_or(OutOfMemory { bytes: layout.size() })?;
-        Ok(Buffer { pointer, length })
+        Ok(Buffer { pointer, length, start })
     }
 
     /// No elements and no memory.
     pub fn empty() -> Self {
-        Buffer { pointer: NonNull::dangling(), length: 0 }
+        Buffer { pointer: NonNull::dangling(), length: 0, start: NonNull::dangling() }
     }
 }
 
 impl<T> Buffer<T> {
     fn layout(length: usize) -> Option<Layout> {
-        let bytes = length.checked_mul(size_of::<T>())?;
-        Layout::from_size_align(bytes, ALIGNMENT.max(align_of::<T>())).ok()
+        const { assert!(align_of::<T>() <= ASKED) };
+        let bytes = length.checked_mul(size_of::<T>())?.checked_add(ALIGNMENT)?;
+        Layout::from_size_align(bytes, ASKED).ok()
     }
 }
 
 impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
-        if self.length > 0 {
+        if self.length > 0 && size_of::<T>() > 0 {
             let layout = Self::layout(self.length).expect("the layout it was made with");
             // SAFETY: allocated in `zeroed` with the same layout.
-            unsafe { dealloc(self.pointer.as_ptr().cast(), layout) };
+            unsafe { dealloc(self.start.as_ptr(), layout) };
         }
     }
 }
@@ -92,6 +100,23 @@ mod tests {
         assert!(buffer.iter().all(|v| *v == 0.0));
         assert!((buffer.as_ptr() as usize).is_multiple_of(ALIGNMENT));
         assert!(Buffer::<f64>::zeroed(0).unwrap().is_empty() && Buffer::<f64>::empty().is_empty());
+    }
+
+    /// Resident bytes of this process.
+    #[cfg(target_os = "linux")]
+    fn resident() -> usize {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn pages_that_nobody_touches_cost_nothing() {
+        let before = resident();
+        let mut buffer = Buffer::<f64>::zeroed(1 << 26).unwrap();
+        buffer[1 << 25] = 1.0;
+        let grown = resident().saturating_sub(before);
+        assert!(grown < 1 << 28, "{grown} bytes of {} are resident", 8usize << 26);
     }
 
     #[test]

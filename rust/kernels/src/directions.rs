@@ -46,9 +46,9 @@ impl Place {
     }
 }
 
-/// Independent signs: every element of every row of `out` (rows × `size`) is set to +1 or −1, or gets that added.
-/// Their mean is 0 and their covariance the identity.
-pub fn signs<T: Real>(par: Par, place: Place, lane: usize, size: usize, add: bool, out: &mut [T]) {
+/// Independent signs: every element of every row of `out` (rows × `size`) becomes +1 or −1. Their mean is 0 and their
+/// covariance the identity.
+pub fn signs<T: Real>(par: Par, place: Place, lane: usize, size: usize, out: &mut [T]) {
     par.for_work(out.len() * OPERATIONS).chunks_mut(out, size, |start, out| {
         let row = (start / size) as u32;
         vectorize(
@@ -56,11 +56,7 @@ pub fn signs<T: Real>(par: Par, place: Place, lane: usize, size: usize, add: boo
             || {
                 for (block, out) in out.chunks_mut(SIGNS).enumerate() {
                     let signs = place.signs::<T>(block, lane as u32, row);
-                    if add {
-                        out.iter_mut().zip(signs).for_each(|(value, sign)| *value += sign);
-                    } else {
-                        out.iter_mut().zip(signs).for_each(|(value, sign)| *value = sign);
-                    }
+                    out.iter_mut().zip(signs).for_each(|(value, sign)| *value = sign);
                 }
             },
         );
@@ -91,25 +87,14 @@ impl<T: Real> Orthogonal<T> {
         Orthogonal { lanes, size, turn }
     }
 
-    /// Lane `lane` of all rows of `out`: set, or with `add` added.
-    pub fn fill(&self, par: Par, place: Place, lane: usize, add: bool, out: &mut [T]) {
-        self.each(par, place, lane, out, |_, direction, value| {
-            *value = if add { *value + direction } else { direction }
-        });
-    }
-
-    /// Adds `factors[row]` times lane `lane` to every row of `out`.
-    pub fn add_scaled(&self, par: Par, place: Place, lane: usize, factors: &[T], out: &mut [T]) {
-        self.each(par, place, lane, out, |row, direction, value| *value += factors[row] * direction);
-    }
-
-    fn each(&self, par: Par, place: Place, lane: usize, out: &mut [T], body: impl Fn(usize, T, &mut T) + Sync) {
+    /// Lane `lane` of all rows of `out`.
+    pub fn fill(&self, par: Par, place: Place, lane: usize, out: &mut [T]) {
         let size = self.size;
         let flat = T::of((1.0 / size as f64).sqrt());
         par.for_work(out.len() * OPERATIONS).chunks_mut(out, size, |start, out| {
             let row = start / size;
             let word = place.block(u32::MAX, COMMON, row as u32)[0];
-            let begin = (u64::from(word) * size as u64 >> 32) as usize;
+            let begin = ((u64::from(word) * size as u64) >> 32) as usize;
             let frequency = if self.lanes == 1 { 0 } else { (begin + lane) % size };
             vectorize(
                 #[inline(always)]
@@ -127,7 +112,7 @@ impl<T: Real> Orthogonal<T> {
                                 at = if at >= self.turn.len() { at - self.turn.len() } else { at };
                             }
                         }
-                        out.iter_mut().zip(signs).for_each(|(value, direction)| body(row, direction, value));
+                        out.iter_mut().zip(signs).for_each(|(value, direction)| *value = direction);
                     }
                 },
             );
@@ -147,19 +132,16 @@ mod tests {
     #[test]
     fn signs_are_signs_with_mean_zero_that_differ_by_step_layer_lane_and_row() {
         let mut one = vec![0.0f32; 4 * 1000];
-        signs(Par::SEQUENTIAL, place(1, 2), 0, 1000, false, &mut one);
+        signs(Par::SEQUENTIAL, place(1, 2), 0, 1000, &mut one);
         assert!(one.iter().all(|v| v.abs() == 1.0));
         assert!(one.iter().sum::<f32>().abs() < 4.0 * 64.0);
         assert_ne!(one[..1000], one[1000..2000]);
         for (place, lane) in [(place(2, 2), 0), (place(1, 3), 0), (place(1, 2), 1)] {
             let mut other = vec![0.0f32; 4 * 1000];
-            signs(Par::SEQUENTIAL, place, lane, 1000, false, &mut other);
+            signs(Par::SEQUENTIAL, place, lane, 1000, &mut other);
             let agreement: f32 = one.iter().zip(&other).map(|(a, b)| a * b).sum();
             assert!(agreement.abs() < 4.0 * 64.0, "{agreement}");
         }
-        let before = one.clone();
-        signs(Par::SEQUENTIAL, place(1, 2), 0, 1000, true, &mut one);
-        assert!(one.iter().zip(before).all(|(new, old)| *new == 2.0 * old));
     }
 
     #[test]
@@ -170,7 +152,7 @@ mod tests {
             let all: Vec<Vec<f64>> = (0..lanes)
                 .map(|lane| {
                     let mut out = vec![0.0; rows * size];
-                    set.fill(Par::SEQUENTIAL, place(5, 1), lane, false, &mut out);
+                    set.fill(Par::SEQUENTIAL, place(5, 1), lane, &mut out);
                     out
                 })
                 .collect();
@@ -199,12 +181,12 @@ mod tests {
         let set = Orthogonal::<f32>::new(3, 3000);
         let run = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let mut out = vec![0.0f32; 600 * 3000];
+            let (mut out, mut other) = (vec![0.0f32; 600 * 3000], vec![0.0f32; 600 * 3000]);
             pool.install(|| {
-                signs(Par::new(threads), place(1, 1), 2, 3000, false, &mut out);
-                set.fill(Par::new(threads), place(1, 1), 1, true, &mut out);
+                signs(Par::new(threads), place(1, 1), 2, 3000, &mut out);
+                set.fill(Par::new(threads), place(1, 1), 1, &mut other);
             });
-            out
+            [out, other]
         };
         let one = run(1);
         assert!(run(2) == one && run(3) == one);

@@ -19,9 +19,10 @@ const WIDTH: usize = 192;
 /// From this many rows on, rows are cut instead of columns: each thread then reads all weights, which are the smaller side.
 const TALL: usize = 1024;
 
-/// Rows of the weight gradient that one task of [`weight_step`] computes at most: with [`WIDTH`] columns a block that stays in
-/// the second-level cache until the optimizer has read it.
-const STEP_ROWS: usize = 1024;
+/// Elements of one task of [`weight_step`]: whole rows of the weight gradient that stay in the second-level cache until the
+/// optimizer has read them. Whole rows, unlike [`WIDTH`] columns, because the optimizer streams through three or four arrays
+/// and runs of 768 bytes in pages of their own slow it by more than the product gains.
+const STEP: usize = 196_608;
 
 /// The sizes of a linear map applied to a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +157,7 @@ pub fn weight_gradient<T: Real>(par: Par, d: Dims, alpha: T, x: &[T], g: &[T], a
     assert_eq!(dw.len(), d.inputs * d.outputs);
     let (x, g) = (Matrix::new(x, d.rows, d.inputs), Matrix::new(g, d.rows, d.outputs));
     let dw = Shared::new(dw);
-    gradient_blocks(par.for_work(d.operations()), d, usize::MAX, |rows, columns, _| {
+    gradient_blocks(par.for_work(d.operations()), d, |rows, columns| {
         // SAFETY: blocks are disjoint.
         unsafe {
             let at = dw.at(rows.start * d.outputs + columns.start);
@@ -166,16 +167,16 @@ pub fn weight_gradient<T: Real>(par: Par, d: Dims, alpha: T, x: &[T], g: &[T], a
     });
 }
 
-/// Cuts inputs × outputs into blocks of at most `most` rows and about [`WIDTH`] columns: `body(rows, columns, slot)`.
-fn gradient_blocks(par: Par, d: Dims, most: usize, body: impl Fn(Range<usize>, Range<usize>, usize) + Sync) {
+/// Cuts inputs × outputs into blocks of about [`WIDTH`] columns: `body(rows, columns)`.
+fn gradient_blocks(par: Par, d: Dims, body: impl Fn(Range<usize>, Range<usize>) + Sync) {
     let width = column_block(Par::SEQUENTIAL, d.outputs);
     let across = d.outputs.div_ceil(width);
     // Two tasks a thread let the faster thread take more.
     let wanted = if par.threads() == 1 { 1 } else { (2 * par.threads()).div_ceil(across) };
-    let height = d.inputs.div_ceil(wanted).next_multiple_of(4).min(most);
-    par.each_with_slot(across * d.inputs.div_ceil(height), |index, slot| {
+    let height = d.inputs.div_ceil(wanted).next_multiple_of(4);
+    par.each(across * d.inputs.div_ceil(height), |index| {
         let (down, right) = (index / across, index % across);
-        body(par::block(down, d.inputs, height), par::block(right, d.outputs, width), slot);
+        body(par::block(down, d.inputs, height), par::block(right, d.outputs, width));
     });
 }
 
@@ -191,7 +192,12 @@ pub struct Weights<'a, T> {
 
 /// Scratch elements that [`weight_step`] needs for one thread.
 pub fn step_scratch(d: Dims) -> usize {
-    d.inputs.min(STEP_ROWS) * column_block(Par::SEQUENTIAL, d.outputs)
+    step_rows(d) * d.outputs
+}
+
+/// Most rows of one task of [`weight_step`].
+fn step_rows(d: Dims) -> usize {
+    (STEP / d.outputs.max(1) / 4 * 4).max(4).min(d.inputs)
 }
 
 /// Computes the weight gradient xᵀ · g block by block and applies the optimizer to each block while it is in the cache;
@@ -216,23 +222,17 @@ pub fn weight_step<T: Real>(
     let per_thread = step_scratch(d);
     assert!(scratch.len() >= par.threads() * per_thread, "scratch for {} threads", par.threads());
     let (w, first, second, scratch) = (Shared::new(w), Shared::new(first), Shared::new(second), Shared::new(scratch));
-    gradient_blocks(par, d, STEP_ROWS, |rows, columns, slot| {
-        let (x, g) = (x.columns(rows.start, rows.end).t(), g.columns(columns.start, columns.end));
-        let width = columns.len();
-        // SAFETY: each slot has its own scratch.
-        let gradient = unsafe { scratch.slice(slot * per_thread..slot * per_thread + rows.len() * width) };
-        // SAFETY: the whole of `gradient`, which is this task's own.
-        unsafe { gemm_into(T::one(), x, g, false, gradient.as_mut_ptr(), width, 1) };
-        // All columns lie together in memory; a part of them is a run in each row.
-        let run = if width == d.outputs { gradient.len() } else { width };
-        for (index, gradient) in gradient.chunks_exact(run).enumerate() {
-            let start = (rows.start + index) * d.outputs + columns.start;
-            let range = start..start + run;
-            // SAFETY: blocks are disjoint.
-            unsafe {
-                let (first, second) = (first.part(range.clone()), second.part(range.clone()));
-                update.apply(w.slice(range), gradient, first, second);
-            }
+    let pieces = if par.threads() == 1 { 1 } else { 2 * par.threads() };
+    let height = d.inputs.div_ceil(pieces).next_multiple_of(4).min(step_rows(d));
+    par.each_with_slot(d.inputs.div_ceil(height), |index, slot| {
+        let rows = par::block(index, d.inputs, height);
+        let range = rows.start * d.outputs..rows.end * d.outputs;
+        // SAFETY: each slot has its own scratch, and blocks of rows are disjoint.
+        unsafe {
+            let gradient = scratch.slice(slot * per_thread..slot * per_thread + range.len());
+            gemm_into(T::one(), x.columns(rows.start, rows.end).t(), g, false, gradient.as_mut_ptr(), d.outputs, 1);
+            let (first, second) = (first.part(range.clone()), second.part(range.clone()));
+            update.apply(w.slice(range), gradient, first, second);
         }
     });
 }

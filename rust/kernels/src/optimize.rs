@@ -61,7 +61,36 @@ pub enum Update<T> {
     },
 }
 
+/// Gradient descent with momentum and weight decay as plain numbers: the updates that are linear in gradient and weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Descent<T> {
+    /// Learning rate.
+    pub rate: T,
+    /// L2 weight decay, added to the gradient.
+    pub decay: T,
+    /// Share of the velocity that is kept; 0 for none.
+    pub momentum: T,
+    /// Whether to look ahead (Nesterov).
+    pub nesterov: bool,
+}
+
+impl<T: Real> Descent<T> {
+    /// The share of a weight that one step's decay leaves, without momentum.
+    pub fn shrink(&self) -> T {
+        T::one() - self.rate * self.decay
+    }
+}
+
 impl<T: Real> Update<T> {
+    /// The update as gradient descent, where it is linear in gradient and weights.
+    pub fn descent(&self) -> Option<Descent<T>> {
+        match *self {
+            Update::Sgd { rate, decay } => Some(Descent { rate, decay, momentum: T::zero(), nesterov: false }),
+            Update::Momentum { rate, decay, momentum, nesterov } => Some(Descent { rate, decay, momentum, nesterov }),
+            Update::Adam { .. } | Update::RmsProp { .. } => None,
+        }
+    }
+
     /// The rate of plain SGD without decay, for which a gradient product may be added to the weights at once.
     pub fn plain_rate(&self) -> Option<T> {
         match *self {

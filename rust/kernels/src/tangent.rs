@@ -36,9 +36,16 @@ pub fn activation<T: Real>(par: Par, f: Activation<T>, z: &[T], y: &[T], first: 
         // SAFETY: chunks of lanes are disjoint.
         let first = unsafe { first.slice(start + range.start..start + range.end) };
         let known = &known[range];
-        vectorize(|| {
-            if f.from_output() { f.backward_from_output(known, first) } else { f.backward_from_input(known, first) }
-        });
+        vectorize(
+            #[inline(always)]
+            || {
+                if f.from_output() {
+                    f.backward_from_output(known, first);
+                } else {
+                    f.backward_from_input(known, first);
+                }
+            },
+        );
     });
 }
 

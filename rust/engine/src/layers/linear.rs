@@ -3,6 +3,7 @@
 use super::map::Map;
 use super::{Order, Pass, Specification, Trace};
 use crate::config::Init;
+use crate::rules::front_contribution::Form;
 use crate::rules::mem_aop::Chosen;
 use crate::rules::{Moment, Slots};
 use kernels::conv;
@@ -29,6 +30,8 @@ pub struct Linear<T> {
     pub derivative_done: bool,
     /// What the learning rule put into the slots.
     pub slots: Slots<T>,
+    /// What stands in for the weights while a step is taken, where they are collapsed.
+    pub collapsed: Option<Box<Form<T>>>,
 }
 
 /// What a backward pass may change for one node: its ranges of the gradient and of the optimizer's state.
@@ -59,6 +62,7 @@ impl<T: Real> Linear<T> {
             below: None,
             derivative_done: false,
             slots: Slots::default(),
+            collapsed: None,
         }
     }
 
@@ -91,6 +95,9 @@ impl<T: Real> Linear<T> {
     pub fn forward(&mut self, pass: &Pass, parameters: &[T], x: &[T], y: &mut [T], scratch: &mut [T]) {
         let weight = &parameters[..self.map.weights()];
         let bias = self.bias.then(|| &parameters[self.bias_start()..][..self.map.outputs()]);
+        if let Some(form) = &mut self.collapsed {
+            return form.forward(pass, bias, self.activation, x, y);
+        }
         self.map.forward(pass.par, pass.rows, x, weight, bias, self.activation, y, scratch);
     }
 
@@ -115,7 +122,11 @@ impl<T: Real> Linear<T> {
         if let Some(gx) = gx {
             let below = self.below.map(|activation| (activation, trace.x));
             let weight = &parameters[..self.map.weights()];
-            self.map.input_gradient(pass.par, pass.rows, gy, weight, below, gx, learn.scratch);
+            if let Some(form) = &self.collapsed {
+                form.input_gradient(pass, gy, below, gx);
+            } else {
+                self.map.input_gradient(pass.par, pass.rows, gy, weight, below, gx, learn.scratch);
+            }
         }
         self.learn(pass, parameters, trace.x, gy, learn);
     }
@@ -139,6 +150,10 @@ impl<T: Real> Linear<T> {
         let Learn { gradient, first, second, scratch, update, moment } = learn;
         let (size, par) = (self.map.weights(), pass.par);
         let weight_gradient = &mut gradient[..size];
+        if let Some(form) = &mut self.collapsed {
+            form.learn(pass, x, g, update);
+            return self.learn_bias(par, parameters, g, Learn { gradient, first, second, scratch, update, moment });
+        }
         let mut chosen = self.slots.products.choose(pass, &self.map, (x, g), &moment, scratch);
         match (update, &self.map, &mut chosen) {
             // Each block of the gradient is applied while it is in the cache.
@@ -159,6 +174,11 @@ impl<T: Real> Linear<T> {
                 }
             }
         }
+        self.learn_bias(par, parameters, g, Learn { gradient, first, second, scratch, update, moment });
+    }
+
+    fn learn_bias(&mut self, par: Par, parameters: &mut [T], g: &[T], learn: Learn<T>) {
+        let Learn { gradient, first, second, scratch, update, .. } = learn;
         if self.bias {
             let (start, count) = (self.bias_start(), self.map.outputs());
             let bias_gradient = &mut gradient[start..start + count];

@@ -124,11 +124,6 @@ pub trait TangentRule<T: Real> {
         false
     }
 
-    /// Whether a row of the output depends on other rows of the batch in training.
-    fn mixes_rows(&self) -> bool {
-        false
-    }
-
     /// The tangents of the outputs, after a forward pass that left `trace`.
     fn tangent(&self, pass: &Pass, parameters: &[T], trace: Trace<T>, lane: Lane<T>);
 }

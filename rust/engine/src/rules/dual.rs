@@ -267,31 +267,52 @@ impl<T: Real> Dual<T> {
 
     fn forward_with_lanes(&mut self, mut frame: Frame<T>, moment: Moment) {
         self.lanes.clear();
-        let mut next = 0;
-        let Dual { config, blocks, orthogonal, lanes, .. } = self;
+        // Out of `self` for the time of the call, which draws seeds into it.
+        let blocks = std::mem::take(&mut self.blocks);
+        let (rows, count) = (frame.pass.rows, self.config.lanes);
         for index in 0..frame.plan.nodes.len() {
             frame.node(index);
-            // Lanes begin in the order of the forward pass, so the next block is the only one that can begin here.
-            let beginning = |(_, block): &(usize, &Block)| block.end() == index && !block.last;
-            let found = blocks.iter().enumerate().find(beginning);
-            let noise = found.map(|(number, block)| {
-                let size = frame.plan.sizes[block.value];
-                (block, Noise::new(config, orthogonal, (number, size), moment, frame.pass.par))
+            let begin = blocks.iter().position(|block| block.end() == index && !block.last);
+            if let Some(number) = begin {
+                self.draw_seeds(number, frame.plan.sizes[blocks[number].value], moment, frame.pass);
+            }
+            let lanes = begin.map_or(0..0, |number| self.lanes_of(number));
+            let seeds = begin.map_or(&[][..], |number| {
+                &*self.memory.seeds(number, frame.plan.sizes[blocks[number].value], rows, count)
             });
             let fill = |lane: usize, add: bool, out: &mut [T]| {
-                if let Some((_, noise)) = &noise {
-                    noise.fill(lane, add, out);
+                let seeds = &seeds[lane * out.len()..(lane + 1) * out.len()];
+                if add {
+                    passes::add(frame.pass, out, seeds);
+                } else {
+                    out.copy_from_slice(seeds);
                 }
             };
-            let seed = noise.as_ref().map(|(block, noise)| {
-                let first = if config.share_lanes { 0 } else { next };
-                next = first + noise.lanes;
-                let lanes = first..first + noise.lanes;
-                Seed { lanes, before_activation: block.before_activation, fill: &fill }
-            });
-            lanes.carry(frame.plan, index, frame.parameters, frame.workspace, frame.pass, seed);
+            let before_activation = begin.is_some_and(|number| blocks[number].before_activation);
+            let seed = begin.map(|_| Seed { lanes, before_activation, fill: &fill });
+            self.lanes.carry(frame.plan, index, frame.parameters, frame.workspace, frame.pass, seed);
             frame.workspace.end(index);
         }
+        self.blocks = blocks;
+    }
+
+    /// Draws the seeds of one block's lanes.
+    fn draw_seeds(&mut self, number: usize, size: usize, moment: Moment, pass: &Pass) {
+        let Dual { config, orthogonal, memory, .. } = self;
+        let place = place(moment, number);
+        let seeds = memory.seeds(number, size, pass.rows, config.lanes);
+        for (lane, seeds) in seeds.chunks_exact_mut(pass.rows * size).enumerate() {
+            match orthogonal.get(number) {
+                Some(orthogonal) => orthogonal.fill(pass.par, place, lane, seeds),
+                None => signs(pass.par, place, lane, size, seeds),
+            }
+        }
+    }
+
+    /// The numbers of a block's lanes.
+    fn lanes_of(&self, number: usize) -> std::ops::Range<usize> {
+        let first = if self.config.share_lanes { 0 } else { number * self.config.lanes };
+        first..first + self.config.lanes
     }
 
     fn forward_along(&mut self, mut frame: Frame<T>, moment: Moment) {
@@ -307,8 +328,8 @@ impl<T: Real> Dual<T> {
         for (lane, directions) in self.directions.chunks_exact_mut(plan.elements).enumerate() {
             let flat = &mut self.memory.flat[..count];
             match self.orthogonal.first() {
-                Some(orthogonal) => orthogonal.fill(par, place, lane, false, flat),
-                None => signs(par, place, lane, count, false, flat),
+                Some(orthogonal) => orthogonal.fill(par, place, lane, flat),
+                None => signs(par, place, lane, count, flat),
             }
             let mut rest = &flat[..];
             for parameter in &plan.parameters {
@@ -340,34 +361,4 @@ impl<T: Real> Dual<T> {
 /// Where the noise of a block is drawn from.
 fn place(moment: Moment, block: usize) -> Place {
     Place { rng: Philox::new(moment.seed, Purpose::Lanes), step: moment.step, layer: block as u32 }
-}
-
-/// The seeds of one block's lanes.
-struct Noise<'a, T> {
-    orthogonal: Option<&'a Orthogonal<T>>,
-    lanes: usize,
-    size: usize,
-    place: Place,
-    par: Par,
-}
-
-impl<'a, T: Real> Noise<'a, T> {
-    fn new(
-        config: &Config,
-        orthogonal: &'a [Orthogonal<T>],
-        (block, size): (usize, usize),
-        moment: Moment,
-        par: Par,
-    ) -> Self {
-        let orthogonal = orthogonal.get(block);
-        Noise { orthogonal, lanes: config.lanes, size, place: place(moment, block), par }
-    }
-
-    /// Lane `lane` of all rows of `out`.
-    fn fill(&self, lane: usize, add: bool, out: &mut [T]) {
-        match self.orthogonal {
-            Some(orthogonal) => orthogonal.fill(self.par, self.place, lane, add, out),
-            None => signs(self.par, self.place, lane, self.size, add, out),
-        }
-    }
 }

@@ -3,12 +3,13 @@
 //!
 //! | slot | question | choices |
 //! | --- | --- | --- |
-//! | [`propagation`] | how does the loss reach each weight? | backprop, [`dual`] |
+//! | [`propagation`] | how does the loss reach each weight? | backprop, [`dual`], [`front_contribution`] |
 //! | [`inputs`] | what does a linear map see? | raw |
 //! | [`weights`] | how are weights stored and multiplied? | dense |
 //! | [`products`] | which outer products make the weight gradient? | all, [`mem_aop`] |
 
 pub mod dual;
+pub mod front_contribution;
 pub mod inputs;
 pub mod mem_aop;
 pub mod products;

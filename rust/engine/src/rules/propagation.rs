@@ -1,6 +1,7 @@
 //! The slot `propagation`: how the loss reaches each weight.
 
 use super::dual::{self, Dual, Frame};
+use super::front_contribution;
 use super::{Moment, StateTensor};
 use crate::config::TrainingConfig;
 use crate::error::Result;
@@ -16,6 +17,8 @@ use serde::{Deserialize, Serialize};
 pub enum Config {
     /// Backwards, layer by layer.
     Backprop {},
+    /// Backwards as far as the network is not collapsed.
+    FrontContribution(front_contribution::Config),
     /// Forwards, with dual numbers.
     Dual(dual::Config),
 }
@@ -32,7 +35,8 @@ impl<T: Real> Propagation<T> {
     /// The choice of a run.
     pub fn new(plan: &Plan<T>, run: &TrainingConfig, threads: usize) -> Result<Self> {
         Ok(match &run.rule.propagation {
-            Config::Backprop {} => Propagation::Backprop,
+            // A collapse needs the data, which a run has when it is attached; its passes are those of back-propagation.
+            Config::Backprop {} | Config::FrontContribution(_) => Propagation::Backprop,
             Config::Dual(config) => Propagation::Dual(Box::new(Dual::new(config, plan, run, threads)?)),
         })
     }

@@ -161,7 +161,7 @@ fn steps(config: &Config, run: &TrainingConfig) -> Result<()> {
 /// Layers that mix the rows of a batch.
 fn rows<T: Real>(config: &Config, plan: &Plan<T>) -> Result<()> {
     let mixes = |node: &&Node<T>| match &node.op {
-        Op::Layer(layer) => layer.tangent_rule().is_some_and(TangentRule::mixes_rows),
+        Op::Layer(layer) => !layer.separate(),
         Op::Linear(_) | Op::Add { .. } => false,
     };
     let Some(node) = plan.nodes.iter().find(mixes) else { return Ok(()) };

@@ -3,7 +3,7 @@
 
 use super::blocks::Block;
 use super::lanes::Seed;
-use super::{Dual, Estimate, Feedback, Frame, Mode, Noise, SeedAt, place};
+use super::{Dual, Estimate, Feedback, Frame, Mode, SeedAt};
 use crate::error::{Code, Error, Result};
 use crate::layers::Trace;
 use crate::layers::linear::Learn;
@@ -71,12 +71,6 @@ fn along_weights<T: Real>(dual: &mut Dual<T>, frame: &mut Frame<T>, learning: &m
 }
 
 impl<T: Real> Dual<T> {
-    /// The numbers of lanes that a block uses at the output.
-    fn lanes_of(&self, number: usize) -> std::ops::Range<usize> {
-        let first = if self.config.share_lanes { 0 } else { number * self.config.lanes };
-        first..first + self.config.lanes
-    }
-
     /// What all blocks need before the first of them changes anything.
     fn signals(&mut self, blocks: &[Block], frame: &Frame<T>, learning: &Learning<T>) {
         let (rows, outputs) = (frame.pass.rows, self.outputs);
@@ -99,25 +93,31 @@ impl<T: Real> Dual<T> {
                 let count = arrived.len();
                 self.memory.residual[..count].copy_from_slice(arrived);
                 for (number, block) in blocks.iter().enumerate().filter(|(_, block)| !block.last) {
-                    self.foretell(number, frame.plan.sizes[block.value], frame.pass.par, rows, learning);
+                    let size = frame.plan.sizes[block.value];
+                    self.recall_seeds(number, size, frame, learning);
+                    self.foretell(number, size, frame.pass.par, rows);
                 }
             }
             Mode::Local | Mode::Exact | Mode::Feedback | Mode::Weight => {}
         }
     }
 
-    /// Draws a block's seeds again, and takes what its feedback foretells of the lanes off the residual.
-    fn foretell(&mut self, number: usize, size: usize, par: Par, rows: usize, learning: &Learning<T>) {
-        let Dual { config, orthogonal, memory, feedback, outputs, .. } = self;
-        let noise = Noise::new(config, orthogonal, (number, size), learning.moment, par);
-        let dims = Dims { rows: config.lanes * rows, inputs: *outputs, outputs: size };
-        let seeds = &mut memory.noise[..dims.rows * size];
-        for (lane, seeds) in seeds.chunks_exact_mut(rows * size).enumerate() {
-            noise.fill(lane, false, seeds);
+    /// A block's seeds as in the forward pass: kept since then, or in two passes drawn again.
+    fn recall_seeds(&mut self, number: usize, size: usize, frame: &Frame<T>, learning: &Learning<T>) {
+        if self.config.two_pass {
+            self.draw_seeds(number, size, learning.moment, frame.pass);
         }
+    }
+
+    /// Takes what a block's feedback foretells of its lanes off the residual.
+    fn foretell(&mut self, number: usize, size: usize, par: Par, rows: usize) {
+        let Dual { config, memory, feedback, outputs, .. } = self;
         if config.feedback == Feedback::Ema {
             return;
         }
+        let dims = Dims { rows: config.lanes * rows, inputs: *outputs, outputs: size };
+        let begin = memory.begins[number] * dims.rows;
+        let seeds = &memory.noise[begin..begin + dims.rows * size];
         let foretold = &mut memory.foretold[..dims.rows * *outputs];
         linear::input_gradient(par, dims, seeds, &feedback[number], None, foretold);
         for (residual, foretold) in memory.residual.iter_mut().zip(foretold) {
@@ -130,21 +130,17 @@ impl<T: Real> Dual<T> {
         let (par, rows, outputs) = (frame.pass.par, frame.pass.rows, self.outputs);
         let elements = rows * outputs;
         let lanes = self.lanes_of(number);
+        self.recall_seeds(number, size, frame, learning);
         let together = self.config.share_lanes && self.config.feedback == Feedback::Nlms;
         if !together {
             let arrived = &self.lanes.at(frame.plan.output, elements)[lanes.start * elements..lanes.end * elements];
             self.memory.residual[..arrived.len()].copy_from_slice(arrived);
-            self.foretell(number, size, par, rows, learning);
-        } else {
-            let Dual { config, orthogonal, memory, .. } = self;
-            let noise = Noise::new(config, orthogonal, (number, size), learning.moment, par);
-            let seeds = &mut memory.noise[..config.lanes * rows * size];
-            for (lane, seeds) in seeds.chunks_exact_mut(rows * size).enumerate() {
-                noise.fill(lane, false, seeds);
-            }
+            self.foretell(number, size, par, rows);
         }
         let dims = Dims { rows: lanes.len() * rows, inputs: outputs, outputs: size };
-        let (residual, seeds) = (&self.memory.residual[..dims.rows * outputs], &self.memory.noise[..dims.rows * size]);
+        let begin = self.memory.begins[number] * dims.rows;
+        let seeds = &self.memory.noise[begin..begin + dims.rows * size];
+        let residual = &self.memory.residual[..dims.rows * outputs];
         let (matrix, rate) = (&mut self.feedback[number], self.config.feedback_rate);
         match self.config.feedback {
             Feedback::Nlms => {
@@ -186,15 +182,18 @@ impl<T: Real> Dual<T> {
             Mode::Activity => {
                 let lanes = self.lanes_of(number);
                 let share = T::of(size as f64 / lanes.len() as f64);
-                let Dual { memory, orthogonal, .. } = self;
+                self.recall_seeds(number, size, frame, learning);
+                let memory = &mut self.memory;
+                let begin = memory.begins[number] * rows * lanes.len();
                 let delta = &mut memory.delta[..rows * size];
                 delta.fill(T::zero());
-                let place = place(learning.moment, number);
-                for (lane, arrived) in lanes.enumerate() {
+                let seeds = memory.noise[begin..begin + lanes.len() * rows * size].chunks_exact(rows * size);
+                for (arrived, seeds) in lanes.zip(seeds) {
                     let derivatives = &memory.derivatives[arrived * rows..(arrived + 1) * rows];
-                    let scaled = &mut memory.scaled[..rows];
-                    scaled.iter_mut().zip(derivatives).for_each(|(scaled, derivative)| *scaled = *derivative * share);
-                    orthogonal[number].add_scaled(par, place, lane, scaled, delta);
+                    par.for_work(delta.len() * 4).chunks_mut(delta, size, |start, delta| {
+                        let (factor, seeds) = (derivatives[start / size] * share, &seeds[start..start + size]);
+                        isa::vectorize(|| delta.iter_mut().zip(seeds).for_each(|(sum, seed)| *sum += factor * *seed));
+                    });
                 }
             }
             Mode::Weight => {}

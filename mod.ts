@@ -23,7 +23,7 @@ export { Dataset, type Features, type TargetInfo } from "./src/data/dataset.ts";
 // Networks.
 export * from "./src/network/layers.ts";
 export * from "./src/network/losses.ts";
-export { mlp, type MlpOptions } from "./src/network/models.ts";
+export * from "./src/network/models.ts";
 export {
   type GradientComparison,
   type GradientLikeness,
@@ -65,6 +65,7 @@ export { dual, type DualMode, type DualOptions } from "./src/rules/dual.ts";
 // Training.
 export * from "./src/train/optimizers.ts";
 export * from "./src/train/schedules.ts";
+export type { Augment } from "./src/train/augment.ts";
 export { type CostFigures, describePlan, type PlanCandidate, type RunPlan } from "./src/train/forecast.ts";
 export type { EvaluateOptions, Metrics } from "./src/train/metrics.ts";
 export { train } from "./src/train/train.ts";
@@ -72,6 +73,7 @@ export { type Progress, Trainer, type TrainingConfig, type TrainOptions } from "
 
 // Runs.
 export { type Checkpoint, loadCheckpoint, type SavedRun } from "./src/run/checkpoint.ts";
+export { loadPyTorch, savePyTorch } from "./src/run/pytorch.ts";
 
 // Errors.
 export { CheckpointError, ConfigError, DataError, EngineError, type EngineErrorCode } from "./src/errors.ts";

@@ -25,9 +25,14 @@ export function draw(seed: number, stream: number): (index: number) => number {
   return (index) => mix((Math.imul(index + 1, 0x9e3779b9) + key) >>> 0) >>> 8;
 }
 
-/** `rows` rows of uniform features with the labels of a linear teacher. */
-export function uniformTable(options: { rows: number; inputs: number; classes: number; seed: number }): Table {
-  const { rows, inputs, classes, seed } = options;
+/** `rows` rows of uniform features with the labels of a linear teacher; images have the shape [height, width, channels]. */
+export function uniformTable(
+  options: { rows: number; shape: readonly number[]; classes: number; seed: number },
+): Table {
+  const { rows, shape, classes, seed } = options;
+  const inputs = shape.reduce((product, axis) => product * axis, 1);
+  const channels = shape.length === 3 ? shape[2]! : 1;
+  const pixels = inputs / channels;
   const [feature, weight] = [draw(seed, FEATURES), draw(seed, TEACHER)];
   const teacher = Float64Array.from({ length: inputs * classes }, (_, index) => (weight(index) & 15) - 8);
   const features = new Float32Array(rows * inputs);
@@ -37,12 +42,14 @@ export function uniformTable(options: { rows: number; inputs: number; classes: n
     scores.fill(0);
     for (let input = 0; input < inputs; input++) {
       const whole = feature(row * inputs + input);
-      features[row * inputs + input] = whole / 2 ** 24;
+      // The generator counts channel by channel, as PyTorch's images do.
+      const place = input % pixels * channels + Math.floor(input / pixels);
+      features[row * inputs + place] = whole / 2 ** 24;
       for (let c = 0; c < classes; c++) scores[c]! += (whole - 2 ** 23) * teacher[input * classes + c]!;
     }
     labels[row] = scores.indexOf(Math.max(...scores));
   }
-  return { rows, shape: [inputs], features, targets: { kind: "labels", classes, values: labels } };
+  return { rows, shape, features, targets: { kind: "labels", classes, values: labels } };
 }
 
 /** Weights of the parameter tensor with number `index`, `outputs` × fan-in. */

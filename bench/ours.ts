@@ -4,23 +4,48 @@
  * @module
  */
 
-import { adam, Dataset, dense, type Layer, Network, relu, type Rule, sgd, Trainer } from "../mod.ts";
+import { adam, cnn, convnet, Dataset, mlp, type Model, Network, resnet18, type Rule, sgd, Trainer } from "../mod.ts";
+import { reorder } from "../src/run/pytorch.ts";
+import { pytorchEntries } from "../src/run/pytorch_names.ts";
 import { initialWeights, uniformTable } from "./numbers.ts";
 import type { Case, Ran, Side } from "./peer.ts";
+
+/** Classes of the networks for images. */
+const CLASSES = 10;
+
+/** The network of a case. */
+function modelOf({ net, width = 1 }: Case): Model {
+  const colour = { input: [32, 32, 3], outputs: CLASSES };
+  switch (net) {
+    case "cnn":
+      return cnn({ input: [28, 28, 1], outputs: CLASSES });
+    case "convnet":
+      return convnet(colour);
+    case "resnet18":
+      return resnet18({ ...colour, width });
+    default:
+      return mlp({ input: [net[0]!], hidden: net.slice(1, -1), outputs: net.at(-1)! });
+  }
+}
 
 /** Starts our side of a case; with a learning rule if one is given. */
 export async function startOurs(
   job: Case,
   options: { readonly name?: string; readonly rule?: Rule } = {},
 ): Promise<Side> {
-  if (typeof job.net === "string") throw new Error(`${job.net} is a case for the conv suite`);
-  const [inputs, classes] = [job.net[0]!, job.net.at(-1)!];
-  const layers = job.net.slice(1).flatMap((units, at): Layer[] => {
-    const weightInit = initialWeights({ index: 2 * at, outputs: units, fanIn: job.net[at] as number, seed: job.seed });
-    return at + 2 < job.net.length ? [dense(units, { weightInit }), relu()] : [dense(units, { weightInit })];
+  const model = modelOf(job);
+  const network = Network.create({ ...model, threads: job.threads });
+  const parameters = pytorchEntries(network).filter(({ tensor }) => tensor.group === "parameter");
+  parameters.forEach(({ tensor: { name, shape }, image }, index) => {
+    if (shape.length === 1) return;
+    const [outputs = 1, ...rest] = shape;
+    const fanIn = rest.reduce((product, axis) => product * axis, 1);
+    const weights = initialWeights({ index, outputs, fanIn, seed: job.seed });
+    network.write(name, image ? reorder(weights, image, "toOurs") : weights);
   });
-  const network = Network.create({ input: [inputs], layers, threads: job.threads });
-  const data = await Dataset.create(uniformTable({ rows: job.batch * job.batches, inputs, classes, seed: job.seed }));
+  const classes = typeof job.net === "string" ? CLASSES : job.net.at(-1)!;
+  const table = { rows: job.batch * job.batches, shape: model.input, classes, seed: job.seed };
+  const data = await Dataset.create(uniformTable(table));
   const trainer = await Trainer.create(network, data, {
     optimizer: job.optimizer === "adam" ? adam(job.rate) : sgd(job.rate),
     batchSize: job.batch,

@@ -22,6 +22,8 @@ export interface Case {
   readonly batches: number;
   /** How JAX is driven: a compiled step called from Python, one compiled loop, or the faster (the default). */
   readonly dispatch?: "step" | "loop" | "fastest";
+  /** Factor on the channels of resnet18. Default 1. */
+  readonly width?: number;
   /** Layout of PyTorch's images. */
   readonly layout?: "contiguous" | "channels_last";
 }

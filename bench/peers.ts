@@ -23,8 +23,26 @@ const nets: [net: number[], batch: number, batches: number][] = [
   [[784, 1024, 1024, 10], 512, 16],
 ];
 
+const imageNets: [net: "cnn" | "convnet" | "resnet18", batch: number, batches: number][] = [
+  ["cnn", 64, 16],
+  ["cnn", 128, 16],
+  ["convnet", 64, 8],
+  ["resnet18", 32, 2],
+];
+
 /** The suites by name. */
 const suites: Record<string, Case[]> = {
+  conv: [1, 2].flatMap((threads) =>
+    imageNets.map(([net, batch, batches]): Case => ({
+      net,
+      batch,
+      batches,
+      optimizer: "sgd",
+      rate: 0.001,
+      threads,
+      seed: 1,
+    }))
+  ),
   dense: [1, 2].flatMap((threads) =>
     nets.flatMap(([net, batch, batches]) =>
       (["sgd", "adam"] as const).map((optimizer): Case => {
@@ -43,11 +61,15 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "0.25" },
     threads: { type: "string" },
     filter: { type: "string" },
+    peers: { type: "string", default: "jax,torch" },
     help: { type: "boolean", default: false },
   },
 });
 if (values.help) {
-  console.log("bench:peers [--suite dense] [--json] [--rounds 9] [--seconds 0.25] [--threads 1] [--filter 784-256]");
+  console.log(
+    "bench:peers [--suite dense or conv] [--json] [--rounds 9] [--seconds 0.25] [--threads 1] [--filter 784-256] " +
+      "[--peers jax,torch]",
+  );
   Deno.exit(0);
 }
 const suite = suites[values.suite];
@@ -79,18 +101,29 @@ for (const job of suite) {
 }
 if (failed) Deno.exit(1);
 
+/** A peer to start: its program, name in tables, case and environment. */
+type Wanted = [script: string, name: string, job: Case, env: Record<string, string>];
+
 /** All sides that can take part. */
 async function startAll(job: Case): Promise<{ sides: Side[]; missing: Record<string, string> }> {
   const sides: Side[] = [await startOurs(job)];
   const missing: Record<string, string> = {};
   // PyTorch's threads spin while they wait, which helps on idle cores and ruins shared ones: both ways take part.
   // JAX takes part as people write it (a jitted step) and, where that is faster, as one compiled loop over many steps.
-  const wanted: [script: string, name: string, job: Case, env: Record<string, string>][] = [
+  const jax: Wanted[] = [
     ["jax_step.py", "jax jit", { ...job, dispatch: "step" }, {}],
     ["jax_step.py", "jax loop", { ...job, dispatch: "loop" }, {}],
-    ["torch_step.py", "torch", job, {}],
   ];
-  if (job.threads > 1) wanted.push(["torch_step.py", "torch passive", job, { OMP_WAIT_POLICY: "passive" }]);
+  // Images in both of PyTorch's layouts: which one is faster depends on the network.
+  const layouts: [suffix: string, job: Case][] = [["", job]];
+  if (typeof job.net === "string") layouts.push([" channels last", { ...job, layout: "channels_last" }]);
+  const torch = layouts.flatMap(([suffix, job]): Wanted[] => {
+    const active: Wanted = ["torch_step.py", `torch${suffix}`, job, {}];
+    if (job.threads === 1) return [active];
+    return [active, ["torch_step.py", `torch${suffix} passive`, job, { OMP_WAIT_POLICY: "passive" }]];
+  });
+  const peers = values.peers.split(",");
+  const wanted = [...(peers.includes("jax") ? jax : []), ...(peers.includes("torch") ? torch : [])];
   for (const [script, name, job, env] of wanted) {
     const peer = await startPeer(script, job, { name, env });
     if (typeof peer === "string") missing[name] = peer;
@@ -114,10 +147,10 @@ function report(
   for (const { name, seconds, ratio } of result.timings) {
     const loss = result.losses[name]!.toFixed(5);
     console.log(
-      `  ${name.padEnd(14)} ${ms(seconds.median).padStart(9)} (p10 ${ms(seconds.p10)})  ÷ ours ${
+      `  ${name.padEnd(27)} ${ms(seconds.median).padStart(9)} (p10 ${ms(seconds.p10)})  ÷ ours ${
         ratio.median.toFixed(2)
       }  loss ${loss}`,
     );
   }
-  for (const [peer, why] of Object.entries(result.missing)) console.log(`  ${peer.padEnd(14)} left out: ${why}`);
+  for (const [peer, why] of Object.entries(result.missing)) console.log(`  ${peer.padEnd(27)} left out: ${why}`);
 }

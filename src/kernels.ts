@@ -210,6 +210,91 @@ function choiceOptions(name: string, { policy, k, seed, step }: ChooseRowsOption
   };
 }
 
+/** Options of {@linkcode conv2d}. */
+export interface ConvOptions<T extends KernelArray> {
+  /** Number of images. */
+  readonly images: number;
+  /** Shape of an image: [height, width, channels]. */
+  readonly shape: readonly [number, number, number];
+  /** Channels of the result. */
+  readonly outputs: number;
+  /** Height and width of the kernel. Default `[3, 3]`. */
+  readonly kernel?: readonly [number, number];
+  /** Steps of the kernel downwards and to the right. Default `[1, 1]`. */
+  readonly stride?: readonly [number, number];
+  /** Rows and columns of zeros around the image. Default `[0, 0]`. */
+  readonly padding?: readonly [number, number];
+  /** Groups of channels that do not see each other. Default 1. */
+  readonly groups?: number;
+  /** One number an output channel. Default: none. */
+  readonly bias?: T;
+}
+
+/**
+ * A convolution of images, by whichever method is fastest for the shape.
+ *
+ * @param operands `[x, w]` of the same element type: x images × height × width × channels, w outputs × channels of a group ×
+ * kernel height × kernel width
+ * @param options sizes, bias
+ * @returns images × height × width × outputs, where the result has ⌊(height + 2 · padding − kernel) / stride⌋ + 1 rows, and as many
+ * columns by the same rule
+ * @throws {ConfigError} where types differ or an option cannot be used
+ * @throws {EngineError} where sizes do not fit each other (`invalid-config`) or a length does not fit (`shape-mismatch`)
+ *
+ * @example
+ * ```ts
+ * import { conv2d } from "@leanprop/leanprop/kernels";
+ * const [x, w] = [new Float32Array([1, 2, 3, 4]), new Float32Array([1, 1, 1, 1])];
+ * const y = conv2d([x, w], { images: 1, shape: [2, 2, 1], outputs: 1, kernel: [2, 2] });
+ * console.log(y[0]); // 10
+ * ```
+ */
+export function conv2d<T extends KernelArray>(operands: readonly [T, T], options: ConvOptions<T>): T {
+  knownOptions("conv2d", options, [
+    "images",
+    "shape",
+    "outputs",
+    "kernel",
+    "stride",
+    "padding",
+    "groups",
+    "bias",
+  ]);
+  const size = (name: string, value: unknown, min = 1) =>
+    number(`conv2d.${name}`, value, { min, max: 2 ** 24, whole: true });
+  const pair = (name: "kernel" | "stride" | "padding", fallback: number, min = 1) => {
+    const [down, right] = options[name] ?? [fallback, fallback];
+    return [size(name, down, min), size(name, right, min)] as const;
+  };
+  const [images, outputs] = [size("images", options.images), size("outputs", options.outputs)];
+  const [height, width, channels] = [0, 1, 2].map((axis) => size("shape", options.shape[axis])) as [
+    number,
+    number,
+    number,
+  ];
+  const [kernel, stride, padding] = [pair("kernel", 3), pair("stride", 1), pair("padding", 0, 0)];
+  const groups = size("groups", options.groups ?? 1);
+  const [x, w] = operands;
+  if (!(x instanceof Float32Array || x instanceof Float64Array)) {
+    throw new ConfigError("conv2d.x", "a Float32Array or Float64Array", typeName(x));
+  }
+  const wide = x instanceof Float64Array;
+  const array = (count: number) => (wide ? new Float64Array(count) : new Float32Array(count)) as T;
+  const { bias = array(0) } = options;
+  for (const [name, given] of [["w", w], ["bias", bias]] as const) {
+    if (wide ? given instanceof Float64Array : given instanceof Float32Array) continue;
+    throw new ConfigError(`conv2d.${name}`, `${typeName(x)} like x`, typeName(given));
+  }
+  // A kernel that does not fit gives no results here; the engine says so.
+  const along = (axis: 0 | 1, length: number) =>
+    Math.max(0, Math.floor((length + 2 * padding[axis] - kernel[axis]) / stride[axis]) + 1);
+  const y = array(images * along(0, height) * along(1, width) * outputs);
+  const sizes = Uint32Array.of(images, height, width, channels, outputs, ...kernel, ...stride, ...padding, groups);
+  const call = wide ? native().kernel_conv2d_f64 : native().kernel_conv2d_f32;
+  check(call(sizes, sizes.length, x, x.length, w, w.length, bias, bias.length, y, y.length, status), status);
+  return y;
+}
+
 /** Activations of {@linkcode dualForward}. */
 export type KernelActivation = "identity" | "relu" | "leakyRelu" | "tanh" | "sigmoid" | "gelu";
 

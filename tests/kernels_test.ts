@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { ConfigError, EngineError, type KernelArray, matmul } from "../src/kernels.ts";
+import { ConfigError, conv2d, type ConvOptions, EngineError, type KernelArray, matmul } from "../src/kernels.ts";
 import { numbers } from "./helpers.ts";
 import { assertClose, tolerance } from "./tolerance.ts";
 
@@ -123,5 +123,70 @@ Deno.test("matmul() refuses sizes, lengths and types that do not fit", () => {
     () => matmul([one, one], wrong({ ...sizes, transpose: true })),
     "Cannot use matmul.transpose: expected one of m, n, k, alpha, transposeA, transposeB, out, accumulate " +
       "(did you mean transposeA?) but found an unknown option",
+  );
+});
+
+Deno.test("conv2d() equals plain loops, at odd shapes, in groups, with and without bias", () => {
+  const shapes: (Omit<ConvOptions<KernelArray>, "bias"> & { readonly bias: boolean })[] = [
+    { images: 2, shape: [5, 7, 3], outputs: 4, bias: true },
+    { images: 1, shape: [1, 1, 1], outputs: 1, kernel: [1, 1], bias: false },
+    { images: 3, shape: [8, 6, 4], outputs: 6, kernel: [2, 3], stride: [2, 1], padding: [3, 1], groups: 2, bias: true },
+    { images: 2, shape: [9, 9, 16], outputs: 16, padding: [1, 1], bias: true },
+    { images: 2, shape: [6, 5, 8], outputs: 8, padding: [1, 1], groups: 8, bias: false },
+  ];
+  for (const ArrayType of [Float32Array, Float64Array]) {
+    for (const { bias: biased, ...sizes } of shapes) {
+      const { images, shape: [height, width, channels], outputs } = sizes;
+      const [[kh, kw], [sh, sw], [ph, pw]] = [sizes.kernel ?? [3, 3], sizes.stride ?? [1, 1], sizes.padding ?? [0, 0]];
+      const groups = sizes.groups ?? 1;
+      const [members, results] = [channels / groups, outputs / groups];
+      const x = ArrayType.from(numbers(images * height * width * channels, 1));
+      const w = ArrayType.from(numbers(outputs * members * kh * kw, 2));
+      const bias = ArrayType.from(numbers(outputs, 3));
+      const [rows, columns] = [(height + 2 * ph - kh) / sh + 1, (width + 2 * pw - kw) / sw + 1].map(Math.floor) as [
+        number,
+        number,
+      ];
+      const expected: number[] = [];
+      for (let image = 0; image < images; image++) {
+        for (let pixel = 0; pixel < rows * columns; pixel++) {
+          for (let output = 0; output < outputs; output++) {
+            let sum = biased ? bias[output]! : 0;
+            for (let cell = 0; cell < kh * kw; cell++) {
+              const i = Math.floor(pixel / columns) * sh + Math.floor(cell / kw) - ph;
+              const j = pixel % columns * sw + cell % kw - pw;
+              if (i < 0 || i >= height || j < 0 || j >= width) continue;
+              for (let member = 0; member < members; member++) {
+                const channel = Math.floor(output / results) * members + member;
+                sum += x[((image * height + i) * width + j) * channels + channel]! *
+                  w[(output * members + member) * kh * kw + cell]!;
+              }
+            }
+            expected.push(sum);
+          }
+        }
+      }
+      const y = conv2d<KernelArray>([x, w], { ...sizes, ...(biased && { bias }) });
+      assertClose({ name: JSON.stringify(sizes), limit: ArrayType === Float32Array ? 1e-5 : 1e-12 }, y, expected);
+    }
+  }
+});
+
+Deno.test("conv2d() refuses sizes that do not fit", () => {
+  const options: ConvOptions<KernelArray> = { images: 1, shape: [4, 4, 2], outputs: 2 };
+  const [x, w] = [new Float32Array(32), new Float32Array(36)];
+  const message = (make: () => unknown) => assertThrows(make, Error).message;
+  assertEquals(message(() => conv2d([x, w.subarray(1)], options)), "Cannot use w: expected 36 elements but found 35");
+  assertEquals(
+    message(() => conv2d([x, w], { ...options, groups: 3 })),
+    "Cannot use conv2d: expected a number of groups that divides 2 input and 2 output channels but found 3",
+  );
+  assertEquals(
+    message(() => conv2d([x, w], { ...options, kernel: [5, 3] })),
+    "Cannot use conv2d: expected a kernel no larger than the padded image (4×4) but found 5×3",
+  );
+  assertEquals(
+    message(() => conv2d<KernelArray>([x, new Float64Array(36)], options)),
+    "Cannot use conv2d.w: expected a Float32Array like x but found a Float64Array",
   );
 });

@@ -9,7 +9,7 @@ import type { Table } from "../data/table.ts";
 import { ConfigError } from "../errors.ts";
 import { didYouMean, nearest } from "../nearest.ts";
 import { binaryCrossEntropy, checkLoss, type Loss, meanSquaredError, softmaxCrossEntropy } from "../network/losses.ts";
-import { mlp } from "../network/models.ts";
+import { cnn, convnet, mlp, type Model, resnet18 } from "../network/models.ts";
 import type { NetworkOptions } from "../network/network.ts";
 import { ruleByName, rules } from "../rules/mod.ts";
 import { checkOptimizer, type Optimizer, optimizerKinds } from "../train/optimizers.ts";
@@ -36,6 +36,12 @@ export interface ModelFile {
   readonly loss?: Partial<Loss>;
 }
 
+/** Models of images that have a name on the command line, beside `mlp`. */
+const imageModels = ["cnn", "convnet", "resnet18"] as const;
+
+/** A network from a file, or a named one; nothing for `mlp`. */
+export type ModelChoice = ModelFile | typeof imageModels[number] | undefined;
+
 /** What a run needs besides its data. */
 export interface Plan {
   /** For `Network.create`. */
@@ -50,8 +56,8 @@ export interface PlanSource {
   readonly values: TrainValues;
   /** Options of learning rules by full name, such as `mem-aop.k`. */
   readonly dotted: Readonly<Record<string, OptionValue>>;
-  /** The network, where it does not come from options. */
-  readonly model?: ModelFile | undefined;
+  /** The network, where it is not `mlp`. */
+  readonly model?: ModelChoice;
 }
 
 /**
@@ -64,15 +70,11 @@ export interface PlanSource {
  */
 export function makePlan({ values, dotted, model }: PlanSource, train: Table): Plan {
   const { seed = 0, precision, threads, epochs = 10, schedule = "cosine" } = values;
-  if (model && values.hidden) throw new UsageError("--hidden", "--model mlp beside it", "a model from a file");
   const clipNorm = values["clip-norm"];
+  const { crop, flip } = values;
   return {
     network: {
-      ...(model ? { input: model.input ?? train.shape, layers: model.layers } : mlp({
-        input: train.shape,
-        outputs: train.targets.kind === "labels" ? train.targets.classes : train.targets.size,
-        ...(values.hidden && { hidden: values.hidden }),
-      })),
+      ...buildModel(values, { model, train }),
       loss: chooseLoss(values, { model, train }),
       seed,
       ...(precision !== undefined && { precision: precision as "f32" | "f64" }),
@@ -86,6 +88,9 @@ export function makePlan({ values, dotted, model }: PlanSource, train: Table): P
       batchSize: values["batch-size"] ?? Math.min(BATCH_SIZE, train.rows),
       seed,
       ...(clipNorm !== undefined && { clipNorm }),
+      ...((crop !== undefined || flip !== undefined) && {
+        augment: { ...(crop !== undefined && { crop }), ...(flip !== undefined && { flip }) },
+      }),
     },
   };
 }
@@ -93,14 +98,48 @@ export function makePlan({ values, dotted, model }: PlanSource, train: Table): P
 /**
  * Reads the network that `--model` names.
  *
- * @param model `mlp` or a path
- * @returns the contents of the file, or nothing for `mlp`
+ * @param model `mlp`, a model of images, or a path
+ * @returns the contents of the file, or the name; nothing for `mlp`
  * @throws {DataError} where the file cannot be read or is no network
  */
-export async function readModel(model: string | undefined): Promise<ModelFile | undefined> {
+export async function readModel(model: string | undefined): Promise<ModelChoice> {
   if (model === undefined || model === "mlp") return undefined;
-  if (!/\.json$/i.test(model)) throw new UsageError("--model", "mlp, or a file whose name ends in .json", model);
-  return checkModel(await readJsonFile(model), model);
+  const named = namedModel(model);
+  if (named !== undefined) return named;
+  if (/\.json$/i.test(model)) return checkModel(await readJsonFile(model), model);
+  const names = ["mlp", ...imageModels];
+  const expected = `${names.join(", ")}, or a file whose name ends in .json${didYouMean(model, names)}`;
+  throw new UsageError("--model", expected, model);
+}
+
+/** The model of images that has this name. */
+export function namedModel(name: string | undefined): Exclude<ModelChoice, ModelFile> {
+  return imageModels.find((known) => known === name);
+}
+
+/** Input and layers of the network. */
+function buildModel(
+  values: TrainValues,
+  { model, train }: { readonly model: ModelChoice; readonly train: Table },
+): Model {
+  const { hidden, width } = values;
+  const name = model === undefined ? "mlp" : typeof model === "string" ? model : "a model from a file";
+  if (hidden && name !== "mlp") throw new UsageError("--hidden", "--model mlp beside it", name);
+  if (width !== undefined && name !== "resnet18") throw new UsageError("--width", "--model resnet18 beside it", name);
+  const { shape: input, targets } = train;
+  const sizes = { input, outputs: targets.kind === "labels" ? targets.classes : targets.size };
+  switch (model) {
+    case undefined:
+      return mlp({ ...sizes, ...(hidden && { hidden }) });
+    case "cnn":
+      return cnn(sizes);
+    case "convnet":
+      return convnet(sizes);
+    case "resnet18":
+      return resnet18({ ...sizes, ...(width !== undefined && { width }) });
+    default:
+      return { input: model.input ?? input, layers: [...model.layers] };
+  }
 }
 
 /** Checks what a JSON file says about a network; layers and loss are checked where they are built. */
@@ -146,13 +185,14 @@ function chooseOptimizer(values: TrainValues): Optimizer {
 /** Losses by what the targets are, unless the options or the model's file name one. */
 function chooseLoss(
   values: TrainValues,
-  { model, train }: { readonly model: ModelFile | undefined; readonly train: Table },
+  { model, train }: { readonly model: ModelChoice; readonly train: Table },
 ): Loss {
   const labelSmoothing = values["label-smoothing"];
   const smoothing = labelSmoothing === undefined ? {} : { labelSmoothing };
   const losses = { softmaxCrossEntropy, meanSquaredError, binaryCrossEntropy };
   const byTargets = train.targets.kind === "labels" ? "softmaxCrossEntropy" : "meanSquaredError";
-  if (values.loss === undefined && model?.loss) return checkLoss({ ...model.loss, ...smoothing } as Partial<Loss>);
+  const ownLoss = typeof model === "object" ? model.loss : undefined;
+  if (values.loss === undefined && ownLoss) return checkLoss({ ...ownLoss, ...smoothing } as Partial<Loss>);
   const kind = exactWord(values.loss ?? byTargets, Object.keys(losses));
   return checkLoss({ kind, ...smoothing } as Partial<Loss>);
 }

@@ -9,7 +9,7 @@ import { rules } from "../rules/mod.ts";
 import { UsageError } from "./errors.ts";
 import { readJsonFile } from "./json_file.ts";
 import { optionsFromJson, type OptionValue, type Parsed } from "./options.ts";
-import { checkModel, type ModelFile, type Plan, type PlanSource, readModel } from "./plan.ts";
+import { checkModel, type ModelChoice, namedModel, type Plan, type PlanSource, readModel } from "./plan.ts";
 import type { RunRecord } from "./run_folder.ts";
 import { trainCommand, trainOptions, type TrainValues } from "./train_options.ts";
 
@@ -84,6 +84,7 @@ export function recordedOptions(
     precision: "f32",
     "validation-split": validationSplit,
     ...(model === undefined && { hidden: [256, 128] }),
+    ...(model === "resnet18" && { width: 1 }),
   };
   const kept = trainOptions.filter(({ effect }) => effect !== "display").flatMap(({ name }) => {
     const value = values[name] ?? defaults[name];
@@ -113,14 +114,16 @@ function fromJson(json: Readonly<Record<string, unknown>>, where: string): Reque
   const read = optionsFromJson(trainCommand, inline || model === undefined ? options : json, where);
   return {
     ...read,
-    model: inline ? checkModel(model as Record<string, unknown>, `model in ${where}`) : undefined,
+    model: inline
+      ? checkModel(model as Record<string, unknown>, `model in ${where}`)
+      : namedModel(read.values.model as string | undefined),
   };
 }
 
 function refuseChange(
   option: string,
-  before: OptionValue | ModelFile | undefined,
-  now: OptionValue | ModelFile,
+  before: OptionValue | ModelChoice,
+  now: OptionValue | ModelChoice,
 ): void {
   if (JSON.stringify(before) === JSON.stringify(now)) return;
   const show = (value: typeof before) => value === undefined ? "nothing" : shorten(JSON.stringify(value));

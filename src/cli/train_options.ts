@@ -45,6 +45,12 @@ const dataOptions = [
   },
   { name: "header", type: "flag", help: "CSV: whether the first line names the columns (found out)", of: "header" },
   { name: "delimiter", type: "text", value: "C", help: "CSV: character between fields (,)", of: "delimiter" },
+  {
+    name: "normalize",
+    type: "flag",
+    help: "cifar10: each colour to mean 0 and deviation 1 (yes)",
+    of: "normalize",
+  },
 ] as const;
 
 /** Command line name of each data option by the name that `loadData` has for it. */
@@ -95,7 +101,7 @@ export const trainOptions = [
     name: "model",
     type: "text",
     value: "MODEL",
-    help: "mlp, or a JSON file { input?, layers, loss? } (mlp)",
+    help: "mlp, cnn, convnet, resnet18, or a JSON file { input?, layers, loss? } (mlp)",
     group: network,
     effect: "result",
   },
@@ -104,6 +110,14 @@ export const trainOptions = [
     type: "numbers",
     value: "256,128",
     help: "widths of the hidden layers of mlp, or none (256,128)",
+    group: network,
+    effect: "result",
+  },
+  {
+    name: "width",
+    type: "number",
+    value: "X",
+    help: "factor on the channels 64, 128, 256, 512 of resnet18 (1)",
     group: network,
     effect: "result",
   },
@@ -184,10 +198,25 @@ export const trainOptions = [
     effect: "result",
   },
   {
+    name: "crop",
+    type: "number",
+    value: "N",
+    help: "images move by up to N pixels, at random in each epoch (0)",
+    group: training,
+    effect: "result",
+  },
+  {
+    name: "flip",
+    type: "flag",
+    help: "half of the images are mirrored, at random in each epoch",
+    group: training,
+    effect: "result",
+  },
+  {
     name: "seed",
     type: "number",
     value: "N",
-    help: "of weights, order, dropout and the validation split (0)",
+    help: "of weights, order, dropout, augmentation and the validation split (0)",
     group: training,
     effect: "result",
   },

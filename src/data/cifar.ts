@@ -8,6 +8,7 @@ import { DataError } from "../errors.ts";
 import { checkTable } from "./check.ts";
 import { type DownloadControl, downloadFile } from "./download.ts";
 import { readPlain, removeQuietly, writeWhole } from "./files.ts";
+import { normalizeChannels } from "./normalize.ts";
 import { cacheFolder, locate, missingData, searchFolders } from "./places.ts";
 import type { Data, Table } from "./table.ts";
 import { readTar } from "./tar.ts";
@@ -33,6 +34,11 @@ export interface CifarOptions extends DownloadControl {
   readonly dataDir?: string;
   /** Fetch the files (170 MB) into the cache where they are in none of the folders; default false. */
   readonly download?: boolean;
+  /**
+   * Whether `scale` and `offset` bring each colour to mean 0 and deviation 1 over the training images; otherwise 0 to 255 become
+   * 0 to 1. Default `true`.
+   */
+  readonly normalize?: boolean;
 }
 
 /**
@@ -40,8 +46,8 @@ export interface CifarOptions extends DownloadControl {
  * (`data_batch_1.bin` to `data_batch_5.bin`, `test_batch.bin`), or a part in two files (`train-24000.bin`,
  * `test-4000.bin`).
  *
- * @param options where to look, and whether to download
- * @returns training and test rows of shape `[32, 32, 3]`, bytes with scale 1 / 255, ten classes with their names
+ * @param options where to look, whether to download, whether to normalise
+ * @returns training and test rows of shape `[32, 32, 3]`, bytes with scale and offset, ten classes with their names
  * @throws {DataError} where the files are missing (the message says where they may lie) or damaged
  */
 export async function cifar10(options: CifarOptions = {}): Promise<Data> {
@@ -60,12 +66,12 @@ export async function cifar10(options: CifarOptions = {}): Promise<Data> {
     }
     paths = await downloadAll(options);
   }
-  const test = paths[paths.length - 1]!;
-  return {
+  const data = {
     name: "cifar10",
     train: await readCifar(paths.slice(0, -1)),
-    test: await readCifar([test]),
+    test: await readCifar(paths.slice(-1)),
   };
+  return options.normalize ?? true ? normalizeChannels(data) : data;
 }
 
 /**

@@ -41,6 +41,7 @@ export {
   withValidation,
 } from "./split.ts";
 export { Gram } from "./gram.ts";
+export { normalizeChannels } from "./normalize.ts";
 export { checkTable } from "./check.ts";
 export { hashData, hashTable } from "./hash.ts";
 export { type DataOptions, type DataSource, dataSources, loadData } from "./registry.ts";

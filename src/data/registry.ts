@@ -33,6 +33,8 @@ export interface DataOptions extends DownloadControl, Omit<CsvOptions, "name"> {
   readonly classes?: number;
   /** Noise of `spirals`. */
   readonly noise?: number;
+  /** Whether each colour of `cifar10` is brought to mean 0 and deviation 1. */
+  readonly normalize?: boolean;
 }
 
 /** A data set that can be loaded by name. */
@@ -93,7 +95,7 @@ export const dataSources: readonly DataSource[] = [
   {
     name: "cifar10",
     description: "50,000 + 10,000 photographs, 32×32 colour, 10 classes",
-    options: ["dataDir", "download"],
+    options: ["dataDir", "download", "normalize"],
     load: (options) => cifar10(options),
   },
   {

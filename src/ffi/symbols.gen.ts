@@ -2,7 +2,7 @@
 // deno-fmt-ignore-file
 
 /** Fingerprint of the interface that this file was generated from. */
-export const ABI_FINGERPRINT = 0xab3cc8b3;
+export const ABI_FINGERPRINT = 0x5ae7bd1f;
 
 /** The library's functions, for `Deno.dlopen`. */
 export const symbols = {
@@ -144,6 +144,16 @@ export const symbols = {
   /** As `kernel_matmul_f32`, in f64. */
   kernel_matmul_f64: {
     parameters: [/* m */ "u32", /* n */ "u32", /* k */ "u32", /* alpha */ "f64", /* a */ "buffer", /* a_length */ "u32", /* transpose_a */ "u32", /* b */ "buffer", /* b_length */ "u32", /* transpose_b */ "u32", /* accumulate */ "u32", /* c */ "buffer", /* c_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** Convolution of images; `sizes`: images, height, width, input and output channels, kernel, stride and padding (two numbers each), groups. Images are pixel by pixel, w outputs × channels of a group × kernel; bias may be empty. In f32. */
+  kernel_conv2d_f32: {
+    parameters: [/* sizes */ "buffer", /* size_count */ "u32", /* x */ "buffer", /* x_length */ "u32", /* w */ "buffer", /* w_length */ "u32", /* bias */ "buffer", /* bias_length */ "u32", /* y */ "buffer", /* y_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** As `kernel_conv2d_f32`, in f64. */
+  kernel_conv2d_f64: {
+    parameters: [/* sizes */ "buffer", /* size_count */ "u32", /* x */ "buffer", /* x_length */ "u32", /* w */ "buffer", /* w_length */ "u32", /* bias */ "buffer", /* bias_length */ "u32", /* y */ "buffer", /* y_length */ "u32", /* status */ "buffer"],
     result: "u32",
   },
   /** Chooses `k` rows by scores (policy 0 topK, 1 weightedK, 2 randK, 3 crs, 4 wta); writes rows, weights and their number. */

@@ -6,37 +6,34 @@
 
 import { boolean, knownOptions, number, oneOf } from "../config.ts";
 import { ConfigError } from "../errors.ts";
+import {
+  avgPool2d,
+  conv2d,
+  type Conv2dLayer,
+  type Conv2dOptions,
+  dropout2d,
+  type Dropout2dLayer,
+  globalAvgPool2d,
+  type GlobalAvgPool2dLayer,
+  maxPool2d,
+  type Pair,
+  type PoolLayer,
+  type PoolOptions,
+} from "./image_layers.ts";
+import { checkInit, type Init, type ParameterArray } from "./init.ts";
+import {
+  batchNorm,
+  type BatchNormLayer,
+  type BatchNormOptions,
+  groupNorm,
+  type GroupNormLayer,
+  layerNorm,
+  type LayerNormLayer,
+} from "./norm_layers.ts";
 
-/** Element arrays of parameters. */
-export type ParameterArray = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
-
-/** How a parameter can start. */
-const INITS = [
-  "heNormal",
-  "heUniform",
-  "glorotNormal",
-  "glorotUniform",
-  "lecunNormal",
-  "lecunUniform",
-  "fanInUniform",
-  "zeros",
-  "ones",
-] as const satisfies readonly Init[];
-
-/**
- * How a parameter starts: `he*` has variance 2 / inputs (He et al. 2015), `glorot*` 2 / (inputs + outputs) (Glorot and Bengio
- * 2010), `lecun*` 1 / inputs (LeCun et al. 1998); `fanInUniform` is uniform between ±1 / √inputs, as PyTorch's linear layers.
- */
-export type Init =
-  | "heNormal"
-  | "heUniform"
-  | "glorotNormal"
-  | "glorotUniform"
-  | "lecunNormal"
-  | "lecunUniform"
-  | "fanInUniform"
-  | "zeros"
-  | "ones";
+export * from "./image_layers.ts";
+export * from "./norm_layers.ts";
+export type { Init, ParameterArray } from "./init.ts";
 
 /** Options of {@linkcode dense}. */
 export interface DenseOptions {
@@ -84,16 +81,30 @@ export interface DropoutLayer {
   readonly rate: number;
 }
 
-/** Mean 0 and variance 1 over the last axis. Parameters: `weight`, `bias` (length of that axis). */
-export interface LayerNormLayer {
+/** body(x) + shortcut(x). */
+export interface ResidualLayer {
   /** The kind of layer. */
-  readonly kind: "layerNorm";
-  /** Added to the variance. */
-  readonly epsilon: number;
+  readonly kind: "residual";
+  /** The layers of the body. */
+  readonly body: readonly Layer[];
+  /** The layers of the shortcut; none for x itself. */
+  readonly shortcut: readonly Layer[];
 }
 
 /** Any layer. */
-export type Layer = DenseLayer | PlainLayer | LeakyReluLayer | DropoutLayer | LayerNormLayer;
+export type Layer =
+  | DenseLayer
+  | PlainLayer
+  | LeakyReluLayer
+  | DropoutLayer
+  | LayerNormLayer
+  | BatchNormLayer
+  | GroupNormLayer
+  | Conv2dLayer
+  | PoolLayer
+  | GlobalAvgPool2dLayer
+  | Dropout2dLayer
+  | ResidualLayer;
 
 /**
  * A fully connected layer: y = x · Wᵀ + b over inputs with one axis.
@@ -109,8 +120,8 @@ export function dense(units: number, options: DenseOptions = {}): DenseLayer {
     kind: "dense",
     units: number("dense.units", units, { min: 1, whole: true }),
     bias: boolean("dense.bias", options.bias ?? true),
-    weightInit: init("dense.weightInit", options.weightInit ?? "heNormal"),
-    biasInit: init("dense.biasInit", options.biasInit ?? "zeros"),
+    weightInit: checkInit("dense.weightInit", options.weightInit ?? "heNormal"),
+    biasInit: checkInit("dense.biasInit", options.biasInit ?? "zeros"),
   };
 }
 
@@ -168,14 +179,18 @@ export function dropout(rate: number): DropoutLayer {
 }
 
 /**
- * Layer normalisation over the last axis (Ba, Kiros, Hinton 2016), with weight and bias.
+ * Two branches whose results are added (He et al. 2016): body(x) + shortcut(x), which must have the same shape. Parameters are
+ * named after their place, such as `3.body.0.weight`.
  *
- * @param options `epsilon`, added to the variance; default 1e-5
+ * @param body layers of the one branch
+ * @param shortcut layers of the other; none, the default, for x itself
  * @returns the layer
  */
-export function layerNorm(options: { readonly epsilon?: number } = {}): LayerNormLayer {
-  knownOptions("layerNorm", options, ["epsilon"]);
-  return { kind: "layerNorm", epsilon: number("layerNorm.epsilon", options.epsilon ?? 1e-5, { above: 0 }) };
+export function residual(body: readonly Layer[], shortcut: readonly Layer[] = []): ResidualLayer {
+  for (const [name, layers] of Object.entries({ body, shortcut })) {
+    if (!Array.isArray(layers)) throw new ConfigError(`residual.${name}`, "a list of layers", layers);
+  }
+  return { kind: "residual", body, shortcut };
 }
 
 /** Kinds of layers and their options, for layers that come from JSON. */
@@ -190,6 +205,14 @@ const OPTIONS: Record<Layer["kind"], readonly string[]> = {
   flatten: [],
   dropout: ["rate"],
   layerNorm: ["epsilon"],
+  batchNorm: ["epsilon", "momentum"],
+  groupNorm: ["groups", "epsilon"],
+  conv2d: ["filters", "kernel", "stride", "padding", "groups", "bias", "weightInit", "biasInit"],
+  maxPool2d: ["kernel", "stride", "padding"],
+  avgPool2d: ["kernel", "stride", "padding"],
+  globalAvgPool2d: [],
+  dropout2d: ["rate"],
+  residual: ["body", "shortcut"],
 };
 
 /**
@@ -205,16 +228,32 @@ export function checkLayer(layer: unknown, path: string): Layer {
   const given = layer as Record<string, unknown>;
   const kind = oneOf(`${path}.kind`, given.kind, Object.keys(OPTIONS) as Layer["kind"][]);
   knownOptions(path, given, ["kind", ...OPTIONS[kind]]);
-  const { kind: _, units, slope, rate, ...rest } = given;
+  const { kind: _, units, filters, slope, rate, kernel, groups, body, shortcut, ...rest } = given;
   switch (kind) {
     case "dense":
       return dense(units as number, rest as DenseOptions);
+    case "conv2d":
+      return conv2d(filters as number, withDefined({ ...rest, kernel, groups }) as Conv2dOptions);
+    case "maxPool2d":
+      return maxPool2d(kernel as Pair | undefined, rest as PoolOptions);
+    case "avgPool2d":
+      return avgPool2d(kernel as Pair | undefined, rest as PoolOptions);
+    case "globalAvgPool2d":
+      return globalAvgPool2d();
     case "leakyRelu":
       return leakyRelu(slope as number | undefined);
     case "dropout":
       return dropout(rate as number);
+    case "dropout2d":
+      return dropout2d(rate as number);
     case "layerNorm":
       return layerNorm(rest as { epsilon?: number });
+    case "batchNorm":
+      return batchNorm(rest as BatchNormOptions);
+    case "groupNorm":
+      return groupNorm(groups as number, rest as { epsilon?: number });
+    case "residual":
+      return residual(branch(body, `${path}.body`), branch(shortcut ?? [], `${path}.shortcut`));
     case "relu":
     case "gelu":
     case "tanh":
@@ -225,7 +264,13 @@ export function checkLayer(layer: unknown, path: string): Layer {
   }
 }
 
-function init(path: string, value: Init | ParameterArray): Init | ParameterArray {
-  if (value instanceof Float32Array || value instanceof Float64Array) return value;
-  return oneOf(path, value, INITS);
+/** Checks the layers of a branch. */
+function branch(layers: unknown, path: string): Layer[] {
+  if (!Array.isArray(layers)) throw new ConfigError(path, "a list of layers", layers);
+  return layers.map((layer, index) => checkLayer(layer, `${path}[${index}]`));
+}
+
+/** Options without those that were not given. */
+function withDefined(options: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
 }

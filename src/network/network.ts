@@ -16,6 +16,7 @@ import { loadCheckpoint, saveCheckpoint } from "../run/checkpoint.ts";
 import { planRequest, type RunPlan } from "../train/forecast.ts";
 import { evaluate, type EvaluateOptions, type Metrics } from "../train/metrics.ts";
 import type { TrainOptions } from "../train/trainer.ts";
+import { initialArrays, withoutArrays } from "./initial.ts";
 import { checkLayer, type Layer, type ParameterArray } from "./layers.ts";
 import { checkLoss, type Loss, softmaxCrossEntropy } from "./losses.ts";
 import { summarize } from "./summary.ts";
@@ -187,7 +188,7 @@ export class Network implements Disposable {
     check(native().network_create(json, json.length, handle, status), status);
     const network = new Network(handle[0] ?? 0, config);
     try {
-      layers.forEach((layer, index) => network.#writeInitial(layer, index));
+      for (const [name, values] of initialArrays(layers)) network.write(name, values);
     } catch (cause) {
       network[Symbol.dispose]();
       throw cause;
@@ -390,6 +391,7 @@ export class Network implements Disposable {
       shuffle: false,
       dropLast: false,
       clipNorm: null,
+      augment: null,
     }));
     const loss = new Float64Array(1);
     const status = newStatus();
@@ -439,17 +441,4 @@ export class Network implements Disposable {
     }
     return { rows, shape, features };
   }
-
-  #writeInitial(layer: Layer, index: number): void {
-    if (layer.kind !== "dense") return;
-    if (typeof layer.weightInit !== "string") this.write(`${index}.weight`, layer.weightInit);
-    if (typeof layer.biasInit !== "string" && layer.bias) this.write(`${index}.bias`, layer.biasInit);
-  }
-}
-
-/** A layer as the engine and checkpoints read it: arrays are written as parameters, not into the configuration. */
-function withoutArrays(layer: Layer): Layer {
-  if (layer.kind !== "dense") return layer;
-  const name = (init: typeof layer.weightInit) => typeof init === "string" ? init : "zeros";
-  return { ...layer, weightInit: name(layer.weightInit), biasInit: name(layer.biasInit) };
 }

@@ -31,6 +31,7 @@ const TRAINING = [
   "shuffle",
   "dropLast",
   "clipNorm",
+  "augment",
   "rows",
 ] as const satisfies readonly (keyof TrainingConfig)[];
 

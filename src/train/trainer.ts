@@ -13,6 +13,7 @@ import { check, encode, newStatus } from "../ffi/status.ts";
 import type { Network } from "../network/network.ts";
 import { backprop, fillSlots, type Rule } from "../rules/mod.ts";
 import { type Checkpoint, saveCheckpoint } from "../run/checkpoint.ts";
+import { type Augment, checkAugment } from "./augment.ts";
 import { evaluate, type Metrics } from "./metrics.ts";
 import { adam, checkOptimizer, type Optimizer } from "./optimizers.ts";
 import { checkSchedule, constant, type Schedule } from "./schedules.ts";
@@ -43,6 +44,8 @@ export interface TrainOptions {
   readonly dropLast?: boolean;
   /** Largest norm of the whole gradient; larger ones are scaled down. Default: no limit. */
   readonly clipNorm?: number;
+  /** Random changes to the images of each step. Default: none. */
+  readonly augment?: Augment;
   /** Ends the run with its reason between two chunks of about 0.1 s. */
   readonly signal?: AbortSignal;
   /** Called after each such chunk, for progress bars. */
@@ -99,6 +102,8 @@ export interface TrainingConfig {
   readonly dropLast: boolean;
   /** Largest norm of the gradient, or `null`. */
   readonly clipNorm: number | null;
+  /** Random changes to images, or `null`. */
+  readonly augment: Required<Augment> | null;
   /** Number of training rows. */
   readonly rows: number;
 }
@@ -113,6 +118,7 @@ const OPTIONS = [
   "shuffle",
   "dropLast",
   "clipNorm",
+  "augment",
   "signal",
   "onProgress",
 ] as const satisfies readonly (keyof TrainOptions)[];
@@ -135,6 +141,7 @@ export function trainingConfig(options: TrainOptions, rows: number): TrainingCon
     shuffle: boolean("shuffle", options.shuffle ?? true),
     dropLast: boolean("dropLast", options.dropLast ?? false),
     clipNorm: options.clipNorm === undefined ? null : number("clipNorm", options.clipNorm, { above: 0 }),
+    augment: options.augment === undefined ? null : checkAugment(options.augment),
     rows,
   };
 }
@@ -217,7 +224,7 @@ export class Trainer implements Disposable {
   ): Promise<Trainer> {
     const { network, run } = checkpoint;
     if (!run) throw new CheckpointError("Cannot resume: this checkpoint holds a network but no training run");
-    const { ruleName, rule, clipNorm, rows, ...rest } = run.config;
+    const { ruleName, rule, clipNorm, augment, rows, ...rest } = run.config;
     const found = "train" in data ? data.train.rows : data.rows;
     if (found !== rows) {
       throw new CheckpointError(`Cannot resume: expected ${rows} training rows as before but found ${found}`);
@@ -226,6 +233,7 @@ export class Trainer implements Disposable {
       ...rest,
       rule: { name: ruleName, slots: rule },
       ...(clipNorm !== null && { clipNorm }),
+      ...(augment !== null && { augment }),
       ...options,
     }).catch(refuse);
     try {

@@ -71,6 +71,19 @@ Deno.test("cifar10() reads the six files of the original, or a part in two", asy
       assertEquals([[...data.train.targets.values], data.test?.rows], [[1, 2, 3, 4, 5], 2]);
       const part = await cifar10({ dataDir: `${base}/b` });
       assertEquals([...part.train.targets.values, ...part.test!.targets.values], [7, 8]);
+      // Red is 0 in all training pixels; green and blue take 0 to 255 equally often.
+      const deviation = Math.sqrt((256 ** 2 - 1) / 12);
+      for (const { scale, offset } of [part.train, part.test!]) {
+        assertEquals(
+          scale!.map((x) => x.toFixed(12)),
+          [1 / 255, 1 / deviation, 1 / deviation].map((x) => x.toFixed(12)),
+        );
+        assertEquals(
+          offset!.map((x) => x.toFixed(9)),
+          [0, -127.5 / deviation, -127.5 / deviation].map((x) => x.toFixed(9)),
+        );
+      }
+      assertEquals((await cifar10({ dataDir: `${base}/b`, normalize: false })).train.scale, [1 / 255]);
     });
   });
 });

@@ -236,7 +236,7 @@ refuses("train() refuses impossible and unknown options", (network) => {
     [
       options({ epoch: 3 }),
       ConfigError,
-      "Cannot use epoch: expected one of rule, optimizer, schedule, epochs, batchSize, seed, shuffle, dropLast, clipNorm, signal, onProgress (did you mean epochs?) but found an unknown option",
+      "Cannot use epoch: expected one of rule, optimizer, schedule, epochs, batchSize, seed, shuffle, dropLast, clipNorm, augment, signal, onProgress (did you mean epochs?) but found an unknown option",
     ],
     [options({ epochs: 0 }), ConfigError, "Cannot use epochs: expected a number above 0 but found 0"],
     [options({ epochs: NaN }), ConfigError, "Cannot use epochs: expected a number above 0 but found NaN"],

@@ -24,7 +24,7 @@ fn training(products: &Value, batch: usize) -> TrainingConfig {
         },
         "optimizer": { "kind": "sgd", "learningRate": 1e-3, "momentum": 0.0, "nesterov": false, "weightDecay": 0.0 },
         "schedule": { "kind": "constant" }, "epochs": 1.0, "batchSize": batch, "seed": 1, "shuffle": true,
-        "dropLast": false, "clipNorm": null,
+        "dropLast": false, "clipNorm": null, "augment": null,
     }))
     .expect("a training run")
 }

@@ -66,6 +66,45 @@ pub enum LayerConfig {
         /// Initial bias.
         bias_init: Init,
     },
+    /// The largest value under each window.
+    MaxPool2d {
+        /// Height and width of the window.
+        kernel: [usize; 2],
+        /// Steps of the window downwards and to the right.
+        stride: [usize; 2],
+        /// Rows and columns around the image that are never the largest.
+        padding: [usize; 2],
+    },
+    /// The mean under each window.
+    AvgPool2d {
+        /// Height and width of the window.
+        kernel: [usize; 2],
+        /// Steps of the window downwards and to the right.
+        stride: [usize; 2],
+        /// Rows and columns of zeros around the image.
+        padding: [usize; 2],
+    },
+    /// The mean of each channel over all pixels.
+    GlobalAvgPool2d {},
+    /// Mean 0 and variance 1 of each channel over the batch, then scale and shift.
+    BatchNorm {
+        /// Added to the variance.
+        epsilon: f64,
+        /// Weight of a new batch in the running statistics.
+        momentum: f64,
+    },
+    /// Mean 0 and variance 1 of each group of channels of each sample, then scale and shift.
+    GroupNorm {
+        /// Number of groups.
+        groups: usize,
+        /// Added to the variance.
+        epsilon: f64,
+    },
+    /// Each channel is dropped with probability `rate` in training, the others scaled by 1 / (1 − rate).
+    Dropout2d {
+        /// Probability to drop.
+        rate: f64,
+    },
     /// body(x) + shortcut(x).
     Residual {
         /// The layers of the body.
@@ -108,6 +147,12 @@ impl LayerConfig {
         match self {
             LayerConfig::Dense { .. } => "dense",
             LayerConfig::Conv2d { .. } => "conv2d",
+            LayerConfig::MaxPool2d { .. } => "maxPool2d",
+            LayerConfig::AvgPool2d { .. } => "avgPool2d",
+            LayerConfig::GlobalAvgPool2d {} => "globalAvgPool2d",
+            LayerConfig::BatchNorm { .. } => "batchNorm",
+            LayerConfig::GroupNorm { .. } => "groupNorm",
+            LayerConfig::Dropout2d { .. } => "dropout2d",
             LayerConfig::Residual { .. } => "residual",
             LayerConfig::Relu {} => "relu",
             LayerConfig::LeakyRelu { .. } => "leakyRelu",
@@ -186,6 +231,18 @@ pub struct TrainingConfig {
     pub drop_last: bool,
     /// Largest norm of the whole gradient; larger ones are scaled down.
     pub clip_norm: Option<f64>,
+    /// Random changes to the images of each step.
+    pub augment: Option<Augment>,
+}
+
+/// Random changes to images, drawn anew for each sample in each epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Augment {
+    /// Rows and columns of zeros around the image that a crop of the image's size is taken from.
+    pub crop: usize,
+    /// Whether half of the images are mirrored left to right.
+    pub flip: bool,
 }
 
 /// Optimizers, in the definitions of PyTorch.

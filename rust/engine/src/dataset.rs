@@ -1,11 +1,15 @@
 //! Rows of features and targets, checked once when they arrive and copied into the engine.
 
+use crate::augment::Source;
 use crate::error::{Code, Error, Result};
 use kernels::gram::{Place, gram_block};
 use kernels::{Buffer, Par, Real};
 use serde::Deserialize;
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// Rough cost of one element of a changed image.
+const OPERATIONS: usize = 10;
 
 /// What the numbers of a data set are, beside the numbers themselves.
 #[derive(Clone, Debug, Deserialize)]
@@ -222,12 +226,50 @@ impl Dataset {
         let size = self.size();
         assert_eq!(out.len(), rows.len() * size);
         for (row, out) in rows.iter().zip(out.chunks_exact_mut(size)) {
-            let row = self.place(*row);
-            let range = row * size..(row + 1) * size;
-            match &self.store.features {
-                Features::F32(data) => copy(&data[range], out),
-                Features::F64(data) => copy(&data[range], out),
-                Features::U8 { data, scale, offset } => widen(&data[range], scale, offset, out),
+            self.convert(self.place(*row) * size, out);
+        }
+    }
+
+    /// As [`Dataset::gather`], for images that are changed at random on the way.
+    pub fn gather_augmented<T: Real>(&self, rows: &[u32], source: &Source, par: Par, out: &mut [T]) {
+        let &[height, width, channels] = self.shape() else { unreachable!("augmentation is refused for non-images") };
+        let size = self.size();
+        assert_eq!(out.len(), rows.len() * size);
+        par.for_work(out.len() * OPERATIONS).chunks_mut(out, size, |first, out| {
+            let row = rows[first / size];
+            let (view, start) = (source.view(row), self.place(row) * size);
+            for (y, line) in out.chunks_exact_mut(width * channels).enumerate() {
+                let (from, inside) = view.line(y, [height, width]);
+                let pixels = inside.start * channels..inside.end * channels;
+                self.fill_zero(&mut line[..pixels.start]);
+                self.fill_zero(&mut line[pixels.end..]);
+                self.convert(start + from * channels, &mut line[pixels]);
+                if view.flip {
+                    for x in 0..width / 2 {
+                        let (left, right) = line.split_at_mut((width - 1 - x) * channels);
+                        left[x * channels..(x + 1) * channels].swap_with_slice(&mut right[..channels]);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Copies features from element `from` on, the first of a pixel, converted.
+    fn convert<T: Real>(&self, from: usize, out: &mut [T]) {
+        let range = from..from + out.len();
+        match &self.store.features {
+            Features::F32(data) => copy(&data[range], out),
+            Features::F64(data) => copy(&data[range], out),
+            Features::U8 { data, scale, offset } => widen(&data[range], scale, offset, out),
+        }
+    }
+
+    /// What pixels are that the data holds as zeros: black, in images of bytes.
+    fn fill_zero<T: Real>(&self, out: &mut [T]) {
+        out.fill(T::zero());
+        if let Features::U8 { offset, .. } = &self.store.features {
+            for (index, value) in out.iter_mut().enumerate() {
+                *value = T::of(offset[index % offset.len()]);
             }
         }
     }

@@ -5,6 +5,7 @@
 //! that makes up a network and a training run, so that checkpoints need to know nothing else.
 #![forbid(unsafe_code)]
 
+pub mod augment;
 pub mod config;
 pub mod dataset;
 pub mod directional;

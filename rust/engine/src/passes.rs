@@ -77,7 +77,8 @@ pub fn forward_node<T: Real>(
         }
         Op::Layer(layer) => {
             let buffers = &mut buffers[node.buffers.clone()];
-            let memory = Memory { parameters, buffers, saved: &mut workspace.saved[index] };
+            let (saved, scratch) = (&mut workspace.saved[index], &mut workspace.scratch);
+            let memory = Memory { parameters, buffers, saved, scratch };
             layer.forward(pass, memory, x, y);
         }
     }
@@ -110,9 +111,10 @@ pub fn backward<T: Real>(
         let trace = Trace { x: &values[input][..count], y: &values[node.output][..gy.len()], saved: &saved[index] };
         // A second reader's part of a gradient is computed beside it and added.
         let further = input != 0 && begun[input];
-        let gx = match input {
-            0 => None,
-            _ if node.part == Part::Lowest => None,
+        let unread = input == 0 || node.part == Part::Lowest;
+        let gx = match &node.op {
+            Op::Layer(layer) if unread && layer.always_input_gradient() => Some(&mut spare[..count]),
+            _ if unread => None,
             _ if further => Some(&mut spare[..count]),
             _ => Some(&mut gradients[gradient_of[input]][..count]),
         };
@@ -143,7 +145,7 @@ pub fn backward<T: Real>(
                 }
             }
             Op::Layer(layer) => {
-                layer.backward(pass, parameters, trace, gy, gx, gradient);
+                layer.backward(pass, parameters, trace, gy, gx, gradient, scratch);
                 if let Some(update) = &learning.update {
                     update.apply(parameters, gradient, first, second);
                 }

@@ -3,13 +3,18 @@
 use crate::config::{LayerConfig, NetworkConfig};
 use crate::error::{Code, Error, Result};
 use crate::layers::activation::ActivationLayer;
+use crate::layers::batch_norm::BatchNorm;
 use crate::layers::dropout::Dropout;
+use crate::layers::dropout2d::Dropout2d;
+use crate::layers::group_norm::GroupNorm;
 use crate::layers::layer_norm::LayerNorm;
 use crate::layers::linear::Linear;
 use crate::layers::map::Map;
+use crate::layers::pool::{AveragePool, GlobalAveragePool, MaxPool};
 use crate::layers::softmax::Softmax;
 use crate::layers::{Layer, Order, Specification};
 use kernels::conv::Geometry;
+use kernels::pool::Window;
 use kernels::{Activation, Real};
 use std::ops::Range;
 
@@ -70,6 +75,14 @@ impl<T: Real> Op<T> {
         match self {
             Op::Linear(_) | Op::Add { .. } => Vec::new(),
             Op::Layer(layer) => layer.buffers(),
+        }
+    }
+
+    /// Fewest rows of a batch in training.
+    pub fn least_rows(&self) -> usize {
+        match self {
+            Op::Linear(_) | Op::Add { .. } => 1,
+            Op::Layer(layer) => layer.least_rows(),
         }
     }
 
@@ -227,10 +240,7 @@ impl<T: Real> Lowering<T> {
                 self.push(&name, kind, Op::Linear(Linear::new(map, *bias, *weight_init, *bias_init)))?;
             }
             LayerConfig::Conv2d { filters, kernel, stride, padding, groups, bias, weight_init, bias_init } => {
-                let [height, width, inputs] = self.shape[..] else {
-                    let expected = "images of shape [height, width, channels]";
-                    return Err(Error::config(format!("layer {name} (conv2d)"), expected, format!("{:?}", self.shape)));
-                };
+                let [height, width, inputs] = self.image(&name, kind)?;
                 let geometry = Geometry {
                     height,
                     width,
@@ -243,19 +253,60 @@ impl<T: Real> Lowering<T> {
                 };
                 if let Err(fault) = geometry.check() {
                     let message = format!("Cannot use layer {name} (conv2d): {fault}");
-                    return Err(Error::new(crate::Code::InvalidConfig, message));
+                    return Err(Error::new(Code::InvalidConfig, message));
                 }
                 self.shape = vec![geometry.out_height(), geometry.out_width(), *filters];
                 let map = Map::Conv(geometry);
                 multiply_adds = map.multiply_adds();
                 self.push(&name, kind, Op::Linear(Linear::new(map, *bias, *weight_init, *bias_init)))?;
             }
+            LayerConfig::MaxPool2d { kernel, stride, padding } => {
+                let window = self.window(&name, kind, [*kernel, *stride, *padding])?;
+                self.push(&name, kind, Op::Layer(Box::new(MaxPool(window))))?;
+            }
+            LayerConfig::AvgPool2d { kernel, stride, padding } => {
+                let window = self.window(&name, kind, [*kernel, *stride, *padding])?;
+                self.push(&name, kind, Op::Layer(Box::new(AveragePool(window))))?;
+            }
+            LayerConfig::GlobalAvgPool2d {} => {
+                let [height, width, channels] = self.image(&name, kind)?;
+                self.shape = vec![channels];
+                let pool = GlobalAveragePool { pixels: height * width, channels };
+                self.push(&name, kind, Op::Layer(Box::new(pool)))?;
+            }
+            LayerConfig::BatchNorm { epsilon, momentum } => {
+                above_zero(place("epsilon"), *epsilon)?;
+                if !(0.0..=1.0).contains(momentum) {
+                    return Err(Error::config(place("momentum"), "a number from 0 to 1", momentum));
+                }
+                let channels = self.channels();
+                let (epsilon, momentum, pixels) = (*epsilon, *momentum, size / channels);
+                let norm = BatchNorm { channels, pixels, epsilon, momentum, relu: false };
+                self.push(&name, kind, Op::Layer(Box::new(norm)))?;
+            }
+            LayerConfig::GroupNorm { groups, epsilon } => {
+                above_zero(place("epsilon"), *epsilon)?;
+                let channels = self.channels();
+                if *groups == 0 || !channels.is_multiple_of(*groups) {
+                    let expected = format!("a number that divides the {channels} channels");
+                    return Err(Error::config(place("groups"), expected, groups));
+                }
+                let norm = GroupNorm { channels, groups: *groups, epsilon: *epsilon };
+                self.push(&name, kind, Op::Layer(Box::new(norm)))?;
+            }
+            LayerConfig::Dropout2d { rate } => {
+                if !(0.0..1.0).contains(rate) {
+                    return Err(Error::config(place("rate"), "a number from 0 up to below 1", rate));
+                }
+                let [height, width, _] = self.image(&name, kind)?;
+                let layer = self.plan.layers.len() as u32;
+                let dropout = Dropout2d { rate: *rate, pixels: height * width, layer };
+                self.push(&name, kind, Op::Layer(Box::new(dropout)))?;
+            }
             LayerConfig::Residual { body, shortcut } => return self.residual(name, kind, body, shortcut),
             LayerConfig::Relu {} => self.activation(&name, kind, Activation::Relu)?,
             LayerConfig::LeakyRelu { slope } => {
-                if !(*slope > 0.0 && slope.is_finite()) {
-                    return Err(Error::config(place("slope"), "a number above 0", slope));
-                }
+                above_zero(place("slope"), *slope)?;
                 self.activation(&name, kind, Activation::LeakyRelu(T::of(*slope)))?;
             }
             LayerConfig::Gelu {} => self.activation(&name, kind, Activation::Gelu)?,
@@ -271,10 +322,8 @@ impl<T: Real> Lowering<T> {
             }
             LayerConfig::Flatten {} => self.shape = vec![size],
             LayerConfig::LayerNorm { epsilon } => {
-                if !(*epsilon > 0.0 && epsilon.is_finite()) {
-                    return Err(Error::config(place("epsilon"), "a number above 0", epsilon));
-                }
-                let last = self.shape.last().copied().unwrap_or(1);
+                above_zero(place("epsilon"), *epsilon)?;
+                let last = self.channels();
                 let norm = LayerNorm { size: last, groups: size / last, epsilon: *epsilon };
                 self.push(&name, kind, Op::Layer(Box::new(norm)))?;
             }
@@ -282,6 +331,30 @@ impl<T: Real> Lowering<T> {
         let parameters = self.plan.parameters[before..].iter().map(|p| p.range.len()).sum();
         self.plan.layers.push(LayerInfo { name, kind, shape: self.shape.clone(), parameters, multiply_adds });
         Ok(())
+    }
+
+    /// Height, width and channels of the images that a layer needs.
+    fn image(&self, name: &str, kind: &str) -> Result<[usize; 3]> {
+        self.shape[..].try_into().map_err(|_| {
+            let expected = "images of shape [height, width, channels]";
+            Error::config(format!("layer {name} ({kind})"), expected, format!("{:?}", self.shape))
+        })
+    }
+
+    /// Length of the last axis.
+    fn channels(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    /// The window of a pooling layer, whose results have the current shape from here on.
+    fn window(&mut self, name: &str, kind: &str, [size, stride, padding]: [[usize; 2]; 3]) -> Result<Window> {
+        let [height, width, channels] = self.image(name, kind)?;
+        let window = Window { height, width, channels, size, stride, padding };
+        if let Err(fault) = window.check() {
+            return Err(Error::new(Code::InvalidConfig, format!("Cannot use layer {name} ({kind}): {fault}")));
+        }
+        self.shape = vec![window.out_height(), window.out_width(), channels];
+        Ok(window)
     }
 
     /// body(x) + shortcut(x).
@@ -388,6 +461,10 @@ fn fold_activations<T: Real>(nodes: &mut [Node<T>], network_output: usize) {
 
 /// More elements than this no machine holds; below it sums and products of counts cannot overflow.
 const MOST: usize = 1 << 53;
+
+fn above_zero(place: String, value: f64) -> Result<()> {
+    if value > 0.0 && value.is_finite() { Ok(()) } else { Err(Error::config(place, "a number above 0", value)) }
+}
 
 fn too_large(what: String) -> Error {
     Error::new(Code::OutOfMemory, format!("Cannot build the network: expected {what}"))

@@ -1,5 +1,6 @@
 //! A training run: data order, steps, optimizer, and the counters that say where it stands.
 
+use crate::augment::{self, Source};
 use crate::config::TrainingConfig;
 use crate::dataset::{Dataset, Targets};
 use crate::error::{Code, Error, Result};
@@ -177,8 +178,14 @@ impl<T: Real> Network<T> {
             return Err(Error::new(Code::Busy, "Cannot start training: another run is training this network"));
         }
         let mut training = self.prepare(config, data)?;
+        self.check_batches(&training)?;
         let mut slots = self.make_slots(&training.config)?;
         if let propagation::Config::FrontContribution(rule) = training.config.rule.propagation.clone() {
+            if training.config.augment.is_some() {
+                let expected =
+                    "none beside frontContribution, which computes with the features as they were before the run";
+                return Err(Error::config("augment", expected, "one"));
+            }
             self.collapse(&rule, &mut training, data)?;
             // What is collapsed stays plain: other rules act on the layers that are left.
             let front = training.front.as_ref();
@@ -192,6 +199,18 @@ impl<T: Real> Network<T> {
         self.put_slots(slots);
         self.training = Some(training);
         Ok(())
+    }
+
+    /// Refuses batches that a layer cannot learn from: one row has no variance.
+    fn check_batches(&self, training: &Training<T>) -> Result<()> {
+        let (rows, batch) = (training.data_rows, training.config.batch_size);
+        let last = if training.config.drop_last { 0 } else { rows % batch };
+        let fewest = if last == 0 { batch } else { last };
+        let Some(node) = self.plan.nodes.iter().find(|node| node.op.least_rows() > fewest) else { return Ok(()) };
+        let expected = format!("batches of at least {} rows for {}", node.op.least_rows(), node.name());
+        let found =
+            if fewest == batch { "batches".into() } else { format!("a last batch (of {rows} rows by {batch})") };
+        Err(Error::config("batchSize", expected, format!("{found} of {fewest}")))
     }
 
     /// Works out what a run collapses, and sizes its memory for that.
@@ -304,6 +323,9 @@ impl<T: Real> Network<T> {
             return Err(Error::config("clipNorm", "a number above 0", norm));
         }
         config.schedule.validate(config.epochs)?;
+        if let Some(augment) = &config.augment {
+            augment::check(augment, data.shape())?;
+        }
         let config = TrainingConfig { drop_last: config.drop_last || config.rule.products.whole_batches(), ..config };
         let (first, second) = optimizer::states(&config.optimizer);
         let buffers = 1 + usize::from(first) + usize::from(second);
@@ -419,7 +441,14 @@ impl<T: Real> Network<T> {
             front.fill(samples, &mut workspace.values);
         }
         if training.front.as_ref().is_none_or(FrontContribution::reads_features) {
-            data.gather(samples, &mut workspace.values[0][..rows * self.plan.sizes[0]]);
+            let features = &mut workspace.values[0][..rows * self.plan.sizes[0]];
+            match &training.config.augment {
+                None => data.gather(samples, features),
+                Some(augment) => {
+                    let source = Source::new(augment, training.config.seed, counters.epoch);
+                    data.gather_augmented(samples, &source, par, features);
+                }
+            }
         }
         data.gather_labels(samples, &mut training.labels);
         let target_size = training.values.len() / batch;
@@ -502,6 +531,11 @@ impl<T: Real> Network<T> {
         let config = TrainingConfig { batch_size: data.rows(), clip_norm: None, ..config };
         self.bring_up()?;
         let mut training = self.prepare(config, data)?;
+        if training_mode {
+            self.check_batches(&training)?;
+        }
+        // A gradient changes nothing: not even running statistics.
+        let statistics = self.buffers.to_vec();
         let in_training = self.put_slots(self.make_slots(&training.config)?);
         let samples: Vec<u32> = (0..data.rows() as u32).collect();
         let rows = samples.len();
@@ -527,6 +561,7 @@ impl<T: Real> Network<T> {
             Ok(losses.iter().map(|loss| loss.wide()).sum::<f64>() / rows as f64)
         });
         self.put_slots(in_training);
+        self.buffers.copy_from_slice(&statistics);
         self.gradient = Some(training.gradient);
         loss
     }

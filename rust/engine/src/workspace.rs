@@ -18,7 +18,7 @@ pub struct Workspace<T> {
     pub gradient_of: Vec<usize>,
     /// Whether a value's gradient has its first part already; reset by every backward pass.
     pub begun: Vec<bool>,
-    /// Room for a further part of the gradient of a value that several nodes read.
+    /// Room for a further part of the gradient of a value that several nodes read, or for a gradient that nobody reads.
     pub part: Buffer<T>,
     /// Scratch for the kernels of all threads.
     pub scratch: Buffer<T>,
@@ -62,7 +62,11 @@ impl<T: Real> Workspace<T> {
             let taking_part = || nodes.iter().filter(|node| node.part != Part::Skipped);
             let readers = |value: usize| taking_part().flat_map(Node::reads).filter(|read| *read == value).count();
             let shared = (1..sizes.len()).filter(|value| readers(*value) > 1).map(|value| sizes[value]);
-            workspace.part = zeroed(shared.max().unwrap_or(0))?;
+            let unread = nodes.iter().filter_map(|node| match &node.op {
+                Op::Layer(layer) if layer.always_input_gradient() => Some(sizes[node.input]),
+                Op::Linear(_) | Op::Add { .. } | Op::Layer(_) => None,
+            });
+            workspace.part = zeroed(shared.chain(unread).max().unwrap_or(0))?;
         }
         Ok(workspace)
     }
@@ -154,7 +158,8 @@ pub fn scratch<T: Real>(nodes: &[Node<T>], rows: usize, threads: usize) -> usize
     let needs = nodes.iter().map(|node| match &node.op {
         // A rule may add a sample to those of the batch.
         Op::Linear(linear) => linear.map.scratch::<T>(Par::new(threads), rows + 1),
-        Op::Add { .. } | Op::Layer(_) => 0,
+        Op::Add { .. } => 0,
+        Op::Layer(layer) => layer.scratch(rows),
     });
     needs.max().unwrap_or(0)
 }

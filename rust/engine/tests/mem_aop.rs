@@ -3,6 +3,7 @@
 use engine::dataset::{Dataset, DatasetConfig, FeatureSlice};
 use engine::engine::Engine;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 
 const ROWS: usize = 24;
@@ -65,13 +66,13 @@ fn training(products: &Value, batch: usize, seed: u64) -> String {
         },
         "optimizer": { "kind": "sgd", "learningRate": 0.05, "momentum": 0.0, "nesterov": false, "weightDecay": 0.0 },
         "schedule": { "kind": "constant" }, "epochs": 9.0, "batchSize": batch, "seed": seed, "shuffle": true,
-        "dropLast": false, "clipNorm": null,
+        "dropLast": false, "clipNorm": null, "augment": null,
     })
     .to_string()
 }
 
 fn read(network: &mut dyn Engine, group: &str) -> Vec<(String, Vec<f64>)> {
-    let tensors: Value = serde_json::from_str(&network.tensors()).unwrap();
+    let tensors: Value = serde_json::from_str(&network.tensors().unwrap()).unwrap();
     let wanted = tensors.as_array().unwrap().iter().filter(|tensor| tensor["group"] == group);
     let list: Vec<(String, usize, bool)> = wanted
         .map(|tensor| {
@@ -93,7 +94,7 @@ fn read(network: &mut dyn Engine, group: &str) -> Vec<(String, Vec<f64>)> {
 }
 
 fn trained(products: &Value, threads: usize, precision: &str) -> Vec<(String, Vec<f64>)> {
-    let (mut network, data) = (network(threads, precision), data());
+    let (mut network, data) = (network(threads, precision), Arc::new(data()));
     network.attach(&training(products, BATCH, 5), &data).unwrap();
     for _ in 0..9 {
         network.train(&data, 1, Duration::from_secs(60)).unwrap();
@@ -102,7 +103,7 @@ fn trained(products: &Value, threads: usize, precision: &str) -> Vec<(String, Ve
 }
 
 fn gradient(products: &Value, seed: u64) -> Vec<(String, Vec<f64>)> {
-    let (mut network, data) = (network(1, "f64"), data());
+    let (mut network, data) = (network(1, "f64"), Arc::new(data()));
     network.gradient(&training(products, ROWS, seed), &data, true).unwrap();
     read(&mut *network, "gradient")
 }
@@ -167,7 +168,7 @@ fn convolutions_give_the_same_bits_for_any_number_of_threads() {
 #[test]
 fn images_have_a_memory_that_can_be_written_back() {
     let rule = mem_aop(json!({ "k": 2, "memory": true, "convolution": "images", "center": true }));
-    let (mut network, data) = (network(1, "f64"), data());
+    let (mut network, data) = (network(1, "f64"), Arc::new(data()));
     network.attach(&training(&rule, BATCH, 5), &data).unwrap();
     network.train(&data, 3, Duration::from_secs(60)).unwrap();
     let state = read(&mut *network, "rule");
@@ -183,7 +184,7 @@ fn images_have_a_memory_that_can_be_written_back() {
 #[test]
 fn describe_says_what_convolutions_keep() {
     let mut network = network(1, "f32");
-    let data = data();
+    let data = Arc::new(data());
     network.attach(&training(&mem_aop(json!({ "k": 2, "memory": true })), BATCH, 1), &data).unwrap();
     let figures: Value = serde_json::from_str(&network.request(r#"{"do":"describeRule"}"#).unwrap()).unwrap();
     let products: Vec<&Value> = figures.as_array().unwrap().iter().map(|map| &map["slots"]["products"]).collect();

@@ -144,6 +144,17 @@ exports! {
         m: u32, n: u32, k: u32, alpha: f64, a: *const f64, a_length: u32, transpose_a: u32,
         b: *const f64, b_length: u32, transpose_b: u32, accumulate: u32, c: *mut f64, c_length: u32,
     ) = crate::kernel_calls::matmul::<f64>;
+    /// Convolution of images; `sizes`: images, height, width, input and output channels, kernel, stride and padding (two numbers
+    /// each), groups. Images are pixel by pixel, w outputs × channels of a group × kernel; bias may be empty. In f32.
+    blocking fn kernel_conv2d_f32(
+        sizes: *const u32, size_count: u32, x: *const f32, x_length: u32, w: *const f32, w_length: u32,
+        bias: *const f32, bias_length: u32, y: *mut f32, y_length: u32,
+    ) = crate::kernel_calls::conv2d::<f32>;
+    /// As `kernel_conv2d_f32`, in f64.
+    blocking fn kernel_conv2d_f64(
+        sizes: *const u32, size_count: u32, x: *const f64, x_length: u32, w: *const f64, w_length: u32,
+        bias: *const f64, bias_length: u32, y: *mut f64, y_length: u32,
+    ) = crate::kernel_calls::conv2d::<f64>;
     /// Chooses `k` rows by scores (policy 0 topK, 1 weightedK, 2 randK, 3 crs, 4 wta); writes rows, weights and their number.
     blocking fn kernel_choose_rows(
         policy: u32, k: u32, seed: f64, step: u32, scores: *const f64, score_count: u32,

@@ -2,15 +2,17 @@
 
 use crate::arguments::{slice, slice_mut};
 use crate::status::Fault;
-use engine::Error;
+use engine::layers::Order;
 use engine::rules::mem_aop::PolicyName;
 use engine::rules::mem_aop::samples::Approximation;
+use engine::{Code, Error};
+use kernels::conv::{self, Geometry};
 use kernels::gemm::{Matrix, gemm};
 use kernels::gram::{self, Panel};
 use kernels::optimize::Descent;
 use kernels::pair::{self, Products};
 use kernels::select::{Choice, Stream};
-use kernels::{Activation, Par, Real, linear, tangent};
+use kernels::{Activation, Buffer, Par, Real, linear, tangent};
 
 #[allow(clippy::too_many_arguments)] // The signature of the exported function.
 pub unsafe fn matmul<T: Real>(
@@ -297,5 +299,60 @@ pub unsafe fn dual_forward<T: Real>(
     } else {
         tangent::activation(par, activation, &z, y, y1);
     }
+    Ok(())
+}
+
+/// Numbers that describe a convolution: images, height, width, input and output channels, kernel, stride and padding downwards and
+/// to the right, groups.
+const CONV_SIZES: usize = 12;
+
+#[allow(clippy::too_many_arguments)] // The signature of the exported function.
+pub unsafe fn conv2d<T: Real>(
+    sizes: *const u32,
+    size_count: u32,
+    x: *const T,
+    x_length: u32,
+    w: *const T,
+    w_length: u32,
+    bias: *const T,
+    bias_length: u32,
+    y: *mut T,
+    y_length: u32,
+) -> Result<(), Fault> {
+    // SAFETY: the caller's promise.
+    let (sizes, x, w) = unsafe { (slice(sizes, size_count)?, slice(x, x_length)?, slice(w, w_length)?) };
+    // SAFETY: the caller's promise.
+    let (bias, y) = unsafe { (slice(bias, bias_length)?, slice_mut(y, y_length)?) };
+    let sizes: Vec<usize> = sizes.iter().map(|size| *size as usize).collect();
+    let Ok([images, height, width, inputs, outputs, kh, kw, sh, sw, ph, pw, groups]) =
+        <[usize; CONV_SIZES]>::try_from(sizes)
+    else {
+        return Err(Error::shape("the sizes of a convolution", format!("{CONV_SIZES} numbers"), size_count));
+    };
+    let g = Geometry { height, width, inputs, outputs, kernel: [kh, kw], stride: [sh, sw], padding: [ph, pw], groups };
+    if let Err(fault) = g.check() {
+        return Err(Error::new(Code::InvalidConfig, format!("Cannot use conv2d: {fault}")));
+    }
+    let bias_expected = if bias.is_empty() { 0 } else { outputs };
+    for (name, expected, found) in [
+        ("x", images * height * width * inputs, x.len()),
+        ("w", g.weights(), w.len()),
+        ("bias", bias_expected, bias.len()),
+        ("y", images * g.positions() * outputs, y.len()),
+    ] {
+        if expected != found {
+            return Err(Error::shape(name, format!("{expected} elements"), found));
+        }
+    }
+    let order = Order::Convolution { groups };
+    let shape = [outputs, inputs / groups, kh, kw];
+    let mut stored = Buffer::zeroed(w.len())?;
+    for (index, value) in w.iter().enumerate() {
+        stored[order.place(&shape, index)] = *value;
+    }
+    let par = Par::SEQUENTIAL;
+    let mut scratch = Buffer::zeroed(conv::scratch_elements::<T>(par, &g, images))?;
+    let bias = (!bias.is_empty()).then_some(bias);
+    conv::forward(par, &g, images, x, &stored, bias, Activation::Identity, y, &mut scratch);
     Ok(())
 }

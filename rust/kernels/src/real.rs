@@ -48,6 +48,18 @@ pub trait Real: Float + NumAssign + Lanes + Sum + Default + Debug + Display + Se
     );
 }
 
+/// The memory of numbers as bytes, for what layers keep that is no number.
+pub fn bytes<T: Real>(numbers: &[T]) -> &[u8] {
+    // SAFETY: `f32` and `f64` have no padding, and every byte of them is one; bytes need no alignment.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
+}
+
+/// As [`bytes`], to be written.
+pub fn bytes_mut<T: Real>(numbers: &mut [T]) -> &mut [u8] {
+    // SAFETY: as above; any bytes are some number.
+    unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), size_of_val(numbers)) }
+}
+
 macro_rules! implement {
     ($type:ident, $fallback:path, $dtype:ident, $exp:path, $tanh:path, $erf:path) => {
         impl Real for $type {

@@ -39,7 +39,16 @@ impl<T: Real> Layer<T> for ActivationLayer<T> {
         par.chunks_mut(y, CHUNK, |first, y| activation::forward(self.0, &x[first..first + y.len()], y));
     }
 
-    fn backward(&self, pass: &Pass, _: &[T], trace: Trace<T>, gy: &[T], gx: Option<&mut [T]>, _: &mut [T]) {
+    fn backward(
+        &self,
+        pass: &Pass,
+        _: &[T],
+        trace: Trace<T>,
+        gy: &[T],
+        gx: Option<&mut [T]>,
+        _: &mut [T],
+        _: &mut [T],
+    ) {
         let Some(gx) = gx else { return };
         let par = pass.par.for_work(gx.len() * OPERATIONS);
         par.chunks_mut(gx, CHUNK, |first, gx| {

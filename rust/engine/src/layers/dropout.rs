@@ -70,7 +70,7 @@ impl<T: Real> Layer<T> for Dropout {
         self.apply(pass, x, y);
     }
 
-    fn backward(&self, pass: &Pass, _: &[T], _: Trace<T>, gy: &[T], gx: Option<&mut [T]>, _: &mut [T]) {
+    fn backward(&self, pass: &Pass, _: &[T], _: Trace<T>, gy: &[T], gx: Option<&mut [T]>, _: &mut [T], _: &mut [T]) {
         if let Some(gx) = gx {
             self.apply(pass, gy, gx);
         }

@@ -61,6 +61,7 @@ impl<T: Real> Layer<T> for LayerNorm {
         gy: &[T],
         gx: Option<&mut [T]>,
         gradient: &mut [T],
+        _: &mut [T],
     ) {
         let (gamma_gradient, beta_gradient) = gradient.split_at_mut(self.size);
         norm::layer_norm_backward(

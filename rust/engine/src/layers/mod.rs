@@ -1,10 +1,14 @@
 //! What a network is made of: linear maps, which the slots of a learning rule act on, and all other layers.
 
 pub mod activation;
+pub mod batch_norm;
 pub mod dropout;
+pub mod dropout2d;
+pub mod group_norm;
 pub mod layer_norm;
 pub mod linear;
 pub mod map;
+pub mod pool;
 pub mod softmax;
 
 use crate::config::Init;
@@ -103,6 +107,8 @@ pub struct Memory<'a, T> {
     pub buffers: &'a mut [T],
     /// What it keeps for the backward pass.
     pub saved: &'a mut [T],
+    /// Memory for the duration of the pass.
+    pub scratch: &'a mut [T],
 }
 
 /// One lane of tangents on its way through a layer: how the layer's input and output move along a direction.
@@ -152,6 +158,22 @@ pub trait Layer<T: Real>: Send + Sync {
         0
     }
 
+    /// Elements of scratch memory that each pass needs for a batch of `rows`.
+    fn scratch(&self, rows: usize) -> usize {
+        let _ = rows;
+        0
+    }
+
+    /// Whether the backward pass computes gx in any case, so that it must be given memory for it.
+    fn always_input_gradient(&self) -> bool {
+        false
+    }
+
+    /// Fewest rows of a batch in training.
+    fn least_rows(&self) -> usize {
+        1
+    }
+
     /// Whether rows of a batch do not see each other and what is kept for them lies row after row: a backward pass may then run on
     /// some rows of the forward pass.
     fn separate(&self) -> bool {
@@ -167,6 +189,7 @@ pub trait Layer<T: Real>: Send + Sync {
     fn forward(&self, pass: &Pass, memory: Memory<T>, x: &[T], y: &mut [T]);
 
     /// gx (where wanted) and the parameters' gradient (overwritten) from gy.
+    #[allow(clippy::too_many_arguments)] // What there is to read and to write.
     fn backward(
         &self,
         pass: &Pass,
@@ -175,5 +198,6 @@ pub trait Layer<T: Real>: Send + Sync {
         gy: &[T],
         gx: Option<&mut [T]>,
         gradient: &mut [T],
+        scratch: &mut [T],
     );
 }

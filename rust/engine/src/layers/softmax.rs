@@ -26,7 +26,7 @@ impl<T: Real> Layer<T> for Softmax {
         loss::softmax(y, self.size);
     }
 
-    fn backward(&self, _: &Pass, _: &[T], trace: Trace<T>, gy: &[T], gx: Option<&mut [T]>, _: &mut [T]) {
+    fn backward(&self, _: &Pass, _: &[T], trace: Trace<T>, gy: &[T], gx: Option<&mut [T]>, _: &mut [T], _: &mut [T]) {
         if let Some(gx) = gx {
             loss::softmax_backward(trace.y, gy, gx, self.size);
         }

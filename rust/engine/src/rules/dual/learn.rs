@@ -296,7 +296,7 @@ impl<T: Real> Dual<T> {
             let parameters = &mut frame.parameters[node.parameters.clone()];
             let gradient = &mut learning.gradient[node.parameters.clone()];
             let (gy, gx) = (&self.memory.delta[..y.len()], &mut self.memory.spare[..x.len()]);
-            layer.backward(frame.pass, parameters, trace, gy, Some(gx), gradient);
+            layer.backward(frame.pass, parameters, trace, gy, Some(gx), gradient, &mut frame.workspace.scratch);
             if let Some(update) = &learning.update {
                 let first = part(learning.first, &node.parameters);
                 update.apply(parameters, gradient, first, part(learning.second, &node.parameters));
@@ -328,7 +328,7 @@ impl<T: Real> Dual<T> {
             }
             Op::Layer(layer) => {
                 let trace = Trace { x, y, saved: &frame.workspace.saved[block.node] };
-                layer.backward(frame.pass, parameters, trace, delta, None, gradient);
+                layer.backward(frame.pass, parameters, trace, delta, None, gradient, &mut frame.workspace.scratch);
                 if let Some(update) = &learning.update {
                     update.apply(parameters, gradient, first, second);
                 }

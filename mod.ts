@@ -30,9 +30,11 @@ export {
   type GradientOptions,
   type Gradients,
   type LayerDescription,
+  type MaskDescription,
   Network,
   type NetworkDescription,
   type NetworkOptions,
+  type SaveOptions,
   type SlotDescription,
   type TensorDescription,
   type TrainingMemory,
@@ -59,6 +61,14 @@ export {
   type MemAopPaperOptions,
   type RowPolicy,
 } from "./src/rules/mem_aop.ts";
+export {
+  type MaskSchedule,
+  sparse,
+  type SparseOptions,
+  type SparsifyOptions,
+  type SparsityDistribution,
+  type SparsityOptions,
+} from "./src/rules/sparse.ts";
 export { backprop, combine, type Rule, type Slot, type SlotChoice } from "./src/rules/mod.ts";
 export { dual, type DualMode, type DualOptions } from "./src/rules/dual.ts";
 

@@ -76,6 +76,7 @@ class Case:
     width: float = 1.0
     steps: int = 10
     optimizers: dict[str, dict[str, Any]] = field(default_factory=lambda: ALL_OPTIMIZERS)
+    sparsity: float = 0.0  # share of each weight that a mask keeps at 0
     clip_norm: float | None = None  # of the optimizer `clipped`; between the smallest and the largest norm of its run
 
 
@@ -126,6 +127,12 @@ CASES = {
             conv(8, 1, padding=1), {"kind": "globalAvgPool2d"}, dense(5), RELU, dense(4),
         ],
         steps=5, optimizers=CONV_OPTIMIZERS,
+    ),
+    "sparse-dense": Case(10, (9,), 4, 6, cross_entropy(), [dense(20), RELU, dense(18), {"kind": "tanh"}, dense(4)], sparsity=0.7, clip_norm=0.4),
+    "sparse-conv": Case(
+        11, (3, 9, 8), 4, 3, cross_entropy(),
+        [conv(6, 3, padding=1), RELU, conv(5, 5, stride=2, padding=2), RELU, conv(6, 1, bias=False), {"kind": "tanh"}, FLATTEN, dense(4)],
+        steps=5, optimizers=CONV_OPTIMIZERS, sparsity=0.6,
     ),
     "resnet18": Case(8, (3, 16, 16), 10, 4, cross_entropy(), model="resnet18", width=1 / 8, steps=5, optimizers=DEEP_OPTIMIZERS),
 }  # fmt: skip
@@ -193,6 +200,8 @@ def make_initial(case: Case, model: nn.Module) -> dict[str, np.ndarray]:
         if len(shape) > 1:
             limit = 1.5 / math.sqrt(math.prod(shape[1:]))
             made[name] = draw(case, 16 + i, shape, -limit, limit)
+            if case.sparsity:
+                made[name] *= draw(case, 512 + i, shape, 0, 1) >= case.sparsity
         else:
             made[name] = draw(case, 16 + i, shape, 0.7, 1.3) if name.endswith("weight") else draw(case, 16 + i, shape, -0.2, 0.2)
     return made
@@ -235,6 +244,10 @@ def results(case: Case, dtype: torch.dtype, initial: dict[str, np.ndarray], feat
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(torch.from_numpy(initial[name]))
+                if case.sparsity and parameter.dim() > 1:
+                    mask = parameter != 0
+                    # What the mask leaves out has no gradient, and stays 0 under every optimizer.
+                    parameter.register_hook(lambda gradient, mask=mask: gradient * mask)
         return model
 
     def keep(name: str, value: Tensor) -> None:
@@ -300,7 +313,7 @@ def make(name: str, case: Case) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     runs = {
         label: {"optimizer": config, "clipNorm": case.clip_norm if label == "clipped" else None} for label, config in case.optimizers.items()
     }
-    metadata = {"network": network, "loss": case.loss, "runs": runs, "probes": PROBES if case.model else None}
+    metadata = {"sparsity": case.sparsity, "network": network, "loss": case.loss, "runs": runs, "probes": PROBES if case.model else None}
     return tensors, {"golden": json.dumps(metadata, sort_keys=True), "torch": torch.__version__}
 
 

@@ -23,6 +23,16 @@ export {
   type PanelStepOptions,
 } from "./gram_kernels.ts";
 export type { RowPolicy } from "./rules/mem_aop.ts";
+export {
+  sparseConv2d,
+  sparseConv2dBackward,
+  type SparseConv2dOptions,
+  type SparseGradients,
+  type SparseWeights,
+  spmm,
+  spmmBackward,
+  type SpmmOptions,
+} from "./sparse_kernels.ts";
 
 /** Arrays that kernels compute on; all arrays of one call have the same type. */
 export type KernelArray = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;

@@ -11,7 +11,7 @@ import { CheckpointError, DataError } from "../errors.ts";
 import { native } from "../ffi/native.ts";
 import { Network } from "../network/network.ts";
 import { loadCheckpoint } from "../run/checkpoint.ts";
-import { describePlan } from "../train/forecast.ts";
+import { describePlan, type RunPlan } from "../train/forecast.ts";
 import { Trainer, trainingConfig } from "../train/trainer.ts";
 import { loadFrom, splitValidation, transformOf } from "./data.ts";
 import { UsageError } from "./errors.ts";
@@ -68,6 +68,8 @@ export async function train(args: readonly string[]): Promise<void> {
     ? await begin({ request, plan, data, hash, fraction, signal: interrupt.signal }, owned)
     : await goOn({ folder: resume!, record, plan, data, signal: interrupt.signal }, owned);
   const { json = false } = request.values;
+  const { plan: forecast } = await run.trainer.network.describePropagation() as { plan?: RunPlan };
+  if (forecast && !json) print(`${forecast.reason}\n`);
   const validation = data.validation && owned.use(await Dataset.create(data.validation));
   const done = await trainToEnd({ ...run, validation, test: data.test, view, json, signal: interrupt.signal });
   if (!json) print(summarizeRun({ ...run, data, done }));

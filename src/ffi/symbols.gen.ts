@@ -2,7 +2,7 @@
 // deno-fmt-ignore-file
 
 /** Fingerprint of the interface that this file was generated from. */
-export const ABI_FINGERPRINT = 0x5ae7bd1f;
+export const ABI_FINGERPRINT = 0x3eb8459b;
 
 /** The library's functions, for `Deno.dlopen`. */
 export const symbols = {
@@ -169,6 +169,26 @@ export const symbols = {
   /** As `kernel_approximate_product_f32`, in f64. */
   kernel_approximate_product_f64: {
     parameters: [/* rows */ "u32", /* policy */ "u32", /* k */ "u32", /* center */ "u32", /* seed */ "f64", /* step */ "u32", /* x */ "buffer", /* x_length */ "u32", /* g */ "buffer", /* g_length */ "u32", /* memory_x */ "buffer", /* memory_x_length */ "u32", /* memory_g */ "buffer", /* memory_g_length */ "u32", /* out */ "buffer", /* out_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** y = x · w + bias with sparse weights, in f32; shape is [batch, inputs, outputs], for images (batch × height × width × inputs) also height, width, and two numbers each of kernel, stride and padding; positions ascend in outputs × inputs (× kernel). */
+  kernel_sparse_forward_f32: {
+    parameters: [/* shape */ "buffer", /* shape_length */ "u32", /* positions */ "buffer", /* position_count */ "u32", /* values */ "buffer", /* value_count */ "u32", /* bias */ "buffer", /* bias_length */ "u32", /* x */ "buffer", /* x_length */ "u32", /* y */ "buffer", /* y_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** dx = g · wᵀ, and dw at the positions, for `kernel_sparse_forward_f32`. */
+  kernel_sparse_backward_f32: {
+    parameters: [/* shape */ "buffer", /* shape_length */ "u32", /* positions */ "buffer", /* position_count */ "u32", /* values */ "buffer", /* value_count */ "u32", /* x */ "buffer", /* x_length */ "u32", /* g */ "buffer", /* g_length */ "u32", /* dx */ "buffer", /* dx_length */ "u32", /* dw */ "buffer", /* dw_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** y = x · w + bias with sparse weights, in f64; shape is [batch, inputs, outputs], for images (batch × height × width × inputs) also height, width, and two numbers each of kernel, stride and padding; positions ascend in outputs × inputs (× kernel). */
+  kernel_sparse_forward_f64: {
+    parameters: [/* shape */ "buffer", /* shape_length */ "u32", /* positions */ "buffer", /* position_count */ "u32", /* values */ "buffer", /* value_count */ "u32", /* bias */ "buffer", /* bias_length */ "u32", /* x */ "buffer", /* x_length */ "u32", /* y */ "buffer", /* y_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** dx = g · wᵀ, and dw at the positions, for `kernel_sparse_forward_f64`. */
+  kernel_sparse_backward_f64: {
+    parameters: [/* shape */ "buffer", /* shape_length */ "u32", /* positions */ "buffer", /* position_count */ "u32", /* values */ "buffer", /* value_count */ "u32", /* x */ "buffer", /* x_length */ "u32", /* g */ "buffer", /* g_length */ "u32", /* dx */ "buffer", /* dx_length */ "u32", /* dw */ "buffer", /* dw_length */ "u32", /* status */ "buffer"],
     result: "u32",
   },
   /** k = x · xᵀ for x of `rows` × `columns`, in f32. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { knownOptions, number, oneOf, seedNumber } from "../config.ts";
+import { boolean, knownOptions, number, oneOf, seedNumber } from "../config.ts";
 import { Dataset, type Features } from "../data/dataset.ts";
 import type { Table } from "../data/table.ts";
 import { ConfigError, EngineError } from "../errors.ts";
@@ -12,6 +12,7 @@ import { Handle } from "../ffi/handle.ts";
 import { native } from "../ffi/native.ts";
 import { check, encode, newStatus, readJson } from "../ffi/status.ts";
 import { fillSlots, type Rule } from "../rules/mod.ts";
+import { type SparsifyOptions, sparsifyRequest } from "../rules/sparse.ts";
 import { loadCheckpoint, saveCheckpoint } from "../run/checkpoint.ts";
 import { planRequest, type RunPlan } from "../train/forecast.ts";
 import { evaluate, type EvaluateOptions, type Metrics } from "../train/metrics.ts";
@@ -72,9 +73,9 @@ export interface TensorDescription {
   /** Its name, such as `0.weight` (layer 0, as in a PyTorch `Sequential`) or `optimizer.first.0.weight`. */
   readonly name: string;
   /** What it belongs to. */
-  readonly group: "parameter" | "buffer" | "gradient" | "optimizer" | "rule" | "training";
-  /** Element type. */
-  readonly dtype: "f32" | "f64" | "u32";
+  readonly group: "parameter" | "buffer" | "gradient" | "optimizer" | "mask" | "rule" | "training";
+  /** Element type; masks, which {@linkcode Network.mask} reads, are `"u8"`. */
+  readonly dtype: "f32" | "f64" | "u8";
   /** Shape; weights are outputs × inputs. */
   readonly shape: readonly number[];
 }
@@ -89,6 +90,33 @@ export interface SlotDescription {
   readonly slots: Readonly<
     Record<"inputs" | "weights" | "products", { readonly kind: string } & Record<string, unknown>>
   >;
+}
+
+/** The weights that one dense or convolutional layer has. */
+export interface MaskDescription {
+  /** Name of the layer. */
+  readonly layer: string;
+  /** Kind of the layer. */
+  readonly kind: string;
+  /** Number of its weights without a mask. */
+  readonly weights: number;
+  /** Number of those that it has. */
+  readonly nonZeros: number;
+  /** Share of those that it does not have. */
+  readonly sparsity: number;
+  /** Whether it has a mask. */
+  readonly sparse: boolean;
+  /** Bytes of the weights and, under a mask, of what says where they are. */
+  readonly bytes: number;
+}
+
+/** Options of {@linkcode Network.save}. */
+export interface SaveOptions {
+  /**
+   * Whether weights under masks are stored as the mask's bits and the weights that there are. Only leanprop reads that; otherwise they
+   * are stored dense, with zeros, beside their masks. Default `false`.
+   */
+  readonly compact?: boolean;
 }
 
 /** How near one gradient is to another. */
@@ -214,10 +242,12 @@ export class Network implements Disposable {
    * is complete or, after a fault, the old one is still there.
    *
    * @param path the file
+   * @param options whether sparse weights are stored compactly
    * @throws {CheckpointError} where it cannot be written
    */
-  async save(path: string | URL): Promise<void> {
-    await saveCheckpoint(this, path);
+  async save(path: string | URL, options: SaveOptions = {}): Promise<void> {
+    knownOptions("save", options, ["compact"]);
+    await saveCheckpoint(this, path, { compact: boolean("save.compact", options.compact ?? false) });
   }
 
   /** The engine's number for it. @throws {EngineError} after disposal */
@@ -238,6 +268,67 @@ export class Network implements Disposable {
    */
   async describeRule(): Promise<SlotDescription[]> {
     return await this.#request({ do: "describeRule" });
+  }
+
+  /**
+   * Gives layers masks made from their weights; what a mask leaves out is 0 from now on, and training does not bring it back unless
+   * the rule does ({@linkcode sparse}). A layer that has a mask already only loses weights, unless `by` is `"random"`.
+   *
+   * @param options how many zeros, where, which weights stay
+   * @returns the masks of all dense and convolutional layers
+   * @throws {ConfigError} where an option cannot be used
+   * @throws {EngineError} where a layer cannot be sparse, or the network is in training (`busy`)
+   *
+   * @example
+   * ```ts
+   * import { dense, Network, relu } from "@leanprop/leanprop";
+   * using network = Network.create({ input: [784], layers: [dense(256), relu(), dense(10)] });
+   * for (const mask of await network.sparsify({ sparsity: 0.9 })) console.log(mask.layer, mask.nonZeros);
+   * ```
+   */
+  async sparsify(options: SparsifyOptions): Promise<MaskDescription[]> {
+    return await this.#request({ do: "sparsify", ...sparsifyRequest(options) });
+  }
+
+  /**
+   * Takes all masks away: layers have all weights again, those that were missing are 0.
+   *
+   * @returns the layers
+   * @throws {EngineError} `busy` where the network is in training
+   */
+  async densify(): Promise<MaskDescription[]> {
+    return await this.#request({ do: "densify" });
+  }
+
+  /** How many weights each dense and convolutional layer has, with and without masks. */
+  async masks(): Promise<MaskDescription[]> {
+    return await this.#request({ do: "describeMasks" });
+  }
+
+  /**
+   * Copies the mask of a layer out.
+   *
+   * @param layer its name, such as `"0"`
+   * @returns 1 for each weight that it has and 0 for the others, in the order of its weights; all 1 without a mask
+   * @throws {EngineError} `unknown-name` where the layer does not exist or has no weights
+   */
+  mask(layer: string): Uint8Array<ArrayBuffer> {
+    const weight = this.tensors().find((tensor) => tensor.name === `${layer}.weight`);
+    const count = weight?.shape.reduce((product, axis) => product * axis, 1) ?? 0;
+    const mask = new Uint8Array(count);
+    this.#readBytes(`${layer}.weight.mask`, mask);
+    return mask;
+  }
+
+  /**
+   * Gives a layer a mask. Weights that the mask leaves out are lost; those that it adds start at 0.
+   *
+   * @param layer the name of a dense or conv2d layer, such as `"0"`
+   * @param mask 0 for each weight that it shall not have, in the order of its weights
+   * @throws {EngineError} where the length does not fit, the layer cannot be sparse, or the network is in training (`busy`)
+   */
+  setMask(layer: string, mask: Uint8Array<ArrayBuffer>): void {
+    this.#writeBytes(`${layer}.weight.mask`, mask);
   }
 
   /**
@@ -308,11 +399,14 @@ export class Network implements Disposable {
       throw new EngineError("unknown-name", `Cannot find tensor ${name}: this network has none of that name`);
     }
     const count = tensor.shape.reduce((product, axis) => product * axis, 1);
+    if (tensor.dtype === "u8") {
+      throw new EngineError(
+        "unknown-name",
+        `Cannot read ${name}: a mask is read with mask(${JSON.stringify(name.split(".weight")[0])})`,
+      );
+    }
     const values = tensor.dtype === "f32" ? new Float32Array(count) : new Float64Array(count);
-    const bytes = new Uint8Array(values.buffer);
-    const key = encode(name);
-    const status = newStatus();
-    check(native().network_read(this.handle, key, key.length, bytes, bytes.length, status), status);
+    this.#readBytes(name, new Uint8Array(values.buffer));
     return values;
   }
 
@@ -320,14 +414,24 @@ export class Network implements Disposable {
    * Replaces a tensor, by name.
    *
    * @param name one of {@linkcode Network.tensors}
-   * @param values as many finite numbers as it has elements, row after row; converted to the network's precision
+   * @param values as many finite numbers as it has elements, row after row; converted to the network's precision; 0 where a mask
+   * leaves no weight
    * @throws {EngineError} where the name, the length or a number cannot be used; nothing has changed then
    */
   write(name: string, values: ParameterArray): void {
     const wide = this.config.precision === "f64" || name.startsWith("training.");
     const fits = wide ? values instanceof Float64Array : values instanceof Float32Array;
     const array = fits ? values : wide ? Float64Array.from(values) : Float32Array.from(values);
-    const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+    this.#writeBytes(name, new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
+  }
+
+  #readBytes(name: string, bytes: Uint8Array<ArrayBuffer>): void {
+    const key = encode(name);
+    const status = newStatus();
+    check(native().network_read(this.handle, key, key.length, bytes, bytes.length, status), status);
+  }
+
+  #writeBytes(name: string, bytes: Uint8Array<ArrayBuffer>): void {
     const key = encode(name);
     const status = newStatus();
     check(native().network_write(this.handle, key, key.length, bytes, bytes.length, status), status);
@@ -416,7 +520,7 @@ export class Network implements Disposable {
     this.#handle.close();
   }
 
-  async #request<T>(request: { readonly do: string }): Promise<T> {
+  async #request<T>(request: { readonly do: string; readonly [option: string]: unknown }): Promise<T> {
     const json = encode(JSON.stringify(request));
     const status = newStatus();
     check(await native().network_request(this.handle, json, json.length, status), status);

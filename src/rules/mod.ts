@@ -19,6 +19,7 @@ import { frontContribution, frontContributionOptions } from "./front_contributio
 import { didYouMean } from "../nearest.ts";
 import { dual, DUAL_OPTIONS } from "./dual.ts";
 import { memAopFromOptions, memAopOptions } from "./mem_aop.ts";
+import { sparseFromOptions, sparseOptions } from "./sparse.ts";
 
 /** What fills a slot: a kind and its options, as the engine reads them. */
 export interface SlotChoice {
@@ -96,6 +97,13 @@ export const rules: readonly RuleEntry[] = [
     paper: "Hernandez, Rini, Duman 2021",
     options: [...memAopOptions, "paper"],
     create: memAopFromOptions,
+  },
+  {
+    name: "sparse",
+    description: "back-propagation through the weights that a mask leaves, with masks that may change",
+    paper: "Nikdan, Pegolotti, Iofinova, Kurtic, Alistarh 2023",
+    options: sparseOptions,
+    create: sparseFromOptions,
   },
   {
     name: "front-contribution",

@@ -13,6 +13,9 @@ import type { TrainingConfig } from "../train/trainer.ts";
 import { fileName, reason, writeWhole } from "./files.ts";
 import { decodeSafetensors, type DType, encodeSafetensors, type Tensor } from "./safetensors.ts";
 
+/** What stands after a layer's name in the names of its mask, in bytes and in bits, and of the weights that it leaves. */
+const [MASK, BITS, VALUES] = [".weight.mask", ".weight.bits", ".weight.values"] as const;
+
 /** Key in the file's metadata. */
 const KEY = "leanprop";
 
@@ -63,20 +66,38 @@ export interface Checkpoint {
  *
  * @throws {CheckpointError} where the file cannot be written, or a number is not finite: nobody could load that
  */
-export async function saveCheckpoint(network: Network, path: string | URL, training?: TrainingConfig): Promise<void> {
+export async function saveCheckpoint(
+  network: Network,
+  path: string | URL,
+  { training, compact = false }: { readonly training?: TrainingConfig; readonly compact?: boolean } = {},
+): Promise<void> {
   const { threads: _, ...config } = network.config;
   const header = { format: FORMAT, network: config, ...(training && { training }) };
   const wanted = (tensor: TensorDescription) =>
-    ["parameter", "buffer"].includes(tensor.group) || (training !== undefined && tensor.group !== "gradient");
+    ["parameter", "buffer", "mask"].includes(tensor.group) || (training !== undefined && tensor.group !== "gradient");
   const tensors = new Map<string, Tensor>();
-  for (const { name, dtype, shape } of network.tensors().filter(wanted)) {
+  const list = network.tensors().filter(wanted);
+  const masked = new Set(list.filter(({ group }) => group === "mask").map(({ name }) => name.slice(0, -MASK.length)));
+  for (const { name, dtype, shape, group } of list) {
+    if (group === "mask") {
+      const mask = network.mask(name.slice(0, -MASK.length));
+      if (compact) tensors.set(name.replace(MASK, BITS), packedMask(mask));
+      else tensors.set(name, { dtype: "U8", shape, bytes: mask });
+      continue;
+    }
     const values = network.read(name);
     if (!values.every(Number.isFinite)) {
       const message = `Cannot write ${fileName(path)}: expected finite numbers in ${name} but found NaN or infinity`;
       throw new CheckpointError(`${message}; the network has diverged`);
     }
-    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-    tensors.set(name, { dtype: dtype.toUpperCase() as DType, shape, bytes });
+    const layer = name.replace(/\.weight$/, "");
+    if (compact && group === "parameter" && layer !== name && masked.has(layer)) {
+      const mask = network.mask(layer);
+      const left = values.filter((_, index) => mask[index] === 1);
+      tensors.set(layer + VALUES, { dtype: dtype.toUpperCase() as DType, shape: [left.length], bytes: bytesOf(left) });
+    } else {
+      tensors.set(name, { dtype: dtype.toUpperCase() as DType, shape, bytes: bytesOf(values) });
+    }
   }
   await writeWhole(path, encodeSafetensors({ metadata: { [KEY]: JSON.stringify(header) }, tensors }));
 }
@@ -103,8 +124,9 @@ export async function loadCheckpoint(
   const header = parseHeader(metadata[KEY], where);
   const network = build(header, where, options);
   try {
-    const rest = new Map(tensors);
-    for (const { name, dtype, shape } of network.tensors()) {
+    const rest = expand(network, new Map(tensors), where);
+    for (const { name, dtype, shape, group } of network.tensors()) {
+      if (group === "mask") continue;
       const tensor = rest.get(name);
       if (!tensor) throw new CheckpointError(`Cannot read ${where}: expected a tensor ${name} but found none`);
       const expected = `${dtype.toUpperCase()} [${shape}]`;
@@ -174,6 +196,72 @@ function build(header: Header, where: string, options: { readonly threads?: numb
     if (!(cause instanceof Error)) throw cause;
     throw new CheckpointError(`Cannot read ${where}: its network cannot be made (${cause.message})`, { cause });
   }
+}
+
+/**
+ * Gives the network the masks of a file, and makes weights stored compactly dense.
+ *
+ * @returns the other tensors
+ */
+function expand(network: Network, tensors: Map<string, Tensor>, where: string): Map<string, Tensor> {
+  const weights = new Map(network.tensors().map(({ name, shape }) => [name, shape]));
+  for (const [name, tensor] of tensors) {
+    const suffix = [MASK, BITS].find((suffix) => name.endsWith(suffix));
+    if (suffix === undefined) continue;
+    const layer = name.slice(0, -suffix.length);
+    const shape = weights.get(`${layer}.weight`);
+    if (shape === undefined) {
+      throw new CheckpointError(`Cannot read ${where}: expected no mask ${name} for this network`);
+    }
+    const count = shape.reduce((product, axis) => product * axis, 1);
+    const expected = suffix === MASK ? `[${shape}]` : `[${Math.ceil(count / 8)}]`;
+    if (tensor.dtype !== "U8" || `[${tensor.shape}]` !== expected) {
+      const found = `${tensor.dtype} [${tensor.shape}]`;
+      throw new CheckpointError(`Cannot read ${where}: expected ${name} to be U8 ${expected} but found ${found}`);
+    }
+    const mask = suffix === MASK
+      ? tensor.bytes.map((byte) => byte === 0 ? 0 : 1)
+      : Uint8Array.from({ length: count }, (_, index) => tensor.bytes[index >> 3]! >> (index & 7) & 1);
+    network.setMask(layer, mask);
+    tensors.delete(name);
+    if (suffix === BITS) tensors.set(`${layer}.weight`, unpacked({ layer, mask, shape }, tensors, where));
+    tensors.delete(layer + VALUES);
+  }
+  return tensors;
+}
+
+/** The dense weights of a layer whose weights were stored under its mask. */
+function unpacked(
+  { layer, mask, shape }: { readonly layer: string; readonly mask: Uint8Array; readonly shape: readonly number[] },
+  tensors: ReadonlyMap<string, Tensor>,
+  where: string,
+): Tensor {
+  const name = layer + VALUES;
+  const tensor = tensors.get(name);
+  if (!tensor) throw new CheckpointError(`Cannot read ${where}: expected a tensor ${name} but found none`);
+  const left = mask.reduce((sum, bit) => sum + bit, 0);
+  if ((tensor.dtype !== "F32" && tensor.dtype !== "F64") || `[${tensor.shape}]` !== `[${left}]`) {
+    const found = `${tensor.dtype} [${tensor.shape}]`;
+    throw new CheckpointError(
+      `Cannot read ${where}: expected ${name} to be numbers of shape [${left}] but found ${found}`,
+    );
+  }
+  const from = values(tensor);
+  const dense = tensor.dtype === "F32" ? new Float32Array(mask.length) : new Float64Array(mask.length);
+  let next = 0;
+  mask.forEach((bit, index) => bit && (dense[index] = from[next++]!));
+  return { dtype: tensor.dtype, shape, bytes: bytesOf(dense) };
+}
+
+/** A mask with eight weights in a byte, the first in its lowest bit. */
+function packedMask(mask: Uint8Array): Tensor {
+  const bytes = new Uint8Array(Math.ceil(mask.length / 8));
+  mask.forEach((bit, index) => bytes[index >> 3]! |= bit << (index & 7));
+  return { dtype: "U8", shape: [bytes.length], bytes };
+}
+
+function bytesOf(values: ParameterArray): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }
 
 /** A tensor's numbers, copied so that they are aligned. */

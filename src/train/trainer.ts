@@ -194,6 +194,15 @@ export class Trainer implements Disposable {
    * @throws {EngineError} where the data does not fit the network, or the network is in training already (`busy`)
    */
   static async create(network: Network, data: Data | Table | Dataset, options: TrainOptions = {}): Promise<Trainer> {
+    return await Trainer.#attach(network, data, options, false);
+  }
+
+  static async #attach(
+    network: Network,
+    data: Data | Table | Dataset,
+    options: TrainOptions,
+    resumed: boolean,
+  ): Promise<Trainer> {
     using owned = new DisposableStack();
     const take = async (rows: Table | Dataset) =>
       rows instanceof Dataset ? rows : owned.use(await Dataset.create(rows));
@@ -201,7 +210,7 @@ export class Trainer implements Disposable {
     const validation = "train" in data && data.validation ? await take(data.validation) : undefined;
     const config = trainingConfig(options, train.rows);
     const { ruleName, rule, rows: _, ...rest } = config;
-    const json = encode(JSON.stringify({ ...rest, rule: fillSlots({ name: ruleName, slots: rule }) }));
+    const json = encode(JSON.stringify({ ...rest, rule: fillSlots({ name: ruleName, slots: rule }), resumed }));
     const status = newStatus();
     check(native().network_attach(network.handle, train.handle, json, json.length, status), status);
     return new Trainer(network, config, options, { train, validation, owned: owned.move() });
@@ -229,17 +238,18 @@ export class Trainer implements Disposable {
     if (found !== rows) {
       throw new CheckpointError(`Cannot resume: expected ${rows} training rows as before but found ${found}`);
     }
-    const trainer = await Trainer.create(network, data, {
+    const attached = {
       ...rest,
       rule: { name: ruleName, slots: rule },
       ...(clipNorm !== null && { clipNorm }),
       ...(augment !== null && { augment }),
       ...options,
-    }).catch(refuse);
+    };
+    const trainer = await Trainer.#attach(network, data, attached, true).catch(refuse);
     try {
       const rest = new Map(run.tensors);
       for (const { name, group, dtype, shape } of network.tensors()) {
-        if (["parameter", "buffer", "gradient"].includes(group)) continue;
+        if (["parameter", "buffer", "gradient", "mask"].includes(group)) continue;
         const values = rest.get(name);
         if (!values) throw new CheckpointError(`Cannot resume: the checkpoint holds no tensor ${name}`);
         // Converted numbers would not go on with the same bits.
@@ -270,7 +280,7 @@ export class Trainer implements Disposable {
    */
   async save(path: string | URL): Promise<void> {
     this.#checkLive();
-    await saveCheckpoint(this.network, path, this.config);
+    await saveCheckpoint(this.network, path, { training: this.config });
   }
 
   /**

@@ -24,6 +24,8 @@ import { assertClose, tolerance } from "../tolerance.ts";
 const folder = new URL("../golden/", import.meta.url);
 
 interface Golden {
+  /** Share of each weight that a mask keeps at 0; files from before masks have none. */
+  readonly sparsity?: number;
   readonly network: {
     readonly input: number[];
     readonly layers?: Layer[];
@@ -99,6 +101,12 @@ async function build({ golden, tensors }: ReturnType<typeof load>, precision: Pr
     );
     await loadPyTorch(network, `${folder}/golden.safetensors`);
   });
+  if (golden.sparsity) {
+    const layers = (await network.masks()).map(({ layer }) => layer);
+    // Numbers that are 0 by chance do not happen: zeros are the mask.
+    const masks = await network.sparsify({ by: "zeros", layers });
+    assert(masks.every(({ sparsity }) => sparsity > golden.sparsity! / 2));
+  }
   return network;
 }
 

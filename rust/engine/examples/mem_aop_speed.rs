@@ -64,6 +64,9 @@ impl Bench {
             last: false,
             batch,
             threads,
+            total_steps: 1,
+            sparsity: None,
+            masked: false,
             training: config,
         };
         let config = training(products, batch);

@@ -231,6 +231,9 @@ pub struct TrainingConfig {
     pub drop_last: bool,
     /// Largest norm of the whole gradient; larger ones are scaled down.
     pub clip_norm: Option<f64>,
+    /// Whether a checkpoint's run goes on: what the rule decides before a first step has been decided.
+    #[serde(default)]
+    pub resumed: bool,
     /// Random changes to the images of each step.
     pub augment: Option<Augment>,
 }

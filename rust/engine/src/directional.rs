@@ -18,6 +18,10 @@ impl<T: Real> Network<T> {
         self.check_features(data)?;
         loss::check_targets(&self.config.loss, self.outputs(), data)?;
         dual::carries_tangents(&self.plan)?;
+        if let Some(layer) = self.sparse_layer() {
+            let message = format!("Cannot take directional derivatives: {layer} has a mask");
+            return Err(Error::new(Code::InvalidConfig, message));
+        }
         if let Some(training) = &self.training {
             let rule = &training.config.rule;
             if rule.inputs != (inputs::Config::Raw {}) || rule.weights != (weights::Config::Dense {}) {

@@ -14,6 +14,7 @@ pub mod error;
 pub mod evaluate;
 pub mod layers;
 pub mod loss;
+pub mod masks;
 pub mod memory;
 pub mod network;
 pub mod optimizer;

@@ -150,7 +150,13 @@ impl<T: Real> Network<T> {
         }
         let bytes = Workspace::<T>::bytes_per_row(&self.plan.sizes, false).max(1);
         let rows = usize::try_from(EVALUATION_BYTES / bytes).unwrap_or(1).clamp(1, EVALUATION_ROWS);
+        self.plan.reserve(rows)?;
         Workspace::new(&self.plan, rows, self.threads.count(), false)
+    }
+
+    /// Frees that memory, which other layouts need otherwise.
+    pub(crate) fn forget_evaluation(&mut self) {
+        self.evaluation = None;
     }
 
     pub(crate) fn keep_evaluation(&mut self, workspace: Workspace<T>) {
@@ -160,9 +166,9 @@ impl<T: Real> Network<T> {
     /// The first node whose output in `workspace` is not finite, in words, or what else may be wrong.
     pub(crate) fn first_not_finite(&self, workspace: &Workspace<T>, rows: usize) -> String {
         let bad = |node: &&Node<T>| {
-            let size = self.plan.sizes[node.output];
+            let extent = plan::extent(self.plan.sizes[node.output], self.plan.tiles[node.output], rows);
             // A value whose memory was taken back cannot be looked at any more.
-            let value = workspace.values[node.output].get(..rows * size);
+            let value = workspace.values[node.output].get(..extent);
             value.is_some_and(|value| !kernels::reduce::all_finite(value))
         };
         let Some(node) = self.plan.nodes.iter().find(bad) else {

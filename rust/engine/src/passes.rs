@@ -2,7 +2,7 @@
 
 use crate::layers::linear::Learn;
 use crate::layers::{Memory, Pass, Trace};
-use crate::plan::{Op, Part, Plan};
+use crate::plan::{Op, Part, Plan, extent};
 use crate::rules::Moment;
 use crate::workspace::Workspace;
 use kernels::optimize::Update;
@@ -52,12 +52,13 @@ pub fn forward_node<T: Real>(
     workspace: &mut Workspace<T>,
     pass: &Pass,
 ) {
-    let Plan { nodes, sizes, .. } = plan;
+    let Plan { nodes, sizes, tiles, .. } = plan;
+    let extent = |value: usize| extent(sizes[value], tiles[value], pass.rows);
     let node = &mut nodes[index];
     let mut output = replace(&mut workspace.values[node.output], Buffer::empty());
     let values = &workspace.values;
-    let read = |value: usize| &values[value][..pass.rows * sizes[value]];
-    let (x, y) = (read(node.input), &mut output[..pass.rows * sizes[node.output]]);
+    let read = |value: usize| &values[value][..extent(value)];
+    let (x, y) = (read(node.input), &mut output[..extent(node.output)]);
     let parameters = &parameters[node.parameters.clone()];
     match &mut node.op {
         Op::Linear(linear) => linear.forward(pass, parameters, x, y, &mut workspace.scratch),
@@ -94,20 +95,21 @@ pub fn backward<T: Real>(
     learning: &mut Learning<T>,
 ) {
     workspace.begun.fill(false);
-    let Plan { nodes, sizes, .. } = plan;
+    let Plan { nodes, sizes, tiles, .. } = plan;
+    let extent = |value: usize| extent(sizes[value], tiles[value], pass.rows);
     for (index, node) in nodes.iter_mut().enumerate().rev() {
         if node.part == Part::Skipped {
             continue;
         }
         let Workspace { values, saved, gradients, gradient_of, begun, part: spare, scratch, .. } = workspace;
         let mut upper = replace(&mut gradients[gradient_of[node.output]], Buffer::empty());
-        let gy = &mut upper[..pass.rows * sizes[node.output]];
+        let gy = &mut upper[..extent(node.output)];
         let parameters = &mut parameters[node.parameters.clone()];
         let gradient = &mut learning.gradient[node.parameters.clone()];
         let first = part(learning.first, &node.parameters);
         let second = part(learning.second, &node.parameters);
         let input = node.input;
-        let count = pass.rows * sizes[input];
+        let count = extent(input);
         let trace = Trace { x: &values[input][..count], y: &values[node.output][..gy.len()], saved: &saved[index] };
         // A second reader's part of a gradient is computed beside it and added.
         let further = input != 0 && begun[input];

@@ -15,6 +15,7 @@ use crate::layers::softmax::Softmax;
 use crate::layers::{Layer, Order, Specification};
 use kernels::conv::Geometry;
 use kernels::pool::Window;
+use kernels::sparse::Tiles;
 use kernels::{Activation, Real};
 use std::ops::Range;
 
@@ -120,6 +121,11 @@ pub struct Parameter {
 }
 
 impl Parameter {
+    /// Number of elements that users see.
+    pub fn elements(&self) -> usize {
+        self.specification.shape.iter().product()
+    }
+
     /// Where, among its elements, the engine stores the one that users see at `index`.
     pub fn place(&self, index: usize) -> usize {
         self.specification.order.place(&self.specification.shape, index)
@@ -147,6 +153,10 @@ pub struct Plan<T> {
     pub nodes: Vec<Node<T>>,
     /// Features of one sample of each value; value 0 is the input.
     pub sizes: Vec<usize>,
+    /// The tiles that a value is held in between sparse layers (of no rows: rows are the batch's); the others are rows.
+    pub tiles: Vec<Option<Tiles>>,
+    /// Rows of a tile, and whether values may be tiles: what `tiles` was made from.
+    pub joining: (usize, bool),
     /// The value that is the network's output.
     pub output: usize,
     /// All parameters.
@@ -161,9 +171,53 @@ pub struct Plan<T> {
     pub layers: Vec<LayerInfo>,
 }
 
+/// Elements of a value for a batch of `rows`, from its [`Plan::sizes`] and [`Plan::tiles`].
+pub fn extent(size: usize, tiles: Option<Tiles>, rows: usize) -> usize {
+    tiles.map_or(rows * size, |tiles| Tiles { batch: rows, ..tiles }.len())
+}
+
+impl<T: Real> Plan<T> {
+    /// Elements of each value for a batch of `rows`.
+    pub fn extents(&self, rows: usize) -> Vec<usize> {
+        self.sizes.iter().zip(&self.tiles).map(|(size, tiles)| extent(*size, *tiles, rows)).collect()
+    }
+
+    /// Whether a parameter is the weight of the linear map at a node.
+    pub fn is_weight_of(&self, node: usize, parameter: &Parameter) -> bool {
+        let weight = parameter.specification.order != Order::Same;
+        weight && parameter.name.strip_suffix(".weight") == Some(&self.nodes[node].layer)
+    }
+
+    /// Places all parameters anew, after masks have changed.
+    pub fn place(&mut self) {
+        let mut parameters = self.parameters.iter_mut();
+        let mut end = 0;
+        for node in &mut self.nodes {
+            let start = end;
+            let stored = if let Op::Linear(linear) = &node.op { linear.weights() } else { 0 };
+            // Not `zip`, which would take one parameter too many.
+            for Specification { order, shape, .. } in node.op.parameters() {
+                let count = if order == Order::Same { shape.iter().product() } else { stored };
+                let range = end..end + count;
+                end = end_of::<T>(&range, order);
+                parameters.next().into_iter().for_each(|parameter| parameter.range = range.clone());
+            }
+            end = aligned::<T>(end);
+            node.parameters = start..end;
+        }
+        self.elements = end;
+    }
+}
+
 /// `elements` rounded up to whole cache lines.
 pub fn aligned<T: Real>(elements: usize) -> usize {
     elements.next_multiple_of(64 / T::BYTES)
+}
+
+/// Where the parameter after one begins. Weights are padded, so that what follows them starts at a cache line too; other tensors
+/// follow directly.
+fn end_of<T: Real>(range: &Range<usize>, order: Order) -> usize {
+    if order == Order::Same { range.end } else { range.start + aligned::<T>(range.len()) }
 }
 
 /// Lowers a configuration.
@@ -178,6 +232,8 @@ pub fn lower<T: Real>(config: &NetworkConfig) -> Result<Plan<T>> {
     let plan = Plan {
         nodes: vec![],
         sizes: vec![product(&config.input)?],
+        tiles: vec![],
+        joining: (0, false),
         output: 0,
         parameters: vec![],
         elements: 0,
@@ -192,6 +248,7 @@ pub fn lower<T: Real>(config: &NetworkConfig) -> Result<Plan<T>> {
         return Err(Error::config("layers", "at least one layer that computes something", "only flatten"));
     }
     plan.output = current;
+    plan.tiles = vec![None; plan.sizes.len()];
     fold_activations(&mut plan.nodes, plan.output);
     Ok(plan)
 }
@@ -408,10 +465,9 @@ impl<T: Real> Lowering<T> {
         let plan = &mut self.plan;
         let start = plan.elements;
         for specification in op.parameters() {
-            let range = plan.elements..plan.elements + specification.shape.iter().product::<usize>();
-            // Weights are padded, so that what follows them starts at a cache line too; other tensors follow directly.
-            let padded = specification.order != Order::Same;
-            plan.elements = if padded { start + aligned::<T>(range.len()) } else { range.end };
+            let count = specification.shape.iter().product::<usize>();
+            let range = plan.elements..plan.elements + count;
+            plan.elements = end_of::<T>(&range, specification.order);
             plan.parameters.push(Parameter { name: format!("{name}.{}", specification.name), specification, range });
         }
         plan.elements = aligned::<T>(plan.elements);

@@ -3,11 +3,13 @@
 
 use crate::config::TrainingConfig;
 use crate::error::{Error, Result, parse};
+use crate::masks::By;
 use crate::network::Network;
 use crate::plan::Op;
 use crate::rules::front_contribution::survey::Situation;
 use crate::rules::front_contribution::{FrontContribution, cost};
 use crate::rules::propagation;
+use crate::rules::sparse::Choice;
 use kernels::Real;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,6 +20,19 @@ use serde_json::{Value, json};
 pub enum Request {
     /// What the learning rule put into the slots of each linear map, with its figures.
     DescribeRule {},
+    /// Which linear maps have masks, and how many weights.
+    DescribeMasks {},
+    /// Makes masks from the weights.
+    Sparsify {
+        /// Which layers, and how many zeros.
+        choice: Choice,
+        /// Which weights stay.
+        by: By,
+        /// Seed of random masks.
+        seed: u64,
+    },
+    /// Takes all masks away.
+    Densify {},
     /// How the rule of the run in training carries the loss to the weights, with its figures.
     DescribePropagation {},
     /// What the front contribution would collapse in a run on some rows, and what that would cost.
@@ -40,6 +55,9 @@ impl<T: Real> Network<T> {
     pub fn request(&mut self, json: &str) -> Result<String> {
         let answer = match parse::<Request>("the request", json)? {
             Request::DescribeRule {} => self.describe_rule(),
+            Request::DescribeMasks {} => self.describe_masks(),
+            Request::Sparsify { choice, by, seed } => self.sparsify(&choice, by, seed)?,
+            Request::Densify {} => self.densify()?,
             Request::DescribePropagation {} => self.describe_propagation(),
             Request::PlanFrontContribution { training, rows, shared } => self.plan_front(&training, rows, shared)?,
             Request::GradientCosines {} => self.gradient_cosines()?,
@@ -65,6 +83,10 @@ impl<T: Real> Network<T> {
         let maps = self.plan.nodes.iter().filter_map(|node| match &node.op {
             Op::Linear(linear) => {
                 let mut slots = linear.slots.describe();
+                let weights = json!({ "nonZeros": linear.weights(), "sparsity": 1.0 - linear.weights() as f64 / linear.map.weights() as f64 });
+                if let (true, Value::Object(figures)) = (linear.support.is_some(), weights) {
+                    figures.into_iter().for_each(|(name, figure)| slots["weights"][name] = figure);
+                }
                 if let Some(choice) = self.training.as_ref().and_then(|training| training.batch_choice.as_ref()) {
                     slots["products"] = choice.describe();
                 }

@@ -54,8 +54,8 @@ impl Store {
 }
 
 impl<T: Real> Network<T> {
-    /// All tensors as JSON: `[{ name, group, dtype, shape }]` with the groups parameter, buffer, gradient, optimizer
-    /// and training.
+    /// All tensors as JSON: `[{ name, group, dtype, shape }]` with the groups parameter, buffer, gradient, optimizer,
+    /// mask, rule and training.
     pub fn tensors(&mut self) -> Result<String> {
         self.bring_up()?;
         let mut list = vec![];
@@ -66,6 +66,11 @@ impl<T: Real> Network<T> {
                 json!({ "name": name, "group": store.group(), "dtype": T::NAME, "shape": shape })
             }));
         }
+        list.extend(
+            self.masks()
+                .into_iter()
+                .map(|(name, shape)| json!({ "name": name, "group": "mask", "dtype": "u8", "shape": shape })),
+        );
         self.visit_rule_state(|name, state| {
             list.push(json!({ "name": name, "group": "rule", "dtype": T::NAME, "shape": state.shape }));
         });
@@ -88,6 +93,9 @@ impl<T: Real> Network<T> {
             }
             return Ok(());
         }
+        if let Some(node) = self.masked_node(name) {
+            return self.read_mask(node, name, out);
+        }
         if name.starts_with(RULE) {
             return self.with_rule_state(name, |values| {
                 check_bytes(name, values.len() * T::BYTES, out.len())?;
@@ -100,8 +108,17 @@ impl<T: Real> Network<T> {
         let (store, index) = self.find(name)?;
         let parameter = &self.tensors_of(store)[index];
         let values = self.values_in(store).ok_or_else(|| unknown(name))?;
-        check_bytes(name, parameter.range.len() * T::BYTES, out.len())?;
+        check_bytes(name, parameter.elements() * T::BYTES, out.len())?;
         let values = &values[parameter.range.clone()];
+        let mut dense = vec![];
+        let values = match self.pattern_of(parameter).filter(|_| store != Store::Buffers) {
+            Some(pattern) => {
+                dense.resize(parameter.elements(), T::zero());
+                pattern.scatter(values, &mut dense);
+                &dense[..]
+            }
+            None => values,
+        };
         for (index, out) in out.chunks_exact_mut(T::BYTES).enumerate() {
             values[parameter.place(index)].write_le(out);
         }
@@ -120,6 +137,9 @@ impl<T: Real> Network<T> {
             let counters = Counters::from_numbers(numbers);
             training.counters = counters.ok_or_else(|| Error::config(name, expected, format!("{numbers:?}")))?;
             return Ok(());
+        }
+        if let Some(node) = self.masked_node(name) {
+            return self.write_mask(node, name, bytes);
         }
         let elements = || bytes.chunks_exact(T::BYTES).map(T::read_le);
         if let Some(found) = elements().find(|value| !value.is_finite()) {
@@ -140,7 +160,8 @@ impl<T: Real> Network<T> {
         }
         let (store, index) = self.find(name)?;
         let parameter = self.tensors_of(store)[index].clone();
-        check_bytes(name, parameter.range.len() * T::BYTES, bytes.len())?;
+        check_bytes(name, parameter.elements() * T::BYTES, bytes.len())?;
+        let pattern = self.pattern_of(&parameter).filter(|_| store != Store::Buffers).cloned();
         if let (Store::Parameters, Some(front)) = (store, self.training.as_ref().and_then(|t| t.front.as_ref())) {
             front.check_write(&self.plan, parameter.range.start, name)?;
         }
@@ -156,10 +177,36 @@ impl<T: Real> Network<T> {
             (Store::First | Store::Second, None) => return Err(unknown(name)),
         };
         let values = &mut values[parameter.range.clone()];
+        let Some(pattern) = pattern else {
+            for (index, value) in elements().enumerate() {
+                values[parameter.place(index)] = value;
+            }
+            return Ok(());
+        };
+        let mut dense = vec![T::zero(); parameter.elements()];
         for (index, value) in elements().enumerate() {
-            values[parameter.place(index)] = value;
+            dense[parameter.place(index)] = value;
         }
+        let there = dense.iter().filter(|value| **value != T::zero()).count();
+        let mut kept = vec![T::zero(); pattern.len()];
+        pattern.gather(&dense, &mut kept);
+        let missing = there - kept.iter().filter(|value| **value != T::zero()).count();
+        if missing > 0 {
+            let expected = "zeros where its mask has no weights";
+            return Err(Error::config(name, expected, format!("{missing} other numbers there")));
+        }
+        values.copy_from_slice(&kept);
         Ok(())
+    }
+
+    /// The pattern of a weight under a mask.
+    fn pattern_of(&self, parameter: &Parameter) -> Option<&kernels::sparse::Pattern> {
+        self.plan.nodes.iter().enumerate().find_map(|(index, node)| match &node.op {
+            Op::Linear(linear) if self.plan.is_weight_of(index, parameter) => {
+                linear.support.as_ref().map(|support| support.pattern())
+            }
+            Op::Linear(_) | Op::Add { .. } | Op::Layer(_) => None,
+        })
     }
 
     /// Visits all state of the learning rule, by full name.
@@ -245,7 +292,7 @@ fn unknown(name: &str) -> Error {
     Error::new(Code::UnknownName, format!("Cannot find tensor {name}: this network has none of that name"))
 }
 
-fn check_bytes(name: &str, expected: usize, found: usize) -> Result<()> {
+pub(crate) fn check_bytes(name: &str, expected: usize, found: usize) -> Result<()> {
     if expected == found {
         return Ok(());
     }

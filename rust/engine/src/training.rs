@@ -9,7 +9,7 @@ use crate::loss::{self, BatchTargets};
 use crate::memory;
 use crate::network::Network;
 use crate::optimizer::{self, Optimizer};
-use crate::passes::Learning;
+use crate::passes::{self, Learning};
 use crate::plan::{Op, Plan};
 use crate::rules::dual::Frame;
 use crate::rules::front_contribution::{self, FrontContribution};
@@ -18,6 +18,7 @@ use crate::rules::products::Products;
 use crate::rules::propagation::{self, Propagation};
 use crate::rules::{Moment, Site, Slots};
 use crate::workspace::Workspace;
+use kernels::optimize::Update;
 use kernels::rng::{Philox, Purpose};
 use kernels::{Buffer, Par, Real, reduce};
 use serde_json::{Value, json};
@@ -128,6 +129,24 @@ pub struct Training<T> {
 }
 
 impl<T: Real> Training<T> {
+    /// New memory for parameters of other sizes, at the beginning of a run.
+    pub(crate) fn resize(&mut self, plan: &Plan<T>, threads: usize) -> Result<()> {
+        self.optimizer = Optimizer::new(self.config.optimizer.clone(), plan.elements)?;
+        self.resize_workspace(plan, threads)
+    }
+
+    /// New memory for gradients and values of other sizes.
+    pub(crate) fn resize_workspace(&mut self, plan: &Plan<T>, threads: usize) -> Result<()> {
+        self.workspace = Workspace::new(plan, self.config.batch_size, threads, true)?;
+        self.resize_gradient(plan)
+    }
+
+    /// New memory for gradients of other sizes.
+    pub(crate) fn resize_gradient(&mut self, plan: &Plan<T>) -> Result<()> {
+        self.gradient = Buffer::zeroed(plan.elements)?;
+        Ok(())
+    }
+
     fn steps_per_epoch(&self) -> u64 {
         let (rows, batch) = (self.data_rows as u64, self.config.batch_size as u64);
         if self.config.drop_last { rows / batch } else { rows.div_ceil(batch) }
@@ -179,7 +198,8 @@ impl<T: Real> Network<T> {
         }
         let mut training = self.prepare(config, data)?;
         self.check_batches(&training)?;
-        let mut slots = self.make_slots(&training.config)?;
+        let mut slots = self.make_slots(&training.config, training.total_steps())?;
+        self.begin_masks(&mut training, &mut slots)?;
         if let propagation::Config::FrontContribution(rule) = training.config.rule.propagation.clone() {
             if training.config.augment.is_some() {
                 let expected =
@@ -267,12 +287,14 @@ impl<T: Real> Network<T> {
     }
 
     /// What the rule of a run puts into the slots of each linear map.
-    fn make_slots(&self, config: &TrainingConfig) -> Result<Vec<Slots<T>>> {
+    fn make_slots(&self, config: &TrainingConfig, total_steps: u64) -> Result<Vec<Slots<T>>> {
+        let (maps, others) = self.candidates();
+        let sparsities = config.rule.weights.plan(&maps, &others)?;
         let linears = self.plan.nodes.iter().filter_map(|node| match &node.op {
             Op::Linear(linear) => Some((node, linear)),
             Op::Add { .. } | Op::Layer(_) => None,
         });
-        let slots = linears.enumerate().map(|(number, (node, linear))| {
+        let slots = linears.zip(sparsities).enumerate().map(|(number, ((node, linear), sparsity))| {
             Slots::new(&Site {
                 name: node.name(),
                 number: number as u32,
@@ -280,6 +302,9 @@ impl<T: Real> Network<T> {
                 last: node.output == self.plan.output,
                 batch: config.batch_size,
                 threads: self.threads.count(),
+                total_steps,
+                sparsity,
+                masked: linear.support.is_some(),
                 training: config,
             })
         });
@@ -332,6 +357,7 @@ impl<T: Real> Network<T> {
         let bytes = self.plan.elements as u128 * buffers as u128 * T::BYTES as u128
             + batch as u128 * Workspace::<T>::bytes_per_row(&self.plan.sizes, true);
         memory::check("the training run", bytes)?;
+        self.check_beside_masks(&config.rule)?;
         let propagation = Propagation::new(&self.plan, &config, self.threads.count())?;
         let workspace = propagation.workspace(&self.plan, batch, self.threads.count())?;
         let target_size = match data.targets() {
@@ -423,6 +449,7 @@ impl<T: Real> Network<T> {
 
     /// One step: batch, forward, loss, backward with updates.
     fn step(&mut self, training: &mut Training<T>, data: &Dataset, par: Par) -> Result<()> {
+        self.update_masks(training)?;
         let counters = training.counters;
         let batch = training.config.batch_size;
         let from = counters.step_in_epoch as usize * batch;
@@ -496,7 +523,7 @@ impl<T: Real> Network<T> {
             let collapsed = training.front.as_ref().map_or(0.0, |front| front.squared_norm(par, &mut self.plan));
             let factor = clip_gradient(par, learning.gradient, most, collapsed);
             match &training.front {
-                None => apply(par, &update, &mut self.values, learning),
+                None => apply(par, &update, &self.plan, &mut self.values, learning),
                 Some(front) => {
                     let Learning { gradient, first, second, .. } = learning;
                     let whole =
@@ -536,7 +563,10 @@ impl<T: Real> Network<T> {
         }
         // A gradient changes nothing: not even running statistics.
         let statistics = self.buffers.to_vec();
-        let in_training = self.put_slots(self.make_slots(&training.config)?);
+        let mut slots = self.make_slots(&training.config, training.total_steps())?;
+        let masks = self.take_masks(&training.config.rule)?;
+        self.begin_masks(&mut training, &mut slots)?;
+        let in_training = self.put_slots(slots);
         let samples: Vec<u32> = (0..data.rows() as u32).collect();
         let rows = samples.len();
         let (threads, size, last) = (self.threads.clone(), self.outputs(), self.plan.output);
@@ -561,6 +591,7 @@ impl<T: Real> Network<T> {
             Ok(losses.iter().map(|loss| loss.wide()).sum::<f64>() / rows as f64)
         });
         self.put_slots(in_training);
+        self.put_masks(masks, &mut training.gradient)?;
         self.buffers.copy_from_slice(&statistics);
         self.gradient = Some(training.gradient);
         loss
@@ -596,6 +627,11 @@ impl<T: Real> Network<T> {
     pub fn gradient_cosines(&mut self) -> Result<Value> {
         if self.training.as_ref().is_some_and(|training| training.front.is_some()) {
             let message = "Cannot compare gradients: this run collapses layers, and its gradient is back-propagation's";
+            return Err(Error::new(Code::InvalidConfig, message));
+        }
+        if let Some(layer) = self.sparse_layer() {
+            let message =
+                format!("Cannot compare gradients: {layer} has a mask, and back-propagation has gradients beside it");
             return Err(Error::new(Code::InvalidConfig, message));
         }
         let kept = self.copy_rule_state();
@@ -688,8 +724,20 @@ fn clip_gradient<T: Real>(par: Par, gradient: &mut [T], most: f64, elsewhere: f6
     T::one()
 }
 
-/// Applies the update to all parameters at once.
-fn apply<T: Real>(par: Par, update: &kernels::optimize::Update<T>, parameters: &mut [T], learning: Learning<T>) {
+/// Applies the update to all parameters at once, but not to weights whose mask has changed in this step.
+fn apply<T: Real>(par: Par, update: &Update<T>, plan: &Plan<T>, parameters: &mut [T], learning: Learning<T>) {
     let Learning { gradient, first, second, .. } = learning;
-    kernels::optimize::apply_all(par, update, parameters, gradient, first, second);
+    let mut apply = |range: Range<usize>| {
+        let (first, second) = (passes::part(first, &range), passes::part(second, &range));
+        kernels::optimize::apply_all(par, update, &mut parameters[range.clone()], &gradient[range], first, second);
+    };
+    let mut start = 0;
+    for node in &plan.nodes {
+        let Op::Linear(linear) = &node.op else { continue };
+        if linear.support.as_ref().is_some_and(|support| support.frozen) {
+            apply(start..node.parameters.start);
+            start = node.parameters.start + linear.weights();
+        }
+    }
+    apply(start..plan.elements);
 }

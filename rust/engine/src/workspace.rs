@@ -38,8 +38,9 @@ impl<T: Real> Workspace<T> {
     /// Room for `rows` rows; without `learning` only what a forward pass needs.
     pub fn new(plan: &Plan<T>, rows: usize, threads: usize, learning: bool) -> Result<Self> {
         let Plan { nodes, sizes, .. } = plan;
-        let zeroed = |size: usize| Buffer::zeroed(rows * size);
-        let values = sizes.iter().map(|size| zeroed(*size)).collect::<std::result::Result<_, _>>()?;
+        let zeroed = Buffer::zeroed;
+        let extents = plan.extents(rows);
+        let values = extents.iter().map(|extent| zeroed(*extent)).collect::<std::result::Result<_, _>>()?;
         let saved =
             nodes.iter().map(|node| Buffer::zeroed(node.op.saved(rows))).collect::<std::result::Result<_, _>>()?;
         let scratch = Buffer::zeroed(scratch::<T>(nodes, rows, threads))?;
@@ -55,15 +56,15 @@ impl<T: Real> Workspace<T> {
             turns: None,
         };
         if learning {
-            let (gradient_of, slots) = assign_gradients(nodes, sizes);
+            let (gradient_of, slots) = assign_gradients(nodes, &extents);
             workspace.gradient_of = gradient_of;
             workspace.gradients = slots.into_iter().map(zeroed).collect::<std::result::Result<_, _>>()?;
             workspace.begun = vec![false; sizes.len()];
             let taking_part = || nodes.iter().filter(|node| node.part != Part::Skipped);
             let readers = |value: usize| taking_part().flat_map(Node::reads).filter(|read| *read == value).count();
-            let shared = (1..sizes.len()).filter(|value| readers(*value) > 1).map(|value| sizes[value]);
+            let shared = (1..sizes.len()).filter(|value| readers(*value) > 1).map(|value| extents[value]);
             let unread = nodes.iter().filter_map(|node| match &node.op {
-                Op::Layer(layer) if layer.always_input_gradient() => Some(sizes[node.input]),
+                Op::Layer(layer) if layer.always_input_gradient() => Some(extents[node.input]),
                 Op::Linear(_) | Op::Add { .. } | Op::Layer(_) => None,
             });
             workspace.part = zeroed(shared.chain(unread).max().unwrap_or(0))?;
@@ -157,7 +158,7 @@ fn move_rows<T: Copy>(values: &mut [T], size: usize, rows: &[u32]) {
 pub fn scratch<T: Real>(nodes: &[Node<T>], rows: usize, threads: usize) -> usize {
     let needs = nodes.iter().map(|node| match &node.op {
         // A rule may add a sample to those of the batch.
-        Op::Linear(linear) => linear.map.scratch::<T>(Par::new(threads), rows + 1),
+        Op::Linear(linear) => linear.scratch(Par::new(threads), rows + 1),
         Op::Add { .. } => 0,
         Op::Layer(layer) => layer.scratch(rows),
     });

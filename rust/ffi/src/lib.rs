@@ -9,6 +9,7 @@ mod arguments;
 mod calls;
 mod handles;
 mod kernel_calls;
+mod sparse_calls;
 mod status;
 
 /// The fingerprint of the interface this library was built with.

@@ -1,10 +1,12 @@
 //! The linear map with its bias and activation: what the slots of a learning rule act on.
 
 use super::map::Map;
+use super::support::Support;
 use super::{Order, Pass, Specification, Trace};
 use crate::config::Init;
 use crate::rules::front_contribution::Form;
 use crate::rules::mem_aop::Chosen;
+use crate::rules::sparse::growth;
 use crate::rules::{Moment, Slots};
 use kernels::conv;
 use kernels::linear::{self, Dims};
@@ -28,6 +30,8 @@ pub struct Linear<T> {
     pub below: Option<Activation<T>>,
     /// Whether the layer above has already taken this map's own activation along.
     pub derivative_done: bool,
+    /// Which weights there are, where there are not all: parameters, gradient and optimizer state then hold those only.
+    pub support: Option<Support<T>>,
     /// What the learning rule put into the slots.
     pub slots: Slots<T>,
     /// What stands in for the weights while a step is taken, where they are collapsed.
@@ -61,14 +65,26 @@ impl<T: Real> Linear<T> {
             activation: Activation::Identity,
             below: None,
             derivative_done: false,
+            support: None,
             slots: Slots::default(),
             collapsed: None,
         }
     }
 
+    /// Number of weights that are stored.
+    pub fn weights(&self) -> usize {
+        self.support.as_ref().map_or(self.map.weights(), |support| support.pattern().len())
+    }
+
     /// Place of the bias among the node's parameters.
     pub fn bias_start(&self) -> usize {
-        crate::plan::aligned::<T>(self.map.weights())
+        crate::plan::aligned::<T>(self.weights())
+    }
+
+    /// Scratch elements that the products need for up to `samples` samples.
+    pub fn scratch(&self, par: Par, samples: usize) -> usize {
+        let sparse = self.support.as_ref().map_or(0, |support| support.scratch(samples));
+        self.map.scratch::<T>(par, samples).max(sparse)
     }
 
     /// The parameters it wants.
@@ -93,12 +109,15 @@ impl<T: Real> Linear<T> {
 
     /// y from x.
     pub fn forward(&mut self, pass: &Pass, parameters: &[T], x: &[T], y: &mut [T], scratch: &mut [T]) {
-        let weight = &parameters[..self.map.weights()];
+        let weight = &parameters[..self.weights()];
         let bias = self.bias.then(|| &parameters[self.bias_start()..][..self.map.outputs()]);
         if let Some(form) = &mut self.collapsed {
             return form.forward(pass, bias, self.activation, x, y);
         }
-        self.map.forward(pass.par, pass.rows, x, weight, bias, self.activation, y, scratch);
+        match &mut self.support {
+            None => self.map.forward(pass.par, pass.rows, x, weight, bias, self.activation, y, scratch),
+            Some(support) => support.forward(pass, x, weight, bias, self.activation, y, scratch),
+        }
     }
 
     /// y = x · W alone, without bias and activation, for any number of samples: how tangents pass through the map.
@@ -118,6 +137,9 @@ impl<T: Real> Linear<T> {
         learn: Learn<T>,
     ) {
         self.through_activation(pass, trace.y, gy);
+        if self.support.is_some() {
+            return self.backward_sparse(pass, parameters, trace.x, gy, gx, learn);
+        }
         // The input gradient needs the weights of this step's forward pass: before they change.
         if let Some(gx) = gx {
             let below = self.below.map(|activation| (activation, trace.x));
@@ -129,6 +151,76 @@ impl<T: Real> Linear<T> {
             }
         }
         self.learn(pass, parameters, trace.x, gy, learn);
+    }
+
+    /// As [`Linear::backward`] from the gradient of the pre-activations, at the weights that there are.
+    fn backward_sparse(
+        &mut self,
+        pass: &Pass,
+        parameters: &mut [T],
+        x: &[T],
+        g: &mut [T],
+        gx: Option<&mut [T]>,
+        learn: Learn<T>,
+    ) {
+        let (size, start, count) = (self.weights(), self.bias_start(), self.map.outputs());
+        let bias = self.bias;
+        let Some(support) = &mut self.support else { return };
+        let (weights, biases) = learn.gradient.split_at_mut(start);
+        let (dw, values) = (&mut weights[..size], &parameters[..size]);
+        let all = self.slots.products.all();
+        // Rows that a rule chooses make another weight gradient, but the same input gradient.
+        let db = (bias && all).then(|| &mut biases[..count]);
+        support.backward(pass, x, g, values, self.below, gx, (dw, db), learn.scratch);
+        if !all {
+            return self.learn(pass, parameters, x, g, learn);
+        }
+        self.grow(pass, parameters, x, g, &mut *learn.gradient, (&mut *learn.first, &mut *learn.second), &learn.moment);
+        self.step_sparse(pass.par, parameters, learn);
+    }
+
+    /// The step of a map with sparse weights, once its gradient is known.
+    fn step_sparse(&mut self, par: Par, parameters: &mut [T], learn: Learn<T>) {
+        let Learn { gradient, first, second, update: Some(update), .. } = learn else { return };
+        let (size, start, count) = (self.weights(), self.bias_start(), self.map.outputs());
+        let frozen = self.support.as_ref().is_some_and(|support| support.frozen);
+        if !frozen {
+            let (first, second) = (part(first, 0, size), part(second, 0, size));
+            optimize::apply_all(par, update, &mut parameters[..size], &gradient[..size], first, second);
+        }
+        if self.bias {
+            let (bias, gradient) = (&mut parameters[start..start + count], &gradient[start..start + count]);
+            update.apply(bias, gradient, part(first, start, count), part(second, start, count));
+        }
+    }
+
+    /// Lets the rule drop weights and grow others where the gradient is largest, if it is time for that.
+    #[allow(clippy::too_many_arguments)] // What belongs to a weight, and what its gradient comes from.
+    fn grow(
+        &mut self,
+        pass: &Pass,
+        parameters: &mut [T],
+        x: &[T],
+        g: &[T],
+        gradient: &mut [T],
+        (first, second): (&mut [T], &mut [T]),
+        moment: &Moment,
+    ) {
+        let size = self.weights();
+        let Some(support) = &mut self.support else { return };
+        support.frozen = false;
+        let Some(count) = self.slots.weights.exchanged(support.pattern(), moment) else { return };
+        let weights = &mut parameters[..size];
+        let Some(pattern) = growth::by_gradient(pass, &self.map, support, weights, (x, g), count) else { return };
+        let before = support.replace(&self.map, pattern);
+        for values in [weights, part(first, 0, size), part(second, 0, size)] {
+            if !values.is_empty() {
+                let old = values.to_vec();
+                support.pattern().carry(&before, &old, values);
+            }
+        }
+        gradient[..size].fill(T::zero());
+        support.frozen = true;
     }
 
     /// The gradient of the pre-activation from that of the output, unless the layer above has seen to it.
@@ -148,13 +240,24 @@ impl<T: Real> Linear<T> {
     /// Weights and bias from the map's inputs and the gradient of its pre-activations, however that was found.
     pub fn learn(&mut self, pass: &Pass, parameters: &mut [T], x: &[T], g: &[T], learn: Learn<T>) {
         let Learn { gradient, first, second, scratch, update, moment } = learn;
-        let (size, par) = (self.map.weights(), pass.par);
+        let (size, par) = (self.weights(), pass.par);
         let weight_gradient = &mut gradient[..size];
         if let Some(form) = &mut self.collapsed {
             form.learn(pass, x, g, update);
             return self.learn_bias(par, parameters, g, Learn { gradient, first, second, scratch, update, moment });
         }
         let mut chosen = self.slots.products.choose(pass, &self.map, (x, g), &moment, scratch);
+        if let Some(support) = &self.support {
+            chosen.sparse_weight_gradient(support, par, weight_gradient, scratch);
+            drop(chosen);
+            if self.bias {
+                let (start, count) = (self.bias_start(), self.map.outputs());
+                self.bias_gradient(par, g, &mut gradient[start..start + count], scratch);
+            }
+            self.grow(pass, parameters, x, g, gradient, (first, second), &moment);
+            let learn = Learn { gradient, first, second, scratch, update, moment };
+            return self.step_sparse(par, parameters, learn);
+        }
         match (update, &self.map, &mut chosen) {
             // Each block of the gradient is applied while it is in the cache.
             (Some(update), Map::Dense { inputs, outputs }, Chosen::Samples { count, x, g }) => {
@@ -182,14 +285,20 @@ impl<T: Real> Linear<T> {
         if self.bias {
             let (start, count) = (self.bias_start(), self.map.outputs());
             let bias_gradient = &mut gradient[start..start + count];
-            match &self.map {
-                Map::Dense { .. } => reduce::column_sums(par, g, count, false, bias_gradient),
-                Map::Conv(_) => conv::bias_gradient(par, g, false, bias_gradient, scratch),
-            }
+            self.bias_gradient(par, g, bias_gradient, scratch);
             if let Some(update) = update {
                 let bias = &mut parameters[start..start + count];
                 update.apply(bias, bias_gradient, part(first, start, count), part(second, start, count));
             }
+        }
+    }
+}
+
+impl<T: Real> Linear<T> {
+    fn bias_gradient(&self, par: Par, g: &[T], out: &mut [T], scratch: &mut [T]) {
+        match &self.map {
+            Map::Dense { .. } => reduce::column_sums(par, g, out.len(), false, out),
+            Map::Conv(_) => conv::bias_gradient(par, g, false, out, scratch),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod linear;
 pub mod map;
 pub mod pool;
 pub mod softmax;
+pub mod support;
 
 use crate::config::Init;
 use kernels::{Activation, Par, Real};

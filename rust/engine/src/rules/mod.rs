@@ -5,7 +5,7 @@
 //! | --- | --- | --- |
 //! | [`propagation`] | how does the loss reach each weight? | backprop, [`dual`], [`front_contribution`] |
 //! | [`inputs`] | what does a linear map see? | raw |
-//! | [`weights`] | how are weights stored and multiplied? | dense |
+//! | [`weights`] | how are weights stored and multiplied? | dense, [`sparse`] |
 //! | [`products`] | which outer products make the weight gradient? | all, [`mem_aop`] |
 
 pub mod dual;
@@ -14,10 +14,11 @@ pub mod inputs;
 pub mod mem_aop;
 pub mod products;
 pub mod propagation;
+pub mod sparse;
 pub mod weights;
 
 use crate::config::{OptimizerConfig, TrainingConfig};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layers::map::Map;
 use inputs::Inputs;
 use kernels::Real;
@@ -39,6 +40,13 @@ pub struct RuleConfig {
     pub weights: weights::Config,
     /// Which outer products make the weight gradient.
     pub products: products::Config,
+}
+
+impl RuleConfig {
+    /// Whether inputs and products are plain: sparse maps may then hand each other tiles, which nobody else reads.
+    pub fn is_plain_beside_weights(&self) -> bool {
+        matches!((&self.inputs, &self.products), (inputs::Config::Raw {}, products::Config::All {}))
+    }
 }
 
 /// What the rule put into the slots of one linear map, with the state that it keeps there.
@@ -76,6 +84,12 @@ pub struct Site<'a> {
     pub batch: usize,
     /// Threads that work on it.
     pub threads: usize,
+    /// Steps of the run.
+    pub total_steps: u64,
+    /// Sparsity of its weights in the end, where the rule gives it zeros.
+    pub sparsity: Option<f64>,
+    /// Whether it has a mask already.
+    pub masked: bool,
     /// The run.
     pub training: &'a TrainingConfig,
 }
@@ -112,11 +126,16 @@ impl<T: Real> Slots<T> {
     /// What the rule of a run puts into the slots of one linear map.
     pub fn new(site: &Site) -> Result<Slots<T>> {
         let rule = &site.training.rule;
-        Ok(Slots {
+        let slots = Slots {
             inputs: Inputs::new(&rule.inputs, site)?,
-            weights: Weights::new(&rule.weights, site)?,
+            weights: Weights::new(&rule.weights, site, site.sparsity)?,
             products: Products::new(&rule.products, site)?,
-        })
+        };
+        if (site.sparsity.is_some() || site.masked) && slots.products.keeps_patches() {
+            let expected = "images or exact as the convolution of mem-aop beside sparse weights";
+            return Err(Error::config("rule.convolution", expected, format!("patches in {}", site.name)));
+        }
+        Ok(slots)
     }
 
     /// All state of the slots, in a fixed order.

@@ -55,6 +55,19 @@ impl<T: Real> Products<T> {
         }
     }
 
+    /// Whether every row makes an outer product, always.
+    pub fn all(&self) -> bool {
+        matches!(self, Products::All(_))
+    }
+
+    /// Whether it keeps patches of a convolution.
+    pub fn keeps_patches(&self) -> bool {
+        match self {
+            Products::All(_) => false,
+            Products::MemAop(rule) => rule.keeps_patches(),
+        }
+    }
+
     /// The rows that make the weight gradient of this step: `x` are the map's inputs, `g` the gradients of its pre-activations.
     pub fn choose<'a>(
         &'a mut self,

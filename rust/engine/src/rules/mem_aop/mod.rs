@@ -28,6 +28,7 @@ use crate::config::OptimizerConfig;
 use crate::error::{Error, Result};
 use crate::layers::Pass;
 use crate::layers::map::Map;
+use crate::layers::support::Support;
 use comparison::Comparison;
 use kernels::select::Policy;
 use kernels::{Par, Real};
@@ -228,7 +229,23 @@ impl<T: Real> Chosen<'_, T> {
     }
 }
 
+impl<T: Real> Chosen<'_, T> {
+    /// dw at the non-zeros of a sparse map. Patches are refused beside sparse weights before a run begins.
+    pub fn sparse_weight_gradient(&self, support: &Support<T>, par: Par, dw: &mut [T], scratch: &mut [T]) {
+        match self {
+            Chosen::Samples { count: 0, .. } => dw.fill(T::zero()),
+            Chosen::Samples { count, x, g } => support.weight_gradient(par, *count, x, g, dw, scratch),
+            Chosen::Patches { .. } => unreachable!("patches beside sparse weights"),
+        }
+    }
+}
+
 impl<T: Real> MemAop<T> {
+    /// Whether it keeps patches.
+    pub fn keeps_patches(&self) -> bool {
+        matches!(self.mode, Mode::Patches(_))
+    }
+
     /// Decides what a map does, and makes its memory.
     pub fn new(config: &Config, site: &Site) -> Result<MemAop<T>> {
         config.check(site.batch, site.optimizer())?;
@@ -257,7 +274,7 @@ impl<T: Real> MemAop<T> {
         };
         let small = match config.min_size {
             Some(size) => worth::size(&site.map) < size,
-            None => !worth::wins(config, &site.map, site.batch, patches),
+            None => !worth::wins(config, &site.map, site.batch, (1.0 - site.sparsity.unwrap_or(0.0), patches)),
         };
         if small {
             return Ok(Mode::Exact("too small to save time"));

@@ -1,8 +1,8 @@
 //! Where keeping fewer rows saves time, told from shapes alone: the same network gets the same products on every machine.
 //!
 //! The constants come from `examples/mem_aop_speed.rs` on an EPYC core with AVX-512: with a share r of the rows, a layer takes r plus
-//! about 28 / size of the time of the exact product on one thread, 45 / size where two threads share it; patches of 3 × 3
-//! convolutions, whose exact product is fast, 2.5 r + 25 / size. `docs/mem_aop.md` has the table.
+//! 15 / size (in the cache) to 30 / size of the time of the exact product on one thread, up to 50 / size where two threads share it;
+//! patches of 3 × 3 convolutions, whose exact product is fast, 2.5 r + 25 / size. `docs/mem_aop.md` has the table.
 
 use super::Config;
 use crate::layers::map::Map;
@@ -29,12 +29,12 @@ pub fn size(map: &Map) -> f64 {
     inputs * outputs / (inputs + outputs)
 }
 
-/// Whether a layer is faster with fewer rows.
-pub fn wins(config: &Config, map: &Map, batch: usize, patches: bool) -> bool {
+/// Whether a layer with this share of its weights is faster with fewer rows.
+pub fn wins(config: &Config, map: &Map, batch: usize, (density, patches): (f64, bool)) -> bool {
     let share = config.keep(batch) as f64 / batch as f64;
     let (rows, passes) = if patches { (PATCH * share, PATCH_PASSES) } else { (share, PASSES) };
-    let multiply_adds = (batch * map.multiply_adds()) as f64;
-    rows + passes / size(map) + CHOOSING / multiply_adds < WORTH
+    let multiply_adds = (batch * map.multiply_adds()) as f64 * density;
+    rows + passes / (size(map) * density) + CHOOSING / multiply_adds < WORTH
 }
 
 #[cfg(test)]
@@ -63,8 +63,9 @@ mod tests {
             (dense(128, 128), 16, 0.25, false),
             (dense(512, 512), 256, 1.0, false),
         ] {
-            assert_eq!(wins(&config(share), &map, batch, false), expected, "{map:?} {batch} {share}");
+            assert_eq!(wins(&config(share), &map, batch, (1.0, false)), expected, "{map:?} {batch} {share}");
         }
+        assert!(!wins(&config(0.25), &dense(256, 256), 64, (0.2, false)), "few weights cost little");
         let conv = |channels| Geometry {
             height: 16,
             width: 16,
@@ -76,7 +77,11 @@ mod tests {
             groups: 1,
         };
         for (channels, share, expected) in [(128, 0.125, true), (16, 0.125, false), (64, 0.25, false)] {
-            assert_eq!(wins(&config(share), &Map::Conv(conv(channels)), 16, true), expected, "{channels} {share}");
+            assert_eq!(
+                wins(&config(share), &Map::Conv(conv(channels)), 16, (1.0, true)),
+                expected,
+                "{channels} {share}"
+            );
         }
     }
 }

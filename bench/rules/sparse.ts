@@ -1,0 +1,68 @@
+/**
+ * Whole training steps with sparse weights beside our dense steps and PyTorch's dense steps, in turns: medians of the ratios within
+ * a round.
+ *
+ * `deno run --allow-ffi --allow-read --allow-env --allow-run bench/rules/sparse.ts [--threads 1] [--sparsity 0.8,0.9,0.95]
+ * [--batch 128] [--optimizer sgd] [--rounds 7] [--seconds 0.3]`
+ *
+ * Single layers are measured by `cargo run --release --example sparse_speed` in rust/kernels.
+ *
+ * @module
+ */
+
+// deno-lint-ignore-file no-console -- a program whose output is its purpose
+
+import { parseArgs } from "node:util";
+import { sparse } from "../../mod.ts";
+import { interleave } from "../interleave.ts";
+import { startOurs } from "../ours.ts";
+import { type Case, type Side, startPeer } from "../peer.ts";
+
+const { values } = parseArgs({
+  options: {
+    threads: { type: "string", default: "1" },
+    sparsity: { type: "string", default: "0.8,0.9,0.95" },
+    batch: { type: "string", default: "128" },
+    optimizer: { type: "string", default: "sgd" },
+    rounds: { type: "string", default: "7" },
+    seconds: { type: "string", default: "0.3" },
+  },
+});
+
+const optimizer = values.optimizer === "adam" ? "adam" : "sgd";
+const batch = Number(values.batch);
+const job: Case = {
+  net: [784, 1024, 1024, 10],
+  batch,
+  batches: 16,
+  optimizer,
+  rate: optimizer === "sgd" ? 0.01 : 1e-4,
+  threads: Number(values.threads),
+  seed: 1,
+};
+
+const sides: Side[] = [await startOurs(job, { name: "dense" })];
+for (const sparsity of values.sparsity.split(",").map(Number)) {
+  sides.push(await startOurs(job, { name: `sparse ${sparsity}`, rule: sparse({ sparsity }) }));
+}
+const peer = await startPeer("torch_step.py", job, { name: "torch dense" });
+if (typeof peer === "string") console.error(`torch dense is left out: ${peer}`);
+else sides.push(peer);
+
+// A step that learns nothing would be no step: losses fall from the first to the tenth pass over the batches.
+for (const side of sides) {
+  const [first, later] = [(await side.steps(job.batches)).meanLoss, (await side.steps(9 * job.batches)).meanLoss];
+  if (!(later < first)) throw new Error(`${side.name} does not learn: its loss goes from ${first} to ${later}`);
+}
+const timings = await interleave(sides, { rounds: Number(values.rounds), seconds: Number(values.seconds) });
+for (const side of sides) await side.stop();
+
+const torch = timings.find(({ name }) => name.startsWith("torch"));
+console.log(`784-1024-1024-10, batch ${batch}, ${optimizer}, ${job.threads} thread(s)`);
+for (const { name, seconds, ratio } of timings) {
+  const beside = torch ? `  torch ÷ it ${(torch.seconds.median / seconds.median).toFixed(2)}` : "";
+  console.log(
+    `  ${name.padEnd(12)} ${(seconds.median * 1e3).toFixed(3)} ms (p10 ${(seconds.p10 * 1e3).toFixed(3)})  ` +
+      `dense ÷ it ${(1 / ratio.median).toFixed(2)}${beside}`,
+  );
+}

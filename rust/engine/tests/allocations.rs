@@ -102,23 +102,24 @@ fn dual(mode: &str, two_pass: bool, step: &str) -> Value {
     })
 }
 
-fn mem_aop(policy: &str, memory: bool, center: bool, scope: &str) -> Value {
+fn mem_aop(policy: &str, memory: bool, center: bool, (scope, convolution): (&str, &str)) -> Value {
     json!({
         "kind": "memAop", "k": 16, "fraction": null, "policy": policy, "memory": memory, "decay": 0.9, "center": center,
-        "scope": scope, "convolution": "patches", "minSize": 0.0, "exactOutput": false, "wholeBatches": false,
+        "scope": scope, "convolution": convolution, "minSize": 0.0, "exactOutput": false, "wholeBatches": false,
         "cosine": true, "force": true,
     })
 }
 
-/// Choices of outer products, all tried with the first two optimizers.
-fn products() -> Vec<(&'static str, Value)> {
+/// Choices of outer products, all tried with the first two optimizers. Beside masks convolutions keep images, not patches.
+fn products(masks: bool) -> Vec<(&'static str, Value)> {
+    let layer = ("layer", if masks { "images" } else { "patches" });
     vec![
-        ("topK with memory", mem_aop("topK", true, true, "layer")),
-        ("weightedK with memory", mem_aop("weightedK", true, false, "layer")),
-        ("randK", mem_aop("randK", false, true, "layer")),
-        ("crs", mem_aop("crs", false, false, "layer")),
-        ("wta", mem_aop("wta", false, true, "layer")),
-        ("batch", mem_aop("wta", false, false, "batch")),
+        ("topK with memory", mem_aop("topK", true, true, layer)),
+        ("weightedK with memory", mem_aop("weightedK", true, false, layer)),
+        ("randK", mem_aop("randK", false, true, layer)),
+        ("crs", mem_aop("crs", false, false, layer)),
+        ("wta", mem_aop("wta", false, true, layer)),
+        ("batch", mem_aop("wta", false, false, ("batch", "patches"))),
     ]
 }
 
@@ -187,17 +188,17 @@ fn a_step_allocates_nothing() {
     {
         let data = Arc::new(data(input));
         for threads in [1, 2] {
-            // Dual numbers do not pass every layer of images, and know no masks; batch normalisation mixes rows.
-            let images = *size == "images";
-            let ways =
-                propagations().into_iter().take(if images || weights["kind"] == "sparse" { 1 } else { usize::MAX });
+            // Dual numbers do not pass every layer of images, and know no masks; batch normalisation mixes rows, and beside masks
+            // each layer chooses its own.
+            let (images, masks) = (*size == "images", weights["kind"] == "sparse");
+            let ways = propagations().into_iter().take(if images || masks { 1 } else { usize::MAX });
             let runs = ways.flat_map(|(way, propagation, count)| {
                 let with = move |(name, optimizer, clip)| {
                     (format!("{way}, {name}"), propagation.clone(), json!({ "kind": "all" }), optimizer, clip)
                 };
                 optimizers().into_iter().take(count).map(with)
             });
-            let chosen = products().into_iter().filter(|(rule, _)| !(images && *rule == "batch"));
+            let chosen = products(masks).into_iter().filter(|(rule, _)| !((images || masks) && *rule == "batch"));
             let chosen = chosen.flat_map(|(rule, products)| {
                 let with = move |(name, optimizer, clip)| {
                     (format!("{rule}, {name}"), json!({ "kind": "backprop" }), products.clone(), optimizer, clip)

@@ -160,7 +160,9 @@ async function begin(
 ): Promise<Ready> {
   const { request, plan, data, hash, fraction, signal } = from;
   const network = owned.use(Network.create(plan.network));
-  const trainer = owned.use(await Trainer.create(network, data.train, { ...plan.training, signal }));
+  const trainer = owned.use(
+    await Trainer.create(network, data.train, { ...plan.training, ...probing(request), signal }),
+  );
   const tracking = openTracking(request.values, owned);
   const folder = await createRunFolder(request.values.out, { data: data.name, rule: trainer.config.ruleName });
   owned.use(await RunLock.take(folder));
@@ -202,7 +204,7 @@ async function goOn(
   if (!alike) {
     throw new CheckpointError(`Cannot resume ${folder}: expected a checkpoint of this run but found that of another`);
   }
-  const trainer = owned.use(await Trainer.resume(checkpoint, data.train, { signal }));
+  const trainer = owned.use(await Trainer.resume(checkpoint, data.train, { ...probing(request), signal }));
   const [step = 0] = network.read("training.counters");
   return { folder, trainer, record, tracking, step, events: await keepEvents(folder, step) };
 }
@@ -221,6 +223,10 @@ function describeData(data: Data, hash: string): RunRecord["data"] {
     ...(train.offset && { offset: train.offset }),
     ...(transform && { transform }),
   };
+}
+
+function probing({ values: { probe } }: Request): { probe?: boolean } {
+  return probe === undefined ? {} : { probe };
 }
 
 function same(a: unknown, b: unknown): boolean {

@@ -173,7 +173,7 @@ function keptWords({ folder }: Run, { saved }: State): string {
 }
 
 function epochEvent(progress: Progress, seconds: number): EpochEvent {
-  const { epoch, step, trainLoss, trainAccuracy, learningRate } = progress;
+  const { epoch, step, trainLoss, trainAccuracy, learningRate, probes } = progress;
   return {
     event: "epoch",
     epoch,
@@ -184,6 +184,7 @@ function epochEvent(progress: Progress, seconds: number): EpochEvent {
     validationAccuracy: null,
     learningRate,
     seconds,
+    ...(probes && { probes }),
   };
 }
 

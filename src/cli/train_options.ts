@@ -253,6 +253,13 @@ export const trainOptions = [
     effect: "display",
   },
   {
+    name: "probe",
+    type: "flag",
+    help: "after each epoch: how near the gradient is to back-propagation's, and figures of the rule",
+    group: run,
+    effect: "place",
+  },
+  {
     name: "runs",
     type: "text",
     value: "FILE",

@@ -124,3 +124,17 @@ Deno.test("a run goes on when its table breaks, says so once, and is entered lat
   const rows = jsonLines((await run(["runs", "--json"], place)).stdout);
   assertEquals(rows.map(({ status, epoch }) => [status, epoch]), [["finished", 2], ["finished", 2]]);
 });
+
+Deno.test("train --probe adds figures to the lines of epochs and to the table", async () => {
+  await using folder = await temporaryFolder();
+  const place = { cwd: folder.path };
+  const { code, stderr } = await run(["train", ...small, "--probe", "--rule", "mem-aop", "--out", "a"], place);
+  assertEquals(code, 0, stderr);
+  const [epoch] = jsonLines(await Deno.readTextFile(`${folder.path}/a/metrics.jsonl`));
+  const probes = epoch!.probes as Record<string, number>;
+  assert(probes["probe.cosine"]! > 0.9, String(probes["probe.cosine"]));
+  const [whole] = jsonLines((await run(["runs", "show", "a", "--json"], place)).stdout);
+  const kept = (whole!.metrics as { name: string; value: number }[]).filter(({ name }) => name === "probe.cosine");
+  assertEquals(kept.length, 2);
+  assertEquals(kept[0]!.value, probes["probe.cosine"]);
+});

@@ -79,11 +79,24 @@ export type { Augment } from "./src/train/augment.ts";
 export { type CostFigures, describePlan, type PlanCandidate, type RunPlan } from "./src/train/forecast.ts";
 export type { EvaluateOptions, Metrics } from "./src/train/metrics.ts";
 export { train } from "./src/train/train.ts";
-export { type Progress, Trainer, type TrainingConfig, type TrainOptions } from "./src/train/trainer.ts";
+export {
+  type Progress,
+  Trainer,
+  type TrainingConfig,
+  type TrainingData,
+  type TrainOptions,
+} from "./src/train/trainer.ts";
 
 // Runs.
 export { type Checkpoint, loadCheckpoint, type SavedRun } from "./src/run/checkpoint.ts";
 export { loadPyTorch, savePyTorch } from "./src/run/pytorch.ts";
 
 // Errors.
-export { CheckpointError, ConfigError, DataError, EngineError, type EngineErrorCode } from "./src/errors.ts";
+export {
+  CheckpointError,
+  ConfigError,
+  DataError,
+  type DataErrorOptions,
+  EngineError,
+  type EngineErrorCode,
+} from "./src/errors.ts";

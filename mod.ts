@@ -89,6 +89,7 @@ export {
 
 // Runs.
 export { type Checkpoint, loadCheckpoint, type SavedRun } from "./src/run/checkpoint.ts";
+export { loadNpz, saveNpz } from "./src/run/npz_weights.ts";
 export { loadPyTorch, savePyTorch } from "./src/run/pytorch.ts";
 
 // Errors.

@@ -23,6 +23,8 @@ export interface Rows {
   release(rows: Dataset): void;
   /** Leaves out what the first steps of a run have used, before any other rows were asked for. */
   skip(steps: number): Promise<void>;
+  /** Ends the stream; done once what is under way has come. */
+  close(): Promise<void>;
 }
 
 /** A data set that serves all steps. */
@@ -52,10 +54,14 @@ export class StoredRows implements Rows {
   skip(): Promise<void> {
     return Promise.resolve();
   }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
 }
 
 /** Batches of a stream, each for one step, copied into the engine ahead of it. */
-export class StreamedRows implements Rows, Disposable {
+export class StreamedRows implements Rows {
   readonly stored = false;
   readonly #source: TableStream;
   readonly #config: Pick<TrainingConfig, "batchSize" | "dropLast">;
@@ -102,11 +108,9 @@ export class StreamedRows implements Rows, Disposable {
     for await (const table of batches(this.#source, this.#config)) yield await Dataset.create(table);
   }
 
-  /** Ends the stream. */
-  [Symbol.dispose](): void {
+  async close(): Promise<void> {
     this.#first?.[Symbol.dispose]();
     this.#first = undefined;
-    // The reader closes by itself once what is under way has come; nobody waits for it.
-    this.#ahead?.[Symbol.asyncDispose]().catch(() => {});
+    await this.#ahead?.[Symbol.asyncDispose]();
   }
 }

@@ -33,7 +33,7 @@ export async function* train(
   data: TrainingData,
   options: TrainOptions = {},
 ): AsyncGenerator<Progress, void, void> {
-  using trainer = await Trainer.create(network, data, options);
+  await using trainer = await Trainer.create(network, data, options);
   for (;;) {
     const progress = await trainer.epoch();
     if (progress.done && trainer.config.averageDecay !== null) await trainer.keepAverage();

@@ -224,8 +224,20 @@ function refuse(cause: unknown): never {
 /** What a run can train on: a table or a stream, with or without validation rows, or a data set in the engine. */
 export type TrainingData = Data | Table | Dataset | StreamData | TableStream;
 
+/** Attaches a run to a network, for rows like the first ones. */
+function attach(
+  network: Network,
+  first: Dataset,
+  { config, resumed }: { readonly config: TrainingConfig; readonly resumed: boolean },
+): void {
+  const { ruleName, rule, rows: _, ...rest } = config;
+  const json = encode(JSON.stringify({ ...rest, rule: fillSlots({ name: ruleName, slots: rule }), resumed }));
+  const status = newStatus();
+  check(native().network_attach(network.handle, first.handle, json, json.length, status), status);
+}
+
 /** A run attached to a network. While it lives, no other run can train that network. */
-export class Trainer implements Disposable {
+export class Trainer implements Disposable, AsyncDisposable {
   /** The network in training. */
   readonly network: Network;
   /** The options with their defaults. */
@@ -237,6 +249,7 @@ export class Trainer implements Disposable {
   #seconds = 0;
   #running: Promise<unknown> | undefined;
   #averaged = false;
+  #closed: Promise<void> | undefined;
   #disposed = false;
 
   private constructor(
@@ -283,14 +296,13 @@ export class Trainer implements Disposable {
       : undefined;
     const stored = isStream(source) ? undefined : await take(source);
     const config = trainingConfig(options, stored?.rows ?? null);
-    const rows = stored
-      ? new StoredRows(stored)
-      : owned.use(new StreamedRows(source as TableStream, config, options.prefetch));
-    const train = await rows.first();
-    const { ruleName, rule, rows: _, ...rest } = config;
-    const json = encode(JSON.stringify({ ...rest, rule: fillSlots({ name: ruleName, slots: rule }), resumed }));
-    const status = newStatus();
-    check(native().network_attach(network.handle, train.handle, json, json.length, status), status);
+    const rows = stored ? new StoredRows(stored) : new StreamedRows(source as TableStream, config, options.prefetch);
+    try {
+      attach(network, await rows.first(), { config, resumed });
+    } catch (cause) {
+      await rows.close();
+      throw cause;
+    }
     return new Trainer(network, config, options, { rows, validation, owned: owned.move() });
   }
 
@@ -351,7 +363,7 @@ export class Trainer implements Disposable {
       const [step = 0] = network.read("training.counters");
       await trainer.#rows.skip(step);
     } catch (cause) {
-      trainer[Symbol.dispose]();
+      await trainer[Symbol.asyncDispose]();
       refuse(cause);
     }
     return trainer;
@@ -507,8 +519,17 @@ export class Trainer implements Disposable {
     if (this.#disposed) return;
     this.#disposed = true;
     this.#owned.dispose();
+    // Of a stream, what is under way comes first; nobody waits for it here.
+    this.#closed = this.#rows.close();
+    this.#closed.catch(() => {});
     if (this.#running) this.#running.catch(() => {}).finally(() => this.#detach());
     else this.#detach();
+  }
+
+  /** As `[Symbol.dispose]`, and waits until a stream has been closed. @throws what the stream throws when it is closed */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this[Symbol.dispose]();
+    await this.#closed;
   }
 
   /** Without it a disposed run would drive, or end, the run that the network has now. */

@@ -87,13 +87,13 @@ Deno.test("a run on a stream resumes with the same bits from any step", async ()
     for (const stop of [0, 1, 6, 7, 13]) {
       {
         using network = Network.create({ input: [6], layers, seed: 2 });
-        using trainer = await Trainer.create(network, parts, { ...common, stepsPerEpoch: 6 });
+        await using trainer = await Trainer.create(network, parts, { ...common, stepsPerEpoch: 6 });
         for (let step = 0; step < stop; step++) await trainer.step();
         await trainer.save(path);
       }
       const checkpoint = await loadCheckpoint(path);
       using network = checkpoint.network;
-      using trainer = await Trainer.resume(checkpoint, parts);
+      await using trainer = await Trainer.resume(checkpoint, parts);
       for (let done = false; !done;) ({ done } = await trainer.epoch());
       assertSameBits(bits(network), expected, `stopped after ${stop} steps`);
     }
@@ -122,7 +122,7 @@ Deno.test("reading goes on while the engine computes, no further than asked, and
   }
   using network = Network.create({ input: [6], layers, seed: 2 });
   {
-    using trainer = await Trainer.create(network, counted, { ...common, stepsPerEpoch: 6, prefetch: 3 });
+    await using trainer = await Trainer.create(network, counted, { ...common, stepsPerEpoch: 6, prefetch: 3 });
     await trainer.step();
     await new Promise((resolve) => setTimeout(resolve, 20));
     assert(begun >= 2 && begun <= 5, `${begun} parts read after one step`);

@@ -18,6 +18,7 @@ import { type Augment, checkAugment } from "./augment.ts";
 import { evaluate, type Metrics } from "./metrics.ts";
 import { type Rows, StoredRows, StreamedRows } from "./rows.ts";
 import { adam, checkOptimizer, type Optimizer } from "./optimizers.ts";
+import { probe } from "./probe.ts";
 import { checkSchedule, constant, type Schedule } from "./schedules.ts";
 
 /** Milliseconds of one native call: between calls the event loop and an abort signal have their turn. */
@@ -70,6 +71,8 @@ export interface TrainOptions {
   readonly prefetch?: number;
   /** Ends the run with its reason between two chunks of about 0.1 s. */
   readonly signal?: AbortSignal;
+  /** Whether each epoch ends with probes: how near the gradient is to back-propagation's, and more. Default `false`. */
+  readonly probe?: boolean;
   /** Called after each such chunk, for progress bars. */
   readonly onProgress?: (progress: Progress) => void;
 }
@@ -96,6 +99,8 @@ export interface Progress {
   readonly seconds: number;
   /** Metrics on the validation rows, at the end of an epoch and where there are any. */
   readonly validation?: Metrics;
+  /** At the end of an epoch, where they were asked for: figures of {@linkcode probe} by name. */
+  readonly probes?: Readonly<Record<string, number>>;
   /** Whether the epoch is complete. */
   readonly epochDone: boolean;
   /** Whether the run is complete. */
@@ -155,6 +160,7 @@ const OPTIONS = [
   "stepsPerEpoch",
   "prefetch",
   "signal",
+  "probe",
   "onProgress",
 ] as const satisfies readonly (keyof TrainOptions)[];
 
@@ -246,6 +252,7 @@ export class Trainer implements Disposable, AsyncDisposable {
   readonly #validation: Dataset | undefined;
   readonly #owned: DisposableStack;
   readonly #options: TrainOptions;
+  readonly #probes: boolean;
   #seconds = 0;
   #running: Promise<unknown> | undefined;
   #averaged = false;
@@ -262,6 +269,7 @@ export class Trainer implements Disposable, AsyncDisposable {
     this.config = config;
     this.#options = options;
     this.#rows = data.rows;
+    this.#probes = boolean("probe", options.probe ?? false);
     this.#validation = data.validation;
     this.#owned = data.owned;
   }
@@ -311,7 +319,7 @@ export class Trainer implements Disposable, AsyncDisposable {
    *
    * @param checkpoint from `loadCheckpoint`, of a file that {@linkcode Trainer.save} wrote
    * @param data the same rows as before; a stream must begin anew, and what was read before is skipped
-   * @param options signal, progress and reading ahead; everything else comes from the checkpoint
+   * @param options signal, probes, progress and reading ahead; everything else comes from the checkpoint
    * @returns the run where it stopped
    * @throws {CheckpointError} where the checkpoint holds no run, not all of its state, or options that cannot be used
    * @throws {EngineError} where the data does not fit the network, or the network is in training already (`busy`)
@@ -319,7 +327,7 @@ export class Trainer implements Disposable, AsyncDisposable {
   static async resume(
     checkpoint: Checkpoint,
     data: TrainingData,
-    options: Pick<TrainOptions, "signal" | "onProgress" | "prefetch"> = {},
+    options: Pick<TrainOptions, "signal" | "probe" | "onProgress" | "prefetch"> = {},
   ): Promise<Trainer> {
     const { network, run } = checkpoint;
     if (!run) throw new CheckpointError("Cannot resume: this checkpoint holds a network but no training run");
@@ -509,6 +517,7 @@ export class Trainer implements Disposable, AsyncDisposable {
       seconds: this.#seconds,
       epochDone: epochDone === 1,
       done: finished === 1,
+      ...(epochDone === 1 && this.#probes && { probes: await probe(this) }),
     };
     this.#options.onProgress?.(progress);
     return progress;

@@ -81,7 +81,13 @@ export type { EvaluateOptions, Metrics } from "./src/train/metrics.ts";
 export { stepMultiplyAdds, trainingBytes } from "./src/train/cost.ts";
 export { probe } from "./src/train/probe.ts";
 export { train } from "./src/train/train.ts";
-export { type Progress, Trainer, type TrainingConfig, type TrainOptions } from "./src/train/trainer.ts";
+export {
+  type Progress,
+  Trainer,
+  type TrainingConfig,
+  type TrainingData,
+  type TrainOptions,
+} from "./src/train/trainer.ts";
 
 // Runs.
 export { type Checkpoint, loadCheckpoint, type SavedRun } from "./src/run/checkpoint.ts";
@@ -97,7 +103,15 @@ export {
 export type { ComparePoint, CompareRun } from "./src/run/contestant.ts";
 export type { RatioInterval } from "./src/run/statistics.ts";
 export type { AxisFigures, CompareAxis, Verdict } from "./src/run/verdicts.ts";
+export { loadNpz, saveNpz } from "./src/run/npz_weights.ts";
 export { loadPyTorch, savePyTorch } from "./src/run/pytorch.ts";
 
 // Errors.
-export { CheckpointError, ConfigError, DataError, EngineError, type EngineErrorCode } from "./src/errors.ts";
+export {
+  CheckpointError,
+  ConfigError,
+  DataError,
+  type DataErrorOptions,
+  EngineError,
+  type EngineErrorCode,
+} from "./src/errors.ts";

@@ -32,7 +32,7 @@ import { average } from "./statistics.ts";
 const BATCH = 128;
 
 /** Learning rates of Adam to choose from, on rows kept apart. */
-const RATES = [1e-3, 2e-3, 4e-3, 8e-3];
+const RATES = { dense: [1e-3, 2e-3, 4e-3, 8e-3], images: [1e-3, 2e-3] };
 
 interface Entrant {
   readonly name: string;
@@ -59,6 +59,7 @@ interface Subject {
   readonly data: "mnist" | "cifar10";
   readonly model: Model;
   readonly epochs: number;
+  readonly rates: readonly number[];
   /** Epochs of a run that chooses a rate. */
   readonly choosing: number;
   readonly entrants: readonly Entrant[];
@@ -75,6 +76,7 @@ const subjects: readonly Subject[] = [
     data: "mnist",
     model: mlp({ input: mnistImage, hidden: [256, 128], outputs: 10 }),
     epochs: 10,
+    rates: RATES.dense,
     choosing: 3,
     entrants: all,
     below: 1,
@@ -85,6 +87,7 @@ const subjects: readonly Subject[] = [
     data: "mnist",
     model: mlp({ input: mnistImage, hidden: [128, 128, 128, 128], outputs: 10 }),
     epochs: 10,
+    rates: RATES.dense,
     choosing: 3,
     entrants: all,
     below: 1,
@@ -94,7 +97,8 @@ const subjects: readonly Subject[] = [
     name: "MNIST cnn",
     data: "mnist",
     model: cnn({ input: mnistImage, outputs: 10 }),
-    epochs: 3,
+    epochs: 2,
+    rates: RATES.images,
     choosing: 1,
     entrants: [plain, feedback],
     below: 1.5,
@@ -103,7 +107,8 @@ const subjects: readonly Subject[] = [
     name: "CIFAR-10 cnn",
     data: "cifar10",
     model: cnn({ input: [32, 32, 3], outputs: 10 }),
-    epochs: 5,
+    epochs: 3,
+    rates: RATES.images,
     choosing: 1,
     entrants: [plain, feedback],
   },
@@ -161,7 +166,7 @@ async function accuracy(subject: Subject, options: ReproduceOptions): Promise<Re
   const results: Result[] = [];
   for (const entrant of taking) {
     let [rate, best] = [1, -1];
-    for (const tried of entrant.ownLength ? [] : RATES) {
+    for (const tried of entrant.ownLength ? [] : subject.rates) {
       const setting = { model, entrant, rate: tried, epochs: subject.choosing, seed: 1 };
       const reached = last(await once(setting, { train: chooseTrain, held: chooseHeld }));
       if (reached > best) [rate, best] = [tried, reached];

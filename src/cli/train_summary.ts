@@ -33,6 +33,7 @@ export function summarizeRun({ folder, trainer, data, done }: RunOutcome): strin
       done.seconds.toFixed(1)
     } s, ` +
     `${threadWords}, ${instructionSet}`,
+    ...stoppingWords(done, trainer.config.epochs),
     testWords(data, done),
     "",
     `Run folder  ${folder}`,
@@ -40,6 +41,15 @@ export function summarizeRun({ folder, trainer, data, done }: RunOutcome): strin
     `Repeat      deno task train --config ${folder}/config.json`,
   ];
   return `${lines.join("\n")}\n`;
+}
+
+function stoppingWords({ bestEpoch, stoppedEarly }: DoneEvent, epochs: number): string[] {
+  if (bestEpoch === undefined) return [];
+  return [
+    `${
+      stoppedEarly ? "Stopped early" : `Ran all ${epochs} epochs`
+    }: the network of epoch ${bestEpoch}, the best, is kept`,
+  ];
 }
 
 function testWords(data: Data, done: DoneEvent): string {

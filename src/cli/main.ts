@@ -1,10 +1,13 @@
 /**
  * The command line: `train`, `find-rate`, `predict`, `export`, `runs`, `info`.
+ * The command line: `train`, `compare`, `predict`, `runs`, `info`.
  *
  * @module
  */
 
 import { didYouMean } from "../nearest.ts";
+import { compareRules } from "./compare/command.ts";
+import { compareCommand } from "./compare/options.ts";
 import { explain, UsageError } from "./errors.ts";
 import { exportCommand, exportNetwork } from "./export.ts";
 import { findRate, findRateCommand } from "./find_rate.ts";
@@ -24,6 +27,7 @@ interface Command {
 const commands: readonly Command[] = [
   { spec: trainCommand, run: train },
   { spec: findRateCommand, run: findRate },
+  { spec: compareCommand, run: compareRules },
   { spec: predictCommand, run: predict },
   { spec: exportCommand, run: exportNetwork },
   { spec: runsCommand, run: runs },

@@ -140,7 +140,7 @@ function read(points: readonly RatePoint[]): Pick<RateSearch, "steepest" | "smal
   }
   if (steepest < 0) {
     throw new ConfigError(
-      "findLearningRate.from",
+      "findLearningRate.lowest",
       "a rate small enough for the loss to fall at first",
       points[0]?.rate,
     );

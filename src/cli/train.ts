@@ -38,6 +38,7 @@ import { RunLock } from "./run_lock.ts";
 import { tablePlace } from "./run_table/database.ts";
 import { serverAddress } from "./run_table/mlflow.ts";
 import { Tracking } from "./run_table/tracking.ts";
+import { Shadow } from "./shadow.ts";
 import { print } from "./terminal.ts";
 import { trainToEnd } from "./train_loop.ts";
 import { trainCommand } from "./train_options.ts";
@@ -86,6 +87,10 @@ export async function train(args: readonly string[]): Promise<void> {
   const { plan: forecast } = await run.trainer.network.describePropagation() as { plan?: RunPlan };
   if (forecast && !json) print(`${forecast.reason}\n`);
   const validation = data.validation && owned.use(await Dataset.create(data.validation));
+  const collapses = plan.training.rule?.slots.propagation?.kind === "frontContribution";
+  const shadow = request.values.probe && collapses
+    ? owned.use(await Shadow.create(plan, data.train, interrupt.signal))
+    : undefined;
   const { tracking } = run;
   tracking?.begin({ folder: await Deno.realPath(run.folder), record: run.record, events: run.events });
   try {
@@ -95,6 +100,7 @@ export async function train(args: readonly string[]): Promise<void> {
       test: data.test,
       view,
       json,
+      shadow,
       tracking,
       stopping,
       every,

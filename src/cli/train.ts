@@ -88,7 +88,7 @@ export async function train(args: readonly string[]): Promise<void> {
       tracking,
       signal: interrupt.signal,
     });
-    if (!json) print(summarizeRun({ ...run, data, done }));
+    if (!json) print(await summarizeRun({ ...run, data, done }));
   } catch (fault) {
     tracking?.fail(fault);
     throw fault;

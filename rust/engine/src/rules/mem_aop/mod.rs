@@ -1,5 +1,5 @@
-//! Mem-AOP-GD (Hernandez, Rini, Duman 2021, "Speeding-up back-propagation using approximate outer products in deep neural
-//! networks"): the weight gradient Xᵀ G is a sum of outer products, one for each row of the batch; k of them are kept, and a
+//! Mem-AOP-GD (Hernandez, Rini, Duman 2021, "Speeding-Up Back-Propagation in DNN: Approximate Outer Product with Memory",
+//! arXiv 2110.09164): the weight gradient Xᵀ G is a sum of outer products, one for each row of the batch; k of them are kept, and a
 //! residual memory carries what was left over.
 //!
 //! ```text

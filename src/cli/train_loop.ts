@@ -19,6 +19,7 @@ import {
   type InterruptedEvent,
   type RunEvent,
 } from "./run_folder.ts";
+import type { Shadow } from "./shadow.ts";
 import type { Tracking } from "./run_table/tracking.ts";
 import { print } from "./terminal.ts";
 
@@ -40,6 +41,8 @@ export interface Run {
   readonly view: ProgressView;
   /** Whether events go to standard output. */
   readonly json: boolean;
+  /** Back-propagation beside it, where the probes of its rule need that. */
+  readonly shadow: Shadow | undefined;
   /** Its row in the table of runs, where it has one. */
   readonly tracking: Tracking | undefined;
   /** Ends the run. */
@@ -81,7 +84,7 @@ export async function trainToEnd(run: Run): Promise<DoneEvent> {
       if (!progress.epochDone && !progress.done) continue;
       // A run that was complete already only reports where it stands.
       if (fresh) {
-        state.pending = epochEvent(progress, state.seconds);
+        state.pending = epochEvent(await withDifference(run, progress), state.seconds);
         await endEpoch(run, state);
       }
       if (progress.done) return await finish(run, state);
@@ -166,6 +169,13 @@ async function save(run: Run, state: State): Promise<void> {
     if (!(fault instanceof CheckpointError)) throw fault;
     throw new CheckpointError(`${fault.message}; ${keptWords(run, state)}`, { cause: fault });
   }
+}
+
+/** Adds how far a collapsed run is from back-propagation to its probes. */
+async function withDifference({ shadow, trainer }: Run, progress: Progress): Promise<Progress> {
+  if (shadow === undefined) return progress;
+  const difference = await shadow.difference(trainer.network, progress.step);
+  return { ...progress, probes: { ...progress.probes, "probe.largestDifference": difference } };
 }
 
 function keptWords({ folder }: Run, { saved }: State): string {

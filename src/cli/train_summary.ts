@@ -39,6 +39,7 @@ export async function summarizeRun({ folder, trainer, data, events, done, report
       done.seconds.toFixed(1)
     } s, ` +
     `${threadWords}, ${instructionSet}`,
+    ...stoppingWords(done, trainer.config.epochs),
     testWords(data, done),
     ...productWords(await trainer.network.describeRule()),
     ...curves(events),
@@ -49,6 +50,15 @@ export async function summarizeRun({ folder, trainer, data, events, done, report
     `Repeat      deno task train --config ${folder}/config.json`,
   ];
   return `${lines.join("\n")}\n`;
+}
+
+function stoppingWords({ bestEpoch, stoppedEarly }: DoneEvent, epochs: number): string[] {
+  if (bestEpoch === undefined) return [];
+  return [
+    `${
+      stoppedEarly ? "Stopped early" : `Ran all ${epochs} epochs`
+    }: the network of epoch ${bestEpoch}, the best, is kept`,
+  ];
 }
 
 /** Loss and accuracy in a line each, where there is more than one epoch. */

@@ -108,7 +108,7 @@ for (
     [
       ["tran"],
       2,
-      "Cannot use the command tran: expected one of train, compare, predict, runs, info (did you mean train?)",
+      "Cannot use the command tran: expected one of train, find-rate, compare, predict, export, runs, info (did you mean train?)",
     ],
     [["train", "--epoch", "3"], 2, "Cannot use --epoch: expected an option of train (did you mean --epochs?)"],
     [["train", "--data", "spiral"], 2, "Cannot use --data: expected one of glyphs, spirals,"],

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { number } from "../config.ts";
 import { Dataset } from "../data/dataset.ts";
 import { hashData } from "../data/hash.ts";
 import { environment } from "../data/places.ts";
@@ -19,7 +20,7 @@ import { UsageError } from "./errors.ts";
 import { Interrupt } from "./interrupt.ts";
 import { describeMachine } from "./machine.ts";
 import { helpText, parseOptions } from "./options.ts";
-import { makePlan, type Plan } from "./plan.ts";
+import { chooseStopping, makePlan, type Plan } from "./plan.ts";
 import { ProgressView } from "./progress.ts";
 import { writeReport } from "./report/run_report.ts";
 import { readRequest, recordedOptions, type Request, resumeRequest } from "./request.ts";
@@ -73,6 +74,8 @@ export async function train(args: readonly string[]): Promise<void> {
   }
   const { data, fraction } = splitValidation(whole, request.values);
   const plan = makePlan(request, data.train);
+  const stopping = chooseStopping(request.values, data);
+  const every = number("checkpointEvery", request.values["checkpoint-every"] ?? 1, { min: 1, whole: true });
   view.clear();
   if (request.values.explain) return await explainPlan(plan, data, request.values.json ?? false);
 
@@ -100,11 +103,13 @@ export async function train(args: readonly string[]): Promise<void> {
       json,
       shadow,
       tracking,
+      stopping,
+      every,
       signal: interrupt.signal,
     });
     const report = await reportOn(run, { data, done, values: request.values, view });
     const events = await readEvents(run.folder);
-    if (!json) print(summarizeRun({ ...run, data, done, events, report }));
+    if (!json) print(await summarizeRun({ ...run, data, done, events, report }));
   } catch (fault) {
     tracking?.fail(fault);
     throw fault;
@@ -204,19 +209,25 @@ async function begin(
   );
   const tracking = openTracking(request.values, owned);
   const folder = await createRunFolder(request.values.out, { data: data.name, rule: trainer.config.ruleName });
-  owned.use(await RunLock.take(folder));
-  // A folder that cannot be written to shows before the first epoch, and from here on there is something to resume.
-  await trainer.save(checkpointFile(folder));
-  const record = await writeRecord(folder, {
-    id: crypto.randomUUID(),
-    created: new Date().toISOString(),
-    options: recordedOptions(request, { plan, validationSplit: fraction }),
-    data: describeData(data, hash),
-    network: network.config,
-    training: trainer.config,
-    machine: describeMachine(network),
-  });
-  return { folder, trainer, record, tracking, step: 0, events: [] };
+  try {
+    owned.use(await RunLock.take(folder));
+    // A folder that cannot be written to shows before the first epoch, and from here on there is something to resume.
+    await trainer.save(checkpointFile(folder));
+    const record = await writeRecord(folder, {
+      id: crypto.randomUUID(),
+      created: new Date().toISOString(),
+      options: recordedOptions(request, { plan, validationSplit: fraction }),
+      data: describeData(data, hash),
+      network: network.config,
+      training: trainer.config,
+      machine: describeMachine(network),
+    });
+    return { folder, trainer, record, tracking, step: 0, events: [] };
+  } catch (fault) {
+    // Without a record it is no run: nothing of it stays.
+    await Deno.remove(folder, { recursive: true }).catch(() => {});
+    throw fault;
+  }
 }
 
 /** Goes on with a run from its checkpoint. */

@@ -81,7 +81,9 @@ pub fn apply<T: Real>(par: Par, b: Blocks, rows: usize, x: &[T], s: &[T], shift:
         rows,
         z,
         #[inline(always)]
-        |index, r, from, c| (x.rows(r.start, r.end).columns(from.start, from.end), b.matrix(s, index).columns(c.start, c.end)),
+        |index, r, from, c| {
+            (x.rows(r.start, r.end).columns(from.start, from.end), b.matrix(s, index).columns(c.start, c.end))
+        },
         #[inline(always)]
         |_, columns, z| {
             if let Some(shift) = shift {
@@ -108,7 +110,9 @@ pub fn apply_transposed<T: Real>(
         rows,
         dx,
         #[inline(always)]
-        |index, r, from, c| (u.rows(r.start, r.end).columns(from.start, from.end), b.matrix(s, index).rows(c.start, c.end).t()),
+        |index, r, from, c| {
+            (u.rows(r.start, r.end).columns(from.start, from.end), b.matrix(s, index).rows(c.start, c.end).t())
+        },
         #[inline(always)]
         |row, columns, dx| {
             if let Some((activation, x)) = below {
@@ -173,6 +177,8 @@ pub fn multiply<T: Real>(par: Par, b: Blocks, outputs: usize, s: &[T], transpose
         let left = if transposed { s.columns(r.start, r.end).t() } else { s.rows(r.start, r.end) };
         let right = w.rows(of.start, of.end).columns(c.start, c.end);
         // SAFETY: tiles are disjoint and inside the result (asserted above).
-        unsafe { gemm_into(T::one(), left, right, false, out.at((of.start + r.start) * outputs + c.start), outputs, 1) };
+        unsafe {
+            gemm_into(T::one(), left, right, false, out.at((of.start + r.start) * outputs + c.start), outputs, 1)
+        };
     });
 }

@@ -274,7 +274,10 @@ impl<T: Real> Linear<T> {
         let (size, start, par) = (self.weights(), self.bias_start(), pass.par);
         let (weights, biases) = gradient.split_at_mut(start);
         let dw = &mut weights[..size];
-        self.slots.products.choose(pass, &self.map, (x, g), &moment, scratch).weight_gradient(&self.map, par, dw, scratch);
+        self.slots
+            .products
+            .choose(pass, &self.map, (x, g), &moment, scratch)
+            .weight_gradient(&self.map, par, dw, scratch);
         let db = self.bias.then(|| &mut biases[..self.map.outputs()]);
         let db = db.map(|db| {
             self.bias_gradient(par, g, db, scratch);

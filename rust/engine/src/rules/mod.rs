@@ -63,11 +63,7 @@ pub struct Slots<T> {
 impl<T: Real> Default for Slots<T> {
     /// The plain choices.
     fn default() -> Self {
-        Slots {
-            inputs: Inputs::raw(),
-            weights: Weights::Dense(PhantomData),
-            products: Products::All(PhantomData),
-        }
+        Slots { inputs: Inputs::raw(), weights: Weights::Dense(PhantomData), products: Products::All(PhantomData) }
     }
 }
 

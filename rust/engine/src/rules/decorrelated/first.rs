@@ -158,7 +158,8 @@ impl<T: Real> Decorrelated<T> {
             let mut covariance = Buffer::zeroed(size * size)?;
             decorrelation::second_moment(par, count, &part, size, &mut covariance);
             let variances = || covariance.iter().step_by(size + 1).map(|value| value.wide());
-            let mean = variances().filter(|v| *v >= DEAD).sum::<f64>() / variances().filter(|v| *v >= DEAD).count().max(1) as f64;
+            let mean = variances().filter(|v| *v >= DEAD).sum::<f64>()
+                / variances().filter(|v| *v >= DEAD).count().max(1) as f64;
             for value in covariance.iter_mut().step_by(size + 1) {
                 *value = if value.wide() < DEAD { T::one() } else { *value + T::of(DAMPING * mean) };
             }

@@ -104,13 +104,8 @@ impl<T: Real> Decorrelated<T> {
             let shift = (!shift.is_empty()).then_some(&shift[..]);
             decorrelation::apply(par, *blocks, count, &learner.x[..size], s, shift, &mut learner.z[..size]);
         }
-        let rule = Rule {
-            rate,
-            kappa: learner.config.kappa,
-            limit: learner.config.auto_step,
-            cap: CAP,
-            explicit: false,
-        };
+        let rule =
+            Rule { rate, kappa: learner.config.kappa, limit: learner.config.auto_step, cap: CAP, explicit: false };
         let z = if all { &z[..size] } else { &learner.z[..size] };
         let outcome = decorrelation::update(par, *blocks, count, z, s, &rule, &mut learner.scratch);
         learner.resets += outcome.resets;

@@ -82,8 +82,7 @@ impl<T: Real> Watch<T> {
         let (size, rows) = (self.size, self.rows as f64);
         let mean: Vec<f64> = self.sums.iter().map(|sum| sum / rows).collect();
         let moment = |i: usize, j: usize| self.products[i * size + j] / rows;
-        let deviation: Vec<f64> =
-            (0..size).map(|i| (moment(i, i) - mean[i] * mean[i]).max(0.0).sqrt()).collect();
+        let deviation: Vec<f64> = (0..size).map(|i| (moment(i, i) - mean[i] * mean[i]).max(0.0).sqrt()).collect();
         // Inputs that never change have no correlations.
         let alive: Vec<usize> = (0..size).filter(|i| deviation[*i] > 1e-6).collect();
         let mut sum = 0.0;

@@ -55,6 +55,11 @@ pub enum Request {
     GradientCosines {},
     /// Bytes that the run in training takes.
     TrainingMemory {},
+    /// Puts the running averages in the place of the parameters, or takes them out again.
+    UseAverage {
+        /// Which of the two.
+        on: bool,
+    },
 }
 
 impl<T: Real> Network<T> {
@@ -71,6 +76,7 @@ impl<T: Real> Network<T> {
             Request::DescribeInputs {} => self.describe_inputs(),
             Request::GradientCosines {} => self.gradient_cosines()?,
             Request::TrainingMemory {} => self.training_memory()?,
+            Request::UseAverage { on } => self.use_average(on)?,
         };
         Ok(answer.to_string())
     }

@@ -62,6 +62,10 @@ impl<T: Real> Network<T> {
         if config.first != Some(First::Precompute) {
             return Ok(());
         }
+        if training.config.steps_per_epoch.is_some() {
+            let expected = "learn as `first` of decorrelated() beside a stream, whose rows are not there before the first step";
+            return Err(Error::config("rule.first", expected, "precompute"));
+        }
         let linears = self.plan.nodes.iter().filter_map(|node| match &node.op {
             Op::Linear(linear) => Some((node, linear)),
             Op::Add { .. } | Op::Layer(_) => None,

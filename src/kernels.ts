@@ -15,7 +15,7 @@ export {
   type DecorrelationStep,
   decorrelationUpdate,
   type DecorrelationUpdateOptions,
-} from "./decorrelation_kernel.ts";
+} from "./decorrelation_kernels.ts";
 export { ConfigError, EngineError } from "./errors.ts";
 export {
   gram,

@@ -86,9 +86,12 @@ export * from "./src/train/schedules.ts";
 export type { Augment } from "./src/train/augment.ts";
 export { type CostFigures, describePlan, type PlanCandidate, type RunPlan } from "./src/train/forecast.ts";
 export type { EvaluateOptions, Metrics } from "./src/train/metrics.ts";
-export { stepMultiplyAdds } from "./src/train/cost.ts";
+export { stepMultiplyAdds, trainingBytes } from "./src/train/cost.ts";
 export { probe } from "./src/train/probe.ts";
-export { train } from "./src/train/train.ts";
+export { balancedClassWeights } from "./src/train/class_weights.ts";
+export { EarlyStopping, type EarlyStoppingOptions, type Watched } from "./src/train/early_stopping.ts";
+export { findLearningRate, type FindRateOptions, type RatePoint, type RateSearch } from "./src/train/find_rate.ts";
+export { train, type TrainLoopOptions } from "./src/train/train.ts";
 export {
   type Progress,
   Trainer,
@@ -99,6 +102,18 @@ export {
 
 // Runs.
 export { type Checkpoint, loadCheckpoint, type SavedRun } from "./src/run/checkpoint.ts";
+export {
+  compare,
+  type ComparedRule,
+  type CompareEntry,
+  type CompareOptions,
+  type CompareProgress,
+  type Comparison,
+  type TriedRate,
+} from "./src/run/compare.ts";
+export type { ComparePoint, CompareRun } from "./src/run/contestant.ts";
+export type { RatioInterval } from "./src/run/statistics.ts";
+export type { AxisFigures, CompareAxis, Verdict } from "./src/run/verdicts.ts";
 export { loadNpz, saveNpz } from "./src/run/npz_weights.ts";
 export { loadPyTorch, savePyTorch } from "./src/run/pytorch.ts";
 

@@ -18,6 +18,7 @@ import { UsageError } from "./errors.ts";
 import { Interrupt } from "./interrupt.ts";
 import { describeMachine } from "./machine.ts";
 import { helpText, parseOptions } from "./options.ts";
+import { describeMasks } from "./masks_table.ts";
 import { makePlan, type Plan } from "./plan.ts";
 import { ProgressView } from "./progress.ts";
 import { readRequest, recordedOptions, type Request, resumeRequest } from "./request.ts";
@@ -30,7 +31,7 @@ import {
   type RunRecord,
   writeRecord,
 } from "./run_folder.ts";
-import { print } from "./terminal.ts";
+import { note, print } from "./terminal.ts";
 import { trainToEnd } from "./train_loop.ts";
 import { trainCommand } from "./train_options.ts";
 import { summarizeRun } from "./train_summary.ts";
@@ -70,6 +71,9 @@ export async function train(args: readonly string[]): Promise<void> {
   const { json = false } = request.values;
   const { plan: forecast } = await run.trainer.network.describePropagation() as { plan?: RunPlan };
   if (forecast && !json) print(`${forecast.reason}\n`);
+  const masks = await describeMasks(run.trainer.network);
+  if (masks.table && !json) print(`${masks.table}\n`);
+  for (const warning of masks.warnings) note(`warning: ${warning}\n`);
   const validation = data.validation && owned.use(await Dataset.create(data.validation));
   const done = await trainToEnd({ ...run, validation, test: data.test, view, json, signal: interrupt.signal });
   if (!json) print(summarizeRun({ ...run, data, done }));

@@ -5,7 +5,8 @@
  * [--sparsity 0.5,0.8,0.9,0.95,0.99] [--rounds 7] [--seconds 0.1]`
  *
  * Each column is PyTorch's time over ours: in the kernels' own layout, as layers inside a network hand values on, and in brackets with
- * the conversion of all arrays from and to rows in each call. The environment variable LEANPROP_ISA pins our instruction set.
+ * the conversion of all arrays from and to rows in each call. With several threads PyTorch has as many, and a figure after × says how
+ * many times faster ours are than on one. The environment variable LEANPROP_ISA pins our instruction set.
  * Sparsity 0 is computed first: there both sides must agree.
  *
  * @module
@@ -72,20 +73,35 @@ async function measure(layer: LayerCase): Promise<void> {
   const [expected, found] = [(await peers[0]!.steps(1)).meanLoss, dense.check()];
   dense.stop();
   if (!(Math.abs(found / expected - 1) < CHECK_SHARE)) throw new Error(`expected ${expected} but found ${found}`);
-  const kinds = sparsities.flatMap((sparsity) => (["tiles", "rows"] as const).map((layout) => ({ sparsity, layout })));
+  const kinds: Kind[] = sparsities.flatMap((sparsity) => [
+    { sparsity, layout: "tiles" },
+    { sparsity, layout: "rows" },
+    ...(threads > 1 ? [{ sparsity, layout: "tiles", threads: 1 } as const] : []),
+  ]);
   const ours = kinds.map((kind) => makeSide(layer, arrays, kind));
   const timing = { rounds: Number(options.rounds), seconds: Number(options.seconds) };
   const timings = await interleave([...peers, ...ours], timing);
   for (const side of [...peers, ...ours]) await side.stop();
   const medians = timings.map(({ seconds }) => seconds.median);
   const torch = Math.min(...medians.slice(0, peers.length));
-  const cells = sparsities.map((_, i) => {
-    const [tiles, rows] = [0, 1].map((j) => (torch / medians[peers.length + 2 * i + j]!).toFixed(1));
-    return `${tiles} (${rows})`;
+  const cells = sparsities.map((wanted) => {
+    const [tiles = NaN, rows = NaN, alone] = medians.slice(peers.length).filter((_, i) =>
+      kinds[i]!.sparsity === wanted
+    );
+    const scaling = alone === undefined ? "" : ` ×${(alone / tiles).toFixed(2)}`;
+    return `${(torch / tiles).toFixed(1)} (${(torch / rows).toFixed(1)})${scaling}`;
   });
   const { batch, inputs, outputs, size } = layer;
   const name = size === 0 ? `linear ${inputs} to ${outputs}` : `conv 3×3 ${inputs} at ${size}²`;
   console.log(`| ${name}, ${batch} rows | ${(torch * 1e3).toFixed(2)} ms | ${cells.join(" | ")} |`);
+}
+
+/** Which of our sides. */
+interface Kind {
+  readonly sparsity: number;
+  readonly layout: "rows" | "tiles";
+  /** Default: as many as PyTorch. */
+  readonly threads?: number;
 }
 
 type Arrays = Readonly<Record<"x" | "g" | "w" | "bias", Float32Array<ArrayBuffer>>>;
@@ -124,9 +140,9 @@ interface Side extends Timed {
 
 /** A sparse layer that takes steps. */
 function makeSide(
-  { batch, inputs, outputs, size, threads, seed }: LayerCase,
+  { batch, inputs, outputs, size, seed, ...layer }: LayerCase,
   arrays: Arrays,
-  { sparsity, layout }: { readonly sparsity: number; readonly layout: "rows" | "tiles" },
+  { sparsity, layout, threads = layer.threads }: Kind,
 ): Side {
   const chance = draw(seed, STREAMS.mask);
   const positions = Uint32Array.from(arrays.w.keys().filter((at) => chance(at) >= sparsity * 2 ** 24));

@@ -3,9 +3,9 @@
 use crate::arguments::{slice, slice_mut};
 use crate::handles::{Table, enter};
 use crate::status::Fault;
+use engine::layers::Order;
 use engine::layers::map::Map;
 use engine::layers::support::shape_of;
-use engine::layers::Order;
 use engine::pool::Threads;
 use engine::{Code, Error};
 use kernels::conv::Geometry;

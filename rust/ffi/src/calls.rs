@@ -1,19 +1,19 @@
 //! The bodies of the exported functions that act on data sets and networks.
 
 use crate::arguments::{put_text, slice, slice_mut, text};
-use crate::handles::{Table, enter};
+use crate::handles::{Exclusive, Table};
 use crate::status::Fault;
 use engine::dataset::{Dataset, DatasetConfig, FeatureSlice, FeatureType};
 use engine::error::parse;
 use engine::pool::Threads;
 use engine::{Code, Engine, Error};
 use std::any::Any;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 static DATASETS: Table<Dataset> = Table::new("data set");
 static GRAMS: Table<Arc<dyn Any + Send + Sync>> = Table::new("set of products");
-static NETWORKS: Table<Mutex<Held>> = Table::new("network");
+static NETWORKS: Table<Exclusive<Held>> = Table::new("network");
 
 /// A network, and the answer to the last request, which waits to be read.
 struct Held {
@@ -96,7 +96,7 @@ pub unsafe fn gram_destroy(gram: u32) -> Result<(), Fault> {
 pub unsafe fn network_create(config: *const u8, config_length: u32, handle: *mut u32) -> Result<(), Fault> {
     // SAFETY: the caller's promise.
     let (config, handle) = unsafe { (text(config, config_length)?, slice_mut(handle, 1)?) };
-    handle[0] = NETWORKS.insert(Mutex::new(Held { engine: engine::create(config)?, answer: String::new() }))?;
+    handle[0] = NETWORKS.insert(Exclusive::new(Held { engine: engine::create(config)?, answer: String::new() }))?;
     Ok(())
 }
 
@@ -106,14 +106,14 @@ pub unsafe fn network_destroy(network: u32) -> Result<(), Fault> {
 
 pub unsafe fn network_describe(network: u32, out: *mut u8, capacity: u32, needed: *mut u32) -> Result<(), Fault> {
     let network = NETWORKS.get(network)?;
-    let text = enter(&network)?.engine.describe();
+    let text = network.enter()?.engine.describe();
     // SAFETY: the caller's promise.
     unsafe { put_text(&text, out, capacity, needed) }
 }
 
 pub unsafe fn network_tensors(network: u32, out: *mut u8, capacity: u32, needed: *mut u32) -> Result<(), Fault> {
     let network = NETWORKS.get(network)?;
-    let text = enter(&network)?.engine.tensors()?;
+    let text = network.enter()?.engine.tensors()?;
     // SAFETY: the caller's promise.
     unsafe { put_text(&text, out, capacity, needed) }
 }
@@ -128,7 +128,7 @@ pub unsafe fn network_read(
     let network = NETWORKS.get(network)?;
     // SAFETY: the caller's promise.
     let (name, out) = unsafe { (text(name, name_length)?, slice_mut(out, out_bytes)?) };
-    enter(&network)?.engine.read(name, out)
+    network.enter()?.engine.read(name, out)
 }
 
 pub unsafe fn network_write(
@@ -141,19 +141,19 @@ pub unsafe fn network_write(
     let network = NETWORKS.get(network)?;
     // SAFETY: the caller's promise.
     let (name, bytes) = unsafe { (text(name, name_length)?, slice(bytes, byte_count)?) };
-    enter(&network)?.engine.write(name, bytes)
+    network.enter()?.engine.write(name, bytes)
 }
 
 pub unsafe fn network_attach(network: u32, dataset: u32, config: *const u8, config_length: u32) -> Result<(), Fault> {
     let (network, dataset) = (NETWORKS.get(network)?, DATASETS.get(dataset)?);
     // SAFETY: the caller's promise.
     let config = unsafe { text(config, config_length) }?;
-    enter(&network)?.engine.attach(config, &dataset)
+    network.enter()?.engine.attach(config, &dataset)
 }
 
 pub unsafe fn network_detach(network: u32) -> Result<(), Fault> {
     let network = NETWORKS.get(network)?;
-    enter(&network)?.engine.detach();
+    network.enter()?.engine.detach();
     Ok(())
 }
 
@@ -166,7 +166,8 @@ pub unsafe fn network_train(
     report_length: u32,
 ) -> Result<(), Fault> {
     let (network, dataset) = (NETWORKS.get(network)?, DATASETS.get(dataset)?);
-    let found = enter(&network)?.engine.train(&dataset, steps.into(), Duration::from_millis(budget_ms.into()))?;
+    let found =
+        network.enter_background()?.engine.train(&dataset, steps.into(), Duration::from_millis(budget_ms.into()))?;
     let counters = found.counters.to_numbers();
     let flag = |value: bool| f64::from(u8::from(value));
     let rest =
@@ -191,7 +192,8 @@ pub unsafe fn network_evaluate(
     // SAFETY: the caller's promise.
     let (sums, confusion) = unsafe { (slice_mut(sums, sums_length)?, slice_mut(confusion, confusion_length)?) };
     let budget = Duration::from_millis(budget_ms.into());
-    let found = enter(&network)?.engine.evaluate(&dataset, first as usize, top as usize, budget, confusion)?;
+    let found =
+        network.enter_background()?.engine.evaluate(&dataset, first as usize, top as usize, budget, confusion)?;
     let numbers = [found.rows as f64, found.loss, found.correct as f64, found.correct_top as f64, found.absolute_error];
     put_numbers(sums, &numbers)
 }
@@ -207,7 +209,7 @@ pub unsafe fn network_predict(
     let (network, dataset) = (NETWORKS.get(network)?, DATASETS.get(dataset)?);
     // SAFETY: the caller's promise.
     let out = unsafe { slice_mut(out, out_bytes) }?;
-    enter(&network)?.engine.predict(&dataset, first as usize, rows as usize, out)
+    network.enter_background()?.engine.predict(&dataset, first as usize, rows as usize, out)
 }
 
 pub unsafe fn network_gradient(
@@ -221,7 +223,7 @@ pub unsafe fn network_gradient(
     let (network, dataset) = (NETWORKS.get(network)?, DATASETS.get(dataset)?);
     // SAFETY: the caller's promise.
     let (config, loss) = unsafe { (text(config, config_length)?, slice_mut(loss, 1)?) };
-    loss[0] = enter(&network)?.engine.gradient(config, &dataset, training != 0)?;
+    loss[0] = network.enter_background()?.engine.gradient(config, &dataset, training != 0)?;
     Ok(())
 }
 
@@ -242,14 +244,14 @@ pub unsafe fn network_directional(
         let derivatives = slice_mut(derivatives, derivative_count)?;
         (slice(direction, direction_bytes)?, derivatives, slice_mut(tangents, tangent_bytes)?)
     };
-    put_numbers(derivatives, &enter(&network)?.engine.directional(&dataset, direction, tangents)?)
+    put_numbers(derivatives, &network.enter_background()?.engine.directional(&dataset, direction, tangents)?)
 }
 
 pub unsafe fn network_request(network: u32, request: *const u8, request_length: u32) -> Result<(), Fault> {
     let network = NETWORKS.get(network)?;
     // SAFETY: the caller's promise.
     let request = unsafe { text(request, request_length) }?;
-    let mut held = enter(&network)?;
+    let mut held = network.enter_background()?;
     held.answer = held.engine.request(request)?;
     Ok(())
 }
@@ -257,12 +259,12 @@ pub unsafe fn network_request(network: u32, request: *const u8, request_length: 
 pub unsafe fn network_answer(network: u32, out: *mut u8, capacity: u32, needed: *mut u32) -> Result<(), Fault> {
     let network = NETWORKS.get(network)?;
     // SAFETY: the caller's promise.
-    unsafe { put_text(&enter(&network)?.answer, out, capacity, needed) }
+    unsafe { put_text(&network.enter()?.answer, out, capacity, needed) }
 }
 
 pub unsafe fn network_panic(network: u32) -> Result<(), Fault> {
     let network = NETWORKS.get(network)?;
-    let _held = enter(&network)?;
+    let _held = network.enter_background()?;
     panic!("on purpose");
 }
 

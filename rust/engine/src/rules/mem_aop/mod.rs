@@ -153,7 +153,7 @@ impl Config {
             return Err(Error::config("rule.decay", "a number from 0 to 1", self.decay));
         }
         if let Some(size) = self.min_size
-            && !(size >= 0.0)
+            && (size.is_nan() || size < 0.0)
         {
             return Err(Error::config("rule.minSize", "a number from 0 up", size));
         }
@@ -274,7 +274,7 @@ impl<T: Real> MemAop<T> {
         };
         let small = match config.min_size {
             Some(size) => worth::size(&site.map) < size,
-            None => !worth::wins(config, &site.map, site.batch, patches),
+            None => !worth::wins(config, &site.map, site.batch, (1.0 - site.sparsity.unwrap_or(0.0), patches)),
         };
         if small {
             return Ok(Mode::Exact("too small to save time"));

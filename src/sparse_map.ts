@@ -61,7 +61,7 @@ const NAMES = ["batch", "inputs", "outputs", "height", "width", "kernel", "strid
  * ```ts
  * import { SparseMap } from "@leanprop/leanprop/kernels";
  * using map = SparseMap.create(new Uint32Array([1, 2]), { batch: 1, inputs: 2, outputs: 2 });
- * const values = new Float32Array([3, 5]).map((_, i) => map.positions[i] === 1 ? 3 : 5);
+ * const values = Float32Array.from(map.positions, (position) => position === 1 ? 3 : 5);
  * console.log(map.forward(values, new Float32Array([1, 10]))); // 30, 5
  * ```
  */

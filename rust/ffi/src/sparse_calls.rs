@@ -1,7 +1,7 @@
 //! The bodies of the exported sparse kernels: a map is made ready once and used any number of times.
 
 use crate::arguments::{slice, slice_mut};
-use crate::handles::{Table, enter};
+use crate::handles::{Exclusive, Table};
 use crate::status::Fault;
 use engine::layers::Order;
 use engine::layers::map::Map;
@@ -11,9 +11,8 @@ use engine::{Code, Error};
 use kernels::conv::Geometry;
 use kernels::sparse::{self, Conv, Pattern, Plan, Tiles, batch_tile};
 use kernels::{Activation, Buffer, Real};
-use std::sync::Mutex;
 
-static MAPS: Table<Mutex<Ready>> = Table::new("sparse map");
+static MAPS: Table<Exclusive<Ready>> = Table::new("sparse map");
 
 /// Numbers that describe a linear map: batch, inputs, outputs.
 const LINEAR: usize = 3;
@@ -128,7 +127,7 @@ pub unsafe fn create(
     order.copy_from_slice(&given);
     let threads = Threads::new(threads as usize)?;
     let (narrow, wide) = (Buffer::empty(), Buffer::empty());
-    made[0] = MAPS.insert(Mutex::new(Ready { plan, inputs, outputs, rows: rows != 0, threads, narrow, wide }))?;
+    made[0] = MAPS.insert(Exclusive::new(Ready { plan, inputs, outputs, rows: rows != 0, threads, narrow, wide }))?;
     Ok(())
 }
 
@@ -172,7 +171,7 @@ pub unsafe fn forward<T: Kept>(
     // SAFETY: as above.
     let (x, y) = unsafe { (slice(x, x_length)?, slice_mut(y, y_length)?) };
     let map = MAPS.get(map)?;
-    let mut ready = enter(&map)?;
+    let mut ready = map.enter()?;
     let (inputs, outputs) = ready.lengths();
     check_length("values", ready.plan.len(), values.len())?;
     check_length("x", inputs, x.len())?;
@@ -217,7 +216,7 @@ pub unsafe fn backward<T: Kept>(
     // SAFETY: as above.
     let (dx, dw) = unsafe { (slice_mut(dx, dx_length)?, slice_mut(dw, dw_length)?) };
     let map = MAPS.get(map)?;
-    let mut ready = enter(&map)?;
+    let mut ready = map.enter()?;
     let (inputs, outputs) = ready.lengths();
     check_length("values", ready.plan.len(), values.len())?;
     check_length("x", inputs, x.len())?;
@@ -257,7 +256,7 @@ pub unsafe fn convert<T: Kept>(
     // SAFETY: the caller's promise.
     let (from, to) = unsafe { (slice(from, from_length)?, slice_mut(to, to_length)?) };
     let map = MAPS.get(map)?;
-    let ready = enter(&map)?;
+    let ready = map.enter()?;
     let tiles = if of_inputs != 0 { ready.inputs } else { ready.outputs };
     let (rows, packed) = if to_tiles != 0 { (from.len(), to.len()) } else { (to.len(), from.len()) };
     check_length("rows", tiles.rows_len(), rows)?;

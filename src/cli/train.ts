@@ -22,11 +22,13 @@ import { helpText, parseOptions } from "./options.ts";
 import { describeMasks } from "./masks_table.ts";
 import { makePlan, type Plan } from "./plan.ts";
 import { ProgressView } from "./progress.ts";
+import { writeReport } from "./report/run_report.ts";
 import { readRequest, recordedOptions, type Request, resumeRequest } from "./request.ts";
 import {
   checkpointFile,
   createRunFolder,
   keepEvents,
+  readEvents,
   readRecord,
   type RunEvent,
   type RunRecord,
@@ -52,6 +54,9 @@ export async function train(args: readonly string[]): Promise<void> {
   const asked = await readRequest(parsed);
   const { resume, out } = asked.values;
   if (resume !== undefined && out !== undefined) throw new UsageError("--out", "either --out or --resume", "both");
+  if (asked.values.svg && asked.values.report === false) {
+    throw new UsageError("--svg", "a report beside it", "--no-report");
+  }
   const record = resume === undefined ? undefined : await readRecord(resume);
   const request = record === undefined ? asked : resumeRequest(record, asked, resume!);
   // A library that cannot be used is reported before data is loaded for it.
@@ -94,13 +99,31 @@ export async function train(args: readonly string[]): Promise<void> {
       tracking,
       signal: interrupt.signal,
     });
-    if (!json) print(summarizeRun({ ...run, data, done }));
+    const report = await reportOn(run, { data, values: request.values, view });
+    const events = await readEvents(run.folder);
+    if (!json) print(summarizeRun({ ...run, data, done, events, report }));
   } catch (fault) {
     tracking?.fail(fault);
     throw fault;
   } finally {
     await tracking?.settle();
   }
+}
+
+/** Writes the report, unless the options say none; gives its path. */
+async function reportOn(
+  { folder, record, trainer }: Ready,
+  { data, values, view }: { readonly data: Data; readonly values: Request["values"]; readonly view: ProgressView },
+): Promise<string | undefined> {
+  const { report = true, svg = false } = values;
+  if (!report) return undefined;
+  view.status("writing the report");
+  const [name, table] = data.test ? ["test", data.test] : ["validation", data.validation];
+  const rows = table && { name, table };
+  const events = await readEvents(folder);
+  const path = await writeReport({ folder, record, events, network: trainer.network, rows, svg });
+  view.clear();
+  return path;
 }
 
 /**

@@ -260,6 +260,14 @@ export const trainOptions = [
     effect: "place",
   },
   {
+    name: "report",
+    type: "flag",
+    help: "write report.html into the run folder at the end (yes; --no-report for none)",
+    group: run,
+    effect: "display",
+  },
+  { name: "svg", type: "flag", help: "write the charts of the report as SVG files too", group: run, effect: "display" },
+  {
     name: "runs",
     type: "text",
     value: "FILE",

@@ -124,3 +124,28 @@ Deno.test("sparkline() goes from the smallest to the largest value", () => {
   assertEquals(sparkline(Array.from({ length: 1000 }, (_, index) => index)).length, 40);
   assertEquals(sparkline([]), "");
 });
+
+Deno.test("probes of front-contribution say how far it is from back-propagation", async () => {
+  await using folder = await temporaryFolder();
+  const args = [
+    "train",
+    "--rule",
+    "front-contribution",
+    "--rows",
+    "40",
+    "--epochs",
+    "3",
+    "--probe",
+    "--quiet",
+    "--out",
+    "a",
+  ];
+  const { code, stderr } = await run([...args, "--front-contribution.force"], { cwd: folder.path });
+  assertEquals([code, stderr], [0, ""]);
+  const lines = (await Deno.readTextFile(`${folder.path}/a/metrics.jsonl`)).trimEnd().split("\n").slice(0, 3);
+  for (const line of lines) {
+    const { probes } = JSON.parse(line);
+    const difference = probes["probe.largestDifference"];
+    assert(difference > 0 && difference < 1e-3, String(difference));
+  }
+});

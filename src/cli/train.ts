@@ -20,6 +20,7 @@ import { UsageError } from "./errors.ts";
 import { Interrupt } from "./interrupt.ts";
 import { describeMachine } from "./machine.ts";
 import { helpText, parseOptions } from "./options.ts";
+import { describeMasks } from "./masks_table.ts";
 import { chooseStopping, makePlan, type Plan } from "./plan.ts";
 import { ProgressView } from "./progress.ts";
 import { writeReport } from "./report/run_report.ts";
@@ -27,6 +28,7 @@ import { readRequest, recordedOptions, type Request, resumeRequest } from "./req
 import {
   checkpointFile,
   createRunFolder,
+  type DoneEvent,
   keepEvents,
   readEvents,
   readRecord,
@@ -39,7 +41,7 @@ import { tablePlace } from "./run_table/database.ts";
 import { serverAddress } from "./run_table/mlflow.ts";
 import { Tracking } from "./run_table/tracking.ts";
 import { Shadow } from "./shadow.ts";
-import { print } from "./terminal.ts";
+import { note, print } from "./terminal.ts";
 import { trainToEnd } from "./train_loop.ts";
 import { trainCommand } from "./train_options.ts";
 import { summarizeRun } from "./train_summary.ts";
@@ -86,6 +88,9 @@ export async function train(args: readonly string[]): Promise<void> {
   const { json = false } = request.values;
   const { plan: forecast } = await run.trainer.network.describePropagation() as { plan?: RunPlan };
   if (forecast && !json) print(`${forecast.reason}\n`);
+  const masks = await describeMasks(run.trainer.network);
+  if (masks.table && !json) print(`${masks.table}\n`);
+  for (const warning of masks.warnings) note(`warning: ${warning}\n`);
   const validation = data.validation && owned.use(await Dataset.create(data.validation));
   const collapses = plan.training.rule?.slots.propagation?.kind === "frontContribution";
   const shadow = request.values.probe && collapses
@@ -106,7 +111,7 @@ export async function train(args: readonly string[]): Promise<void> {
       every,
       signal: interrupt.signal,
     });
-    const report = await reportOn(run, { data, values: request.values, view });
+    const report = await reportOn(run, { data, done, values: request.values, view });
     const events = await readEvents(run.folder);
     if (!json) print(await summarizeRun({ ...run, data, done, events, report }));
   } catch (fault) {
@@ -120,7 +125,12 @@ export async function train(args: readonly string[]): Promise<void> {
 /** Writes the report, unless the options say none; gives its path. */
 async function reportOn(
   { folder, record, trainer }: Ready,
-  { data, values, view }: { readonly data: Data; readonly values: Request["values"]; readonly view: ProgressView },
+  { data, done, values, view }: {
+    readonly data: Data;
+    readonly done: DoneEvent;
+    readonly values: Request["values"];
+    readonly view: ProgressView;
+  },
 ): Promise<string | undefined> {
   const { report = true, svg = false } = values;
   if (!report) return undefined;
@@ -128,7 +138,9 @@ async function reportOn(
   const [name, table] = data.test ? ["test", data.test] : ["validation", data.validation];
   const rows = table && { name, table };
   const events = await readEvents(folder);
-  const path = await writeReport({ folder, record, events, network: trainer.network, rows, svg });
+  // The network that the run leaves, which need not be that of its last step.
+  using network = await Network.load(done.checkpoint, { threads: trainer.network.describe().threads });
+  const path = await writeReport({ folder, record, events, network, rows, svg });
   view.clear();
   return path;
 }

@@ -51,6 +51,7 @@ pub enum Part {
 }
 
 /// What a node computes.
+#[allow(clippy::large_enum_variant)] // A few dozen nodes in a network, most of them linear: boxes would save nothing.
 pub enum Op<T> {
     /// A linear map with its fused activation.
     Linear(Linear<T>),

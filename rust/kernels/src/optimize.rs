@@ -179,12 +179,12 @@ mod tests {
     /// Two steps by hand on one parameter, w = 1, g = 0.5 then −0.25.
     #[test]
     fn momentum_follows_its_definition() {
-        for (nesterov, expected) in [(false, 1.0 - 0.1 * 0.5 - 0.1 * 0.2), (true, 1.0 - 0.1 * 0.95 - 0.1 * -0.07)] {
+        for (nesterov, expected) in [(false, 1.0_f64 - 0.1 * 0.5 - 0.1 * 0.2), (true, 1.0 - 0.1 * 0.95 - 0.1 * -0.07)] {
             let update = Update::Momentum { rate: 0.1, decay: 0.0, momentum: 0.9, nesterov };
             let (mut w, mut v) = ([1.0], [0.0]);
             update.apply(&mut w, &[0.5], &mut v, &mut []);
             update.apply(&mut w, &[-0.25], &mut v, &mut []);
-            assert!((w[0] - expected as f64).abs() < 1e-12, "{} against {expected}", w[0]);
+            assert!((w[0] - expected).abs() < 1e-12, "{} against {expected}", w[0]);
         }
     }
 

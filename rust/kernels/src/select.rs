@@ -158,8 +158,7 @@ impl Choice {
             sum += key.max(0.0);
             *key = sum;
         }
-        // `!(a > b)`: a sum that is not a number is no sum either.
-        if !(sum > 0.0) || !sum.is_finite() {
+        if sum <= 0.0 || !sum.is_finite() {
             if sure == 0 {
                 return;
             }

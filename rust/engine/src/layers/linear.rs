@@ -249,7 +249,6 @@ impl<T: Real> Linear<T> {
         let mut chosen = self.slots.products.choose(pass, &self.map, (x, g), &moment, scratch);
         if let Some(support) = &self.support {
             chosen.sparse_weight_gradient(support, par, weight_gradient, scratch);
-            drop(chosen);
             if self.bias {
                 let (start, count) = (self.bias_start(), self.map.outputs());
                 self.bias_gradient(par, g, &mut gradient[start..start + count], scratch);

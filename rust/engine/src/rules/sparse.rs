@@ -101,7 +101,7 @@ impl Choice {
         }
         let wanted = |map: &&Candidate| match &self.layers {
             Some(layers) => layers.iter().any(|layer| layer == map.layer),
-            None => !map.last && !(map.first && matches!(map.map, Map::Conv(_))),
+            None => !(map.last || map.first && matches!(map.map, Map::Conv(_))),
         };
         let chosen: Vec<&Candidate> = maps.iter().filter(wanted).collect();
         if chosen.is_empty() {

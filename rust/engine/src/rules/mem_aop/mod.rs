@@ -153,7 +153,7 @@ impl Config {
             return Err(Error::config("rule.decay", "a number from 0 to 1", self.decay));
         }
         if let Some(size) = self.min_size
-            && !(size >= 0.0)
+            && (size.is_nan() || size < 0.0)
         {
             return Err(Error::config("rule.minSize", "a number from 0 up", size));
         }

@@ -128,7 +128,7 @@ impl Schedule {
                     return Wanted::Sparsity(first);
                 }
                 // The last change is at the end itself, whatever the interval.
-                if step < begin || step > end || ((step - begin) % every != 0 && step != end) {
+                if step < begin || step > end || (!(step - begin).is_multiple_of(every) && step != end) {
                     return Wanted::Same;
                 }
                 let left = if end == begin { 0.0 } else { 1.0 - (step - begin) as f64 / (end - begin) as f64 };
@@ -172,7 +172,7 @@ fn interval(every: Option<u64>, total: u64) -> u64 {
 
 fn exchanged(step: u64, (begin, end, every): (u64, u64, u64), fraction: f64) -> Option<f64> {
     // A first step has no gradients behind it.
-    if step == 0 || step < begin || step >= end || (step - begin) % every != 0 {
+    if step == 0 || step < begin || step >= end || !(step - begin).is_multiple_of(every) {
         return None;
     }
     Some(fraction / 2.0 * (1.0 + (std::f64::consts::PI * step as f64 / end as f64).cos()))

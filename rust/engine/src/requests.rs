@@ -48,6 +48,10 @@ pub enum Request {
     GradientCosines {},
     /// Bytes that the run in training takes.
     TrainingMemory {},
+    /// Begins to measure the time of each layer in training.
+    StartLayerTimes {},
+    /// What was measured.
+    LayerTimes {},
 }
 
 impl<T: Real> Network<T> {
@@ -62,6 +66,8 @@ impl<T: Real> Network<T> {
             Request::PlanFrontContribution { training, rows, shared } => self.plan_front(&training, rows, shared)?,
             Request::GradientCosines {} => self.gradient_cosines()?,
             Request::TrainingMemory {} => self.training_memory()?,
+            Request::StartLayerTimes {} => self.start_layer_times()?,
+            Request::LayerTimes {} => self.layer_times()?,
         };
         Ok(answer.to_string())
     }

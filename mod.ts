@@ -79,6 +79,8 @@ export * from "./src/train/schedules.ts";
 export type { Augment } from "./src/train/augment.ts";
 export { type CostFigures, describePlan, type PlanCandidate, type RunPlan } from "./src/train/forecast.ts";
 export type { EvaluateOptions, Metrics } from "./src/train/metrics.ts";
+export { stepMultiplyAdds } from "./src/train/cost.ts";
+export { probe } from "./src/train/probe.ts";
 export { train } from "./src/train/train.ts";
 export { type Progress, Trainer, type TrainingConfig, type TrainOptions } from "./src/train/trainer.ts";
 

@@ -12,6 +12,8 @@ export interface ReproduceOptions {
   readonly only: string;
   /** Folder of the data sets, where it is not in the usual places. */
   readonly dataDir?: string;
+  /** Whether data sets that are missing may be fetched. */
+  readonly download: boolean;
   /** File with published results, where there is one. */
   readonly reference?: string;
   /** Called with a line now and then. */

@@ -40,6 +40,7 @@ const command = {
       group: "Options",
       effect: "place",
     },
+    { name: "download", type: "flag", help: "fetch data sets that are missing", group: "Options", effect: "place" },
     {
       name: "reference",
       type: "text",
@@ -86,6 +87,7 @@ async function main(args: readonly string[]): Promise<void> {
   const start = performance.now();
   const outcome = await experiment.run({
     runs,
+    download: values.download ?? false,
     only: values.only ?? "",
     ...(values["data-dir"] !== undefined && { dataDir: values["data-dir"] }),
     ...(values.reference !== undefined && { reference: values.reference }),

@@ -58,7 +58,10 @@ async function once(setting: Setting, data: { train: Dataset; validation: Datase
 }
 
 async function run(options: ReproduceOptions): Promise<Outcome> {
-  const tables = await mnist(options.dataDir === undefined ? {} : { dataDir: options.dataDir });
+  const tables = await mnist({
+    download: options.download,
+    ...(options.dataDir !== undefined && { dataDir: options.dataDir }),
+  });
   using train = await Dataset.create(prepare(tables.train, 60_000));
   using validation = await Dataset.create(prepare(tables.test!, Math.floor(10_000 / BATCH) * BATCH));
   const published = await publishedCurves({ prefix: "MNIST", batch: BATCH }, options);

@@ -26,9 +26,12 @@ export function curveOf(runs: readonly (readonly number[])[]): Curve {
   return { mean, std, runs: runs.length };
 }
 
-/** The difference of two means at an epoch (from 1) in combined standard errors. */
+/**
+ * The difference of two means at an epoch (from 1) in combined standard errors. A single run of ours is taken to vary like the
+ * published ones.
+ */
 export function distance(found: Curve, published: Curve, epoch: number): number {
-  const error = (curve: Curve) => curve.std[epoch - 1]! ** 2 / curve.runs;
+  const error = (curve: Curve) => (curve.runs > 1 ? curve : published).std[epoch - 1]! ** 2 / curve.runs;
   return (found.mean[epoch - 1]! - published.mean[epoch - 1]!) / Math.sqrt(error(found) + error(published));
 }
 

@@ -1,5 +1,5 @@
 /**
- * The command line: `train`, `predict`, `info`.
+ * The command line: `train`, `predict`, `runs`, `info`.
  *
  * @module
  */
@@ -9,6 +9,7 @@ import { explain, UsageError } from "./errors.ts";
 import { info, infoCommand } from "./info.ts";
 import type { CommandSpec } from "./options.ts";
 import { predict, predictCommand } from "./predict.ts";
+import { runs, runsCommand } from "./run_table/command.ts";
 import { note, print } from "./terminal.ts";
 import { train } from "./train.ts";
 import { trainCommand } from "./train_options.ts";
@@ -21,6 +22,7 @@ interface Command {
 const commands: readonly Command[] = [
   { spec: trainCommand, run: train },
   { spec: predictCommand, run: predict },
+  { spec: runsCommand, run: runs },
   { spec: infoCommand, run: info },
 ];
 

@@ -16,6 +16,7 @@ import { type Checkpoint, saveCheckpoint } from "../run/checkpoint.ts";
 import { type Augment, checkAugment } from "./augment.ts";
 import { evaluate, type Metrics } from "./metrics.ts";
 import { adam, checkOptimizer, type Optimizer } from "./optimizers.ts";
+import { probe } from "./probe.ts";
 import { checkSchedule, constant, type Schedule } from "./schedules.ts";
 
 /** Milliseconds of one native call: between calls the event loop and an abort signal have their turn. */
@@ -48,6 +49,8 @@ export interface TrainOptions {
   readonly augment?: Augment;
   /** Ends the run with its reason between two chunks of about 0.1 s. */
   readonly signal?: AbortSignal;
+  /** Whether each epoch ends with probes: how near the gradient is to back-propagation's, and more. Default `false`. */
+  readonly probe?: boolean;
   /** Called after each such chunk, for progress bars. */
   readonly onProgress?: (progress: Progress) => void;
 }
@@ -74,6 +77,8 @@ export interface Progress {
   readonly seconds: number;
   /** Metrics on the validation rows, at the end of an epoch and where there are any. */
   readonly validation?: Metrics;
+  /** At the end of an epoch, where they were asked for: figures of {@linkcode probe} by name. */
+  readonly probes?: Readonly<Record<string, number>>;
   /** Whether the epoch is complete. */
   readonly epochDone: boolean;
   /** Whether the run is complete. */
@@ -120,6 +125,7 @@ const OPTIONS = [
   "clipNorm",
   "augment",
   "signal",
+  "probe",
   "onProgress",
 ] as const satisfies readonly (keyof TrainOptions)[];
 
@@ -165,6 +171,7 @@ export class Trainer implements Disposable {
   readonly #validation: Dataset | undefined;
   readonly #owned: DisposableStack;
   readonly #options: TrainOptions;
+  readonly #probes: boolean;
   #seconds = 0;
   #running: Promise<unknown> | undefined;
   #disposed = false;
@@ -178,6 +185,7 @@ export class Trainer implements Disposable {
     this.network = network;
     this.config = config;
     this.#options = options;
+    this.#probes = boolean("probe", options.probe ?? false);
     this.#train = data.train;
     this.#validation = data.validation;
     this.#owned = data.owned;
@@ -221,7 +229,7 @@ export class Trainer implements Disposable {
    *
    * @param checkpoint from `loadCheckpoint`, of a file that {@linkcode Trainer.save} wrote
    * @param data the same rows as before
-   * @param options signal and progress; everything else comes from the checkpoint
+   * @param options signal, probes and progress; everything else comes from the checkpoint
    * @returns the run where it stopped
    * @throws {CheckpointError} where the checkpoint holds no run, not all of its state, or options that cannot be used
    * @throws {EngineError} where the data does not fit the network, or the network is in training already (`busy`)
@@ -229,7 +237,7 @@ export class Trainer implements Disposable {
   static async resume(
     checkpoint: Checkpoint,
     data: Data | Table | Dataset,
-    options: Pick<TrainOptions, "signal" | "onProgress"> = {},
+    options: Pick<TrainOptions, "signal" | "probe" | "onProgress"> = {},
   ): Promise<Trainer> {
     const { network, run } = checkpoint;
     if (!run) throw new CheckpointError("Cannot resume: this checkpoint holds a network but no training run");
@@ -352,6 +360,7 @@ export class Trainer implements Disposable {
       seconds: this.#seconds,
       epochDone: epochDone === 1,
       done: done === 1,
+      ...(epochDone === 1 && this.#probes && { probes: await probe(this) }),
     };
     this.#options.onProgress?.(progress);
     return progress;

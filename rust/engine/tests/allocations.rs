@@ -44,12 +44,17 @@ fn network(input: &[usize], layers: &[Value], threads: usize) -> String {
     .to_string()
 }
 
-fn training(optimizer: &Value, clip_norm: Option<f64>, [propagation, weights]: [&Value; 2], images: bool) -> String {
+fn training(
+    optimizer: &Value,
+    clip_norm: Option<f64>,
+    [propagation, weights, products]: [&Value; 3],
+    images: bool,
+) -> String {
     let augment = images.then(|| json!({ "crop": 2, "flip": true }));
     let plain = |kind: &str| json!({ "kind": kind });
     json!({
         "rule": {
-            "propagation": propagation, "inputs": plain("raw"), "weights": weights, "products": plain("all"),
+            "propagation": propagation, "inputs": plain("raw"), "weights": weights, "products": products,
         },
         "optimizer": optimizer, "schedule": { "kind": "cosine", "finalFactor": 0.0 }, "epochs": 2.0, "batchSize": BATCH,
         "seed": 1, "shuffle": true, "dropLast": false, "clipNorm": clip_norm, "augment": augment,
@@ -95,6 +100,27 @@ fn dual(mode: &str, two_pass: bool, step: &str) -> Value {
         "step": step, "feedback": "nlms", "feedbackRate": 0.5, "estimate": "projection", "allowBias": false,
         "force": true, "budget": 1e12,
     })
+}
+
+fn mem_aop(policy: &str, memory: bool, center: bool, (scope, convolution): (&str, &str)) -> Value {
+    json!({
+        "kind": "memAop", "k": 16, "fraction": null, "policy": policy, "memory": memory, "decay": 0.9, "center": center,
+        "scope": scope, "convolution": convolution, "minSize": 0.0, "exactOutput": false, "wholeBatches": false,
+        "cosine": true, "force": true,
+    })
+}
+
+/// Choices of outer products, all tried with the first two optimizers. Beside masks convolutions keep images, not patches.
+fn products(masks: bool) -> Vec<(&'static str, Value)> {
+    let layer = ("layer", if masks { "images" } else { "patches" });
+    vec![
+        ("topK with memory", mem_aop("topK", true, true, layer)),
+        ("weightedK with memory", mem_aop("weightedK", true, false, layer)),
+        ("randK", mem_aop("randK", false, true, layer)),
+        ("crs", mem_aop("crs", false, false, layer)),
+        ("wta", mem_aop("wta", false, true, layer)),
+        ("batch", mem_aop("wta", false, false, ("batch", "patches"))),
+    ]
 }
 
 /// Ways of the loss to the weights, with the optimizers that they are tried with.
@@ -162,18 +188,27 @@ fn a_step_allocates_nothing() {
     {
         let data = Arc::new(data(input));
         for threads in [1, 2] {
-            // Dual numbers do not pass every layer of images, and know no masks.
-            let images = *size == "images";
-            let ways =
-                propagations().into_iter().take(if images || weights["kind"] == "sparse" { 1 } else { usize::MAX });
+            // Dual numbers do not pass every layer of images, and know no masks; batch normalisation mixes rows, and beside masks
+            // each layer chooses its own.
+            let (images, masks) = (*size == "images", weights["kind"] == "sparse");
+            let ways = propagations().into_iter().take(if images || masks { 1 } else { usize::MAX });
             let runs = ways.flat_map(|(way, propagation, count)| {
-                let with =
-                    move |(name, optimizer, clip)| (format!("{way}, {name}"), propagation.clone(), optimizer, clip);
+                let with = move |(name, optimizer, clip)| {
+                    (format!("{way}, {name}"), propagation.clone(), json!({ "kind": "all" }), optimizer, clip)
+                };
                 optimizers().into_iter().take(count).map(with)
             });
-            for (name, propagation, optimizer, clip_norm) in runs {
+            let chosen = products(masks).into_iter().filter(|(rule, _)| !((images || masks) && *rule == "batch"));
+            let chosen = chosen.flat_map(|(rule, products)| {
+                let with = move |(name, optimizer, clip)| {
+                    (format!("{rule}, {name}"), json!({ "kind": "backprop" }), products.clone(), optimizer, clip)
+                };
+                optimizers().into_iter().take(2).map(with)
+            });
+            for (name, propagation, products, optimizer, clip_norm) in runs.chain(chosen) {
                 let mut network = engine::create(&network(input, layers, threads)).unwrap();
-                network.attach(&training(&optimizer, clip_norm, [&propagation, &weights], images), &data).unwrap();
+                let run = training(&optimizer, clip_norm, [&propagation, &weights, &products], images);
+                network.attach(&run, &data).unwrap();
                 let mut train = |steps| network.train(&data, steps, Duration::from_secs(3600)).unwrap();
                 train(WARM_UP);
                 // The test runner's own thread may allocate beside us once; steps that allocate do so every time.

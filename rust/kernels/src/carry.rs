@@ -3,30 +3,64 @@
 //! The residual memory of Mem-AOP-GD (Hernandez, Rini, Duman 2021, algorithm 1) holds for every row what was not used so far. Each
 //! step adds to it and needs the norms of the sums: one pass does both ([`add_rows`]).
 
-use crate::isa::vectorize;
+use crate::isa::{Isa, isa, vectorize};
 use crate::par::{self, Par, Shared};
 use crate::real::Real;
-
-/// Independent partial sums of a norm, as in [`crate::reduce`].
-const LANES: usize = 32;
+use crate::sparse::Vector;
 
 /// Elements that one task handles, about.
 const CHUNK: usize = 16_384;
 
-/// Rough cost of one element: the passes move memory.
-const OPERATIONS: usize = 10;
+/// Rough cost of one element: the passes wait for memory.
+const OPERATIONS: usize = 30;
 
 fn rows_of_task(size: usize) -> usize {
     (CHUNK / size.max(1)).max(1)
 }
 
+/// Compiles `$body` for every instruction set and runs it for `$isa`. (Plain loops over lanes of partial sums were compiled to a
+/// quarter of the speed.)
+macro_rules! for_isa {
+    ($isa:expr, $body:ident($($argument:ident: $type:ty),*)) => {{
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn avx2<T: Real>($($argument: $type),*) {
+            // SAFETY: the caller's promise.
+            unsafe { $body::<T, T::Avx2>($($argument),*) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn avx512<T: Real>($($argument: $type),*) {
+            // SAFETY: the caller's promise.
+            unsafe { $body::<T, T::Avx512>($($argument),*) }
+        }
+        // SAFETY: the set is available (`isa()`, or the tests' check); every machine has the portable one.
+        unsafe {
+            match $isa {
+                Isa::Portable => $body::<T, T::Portable>($($argument),*),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => avx2($($argument),*),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => avx512($($argument),*),
+                #[cfg(not(target_arch = "x86_64"))]
+                Isa::Avx2 | Isa::Avx512 => $body::<T, T::Portable>($($argument),*),
+            }
+        }
+    }};
+}
+
 /// memory[r] = keep · memory[r] + scale · (new[r] − mean), and squares[r] = ‖memory[r]‖²; `mean` may be empty for none.
-pub fn add_rows<T: Real>(
+pub fn add_rows<T: Real>(par: Par, memory: &mut [T], new: &[T], mean: &[T], factors: (T, T), squares: &mut [f64]) {
+    add_rows_for(isa(), par, memory, new, mean, factors, squares);
+}
+
+fn add_rows_for<T: Real>(
+    isa: Isa,
     par: Par,
     memory: &mut [T],
     new: &[T],
     mean: &[T],
-    (keep, scale): (T, T),
+    factors: (T, T),
     squares: &mut [f64],
 ) {
     assert_eq!(memory.len(), new.len());
@@ -35,103 +69,108 @@ pub fn add_rows<T: Real>(
     let block = rows_of_task(size);
     par.for_work(new.len() * OPERATIONS).each(count.div_ceil(block), |index| {
         let rows = par::block(index, count, block);
+        let elements = rows.start * size..rows.end * size;
         // SAFETY: blocks of rows are disjoint.
-        let (memory, squares) =
-            unsafe { (memory.slice(rows.start * size..rows.end * size), squares.slice(rows.clone())) };
-        let new = &new[rows.start * size..rows.end * size];
-        vectorize(
-            #[inline(always)]
-            || {
-                for ((memory, new), square) in memory.chunks_exact_mut(size).zip(new.chunks_exact(size)).zip(squares) {
-                    *square = if mean.is_empty() {
-                        add_row(memory, new, |new, _| new * scale, keep)
-                    } else {
-                        add_row(memory, new, |new, at| (new - mean[at]) * scale, keep)
-                    };
-                }
-            },
-        );
+        let (memory, squares) = unsafe { (memory.slice(elements.clone()), squares.slice(rows)) };
+        let new = &new[elements];
+        for_isa!(isa, add(memory: &mut [T], new: &[T], mean: &[T], factors: (T, T), squares: &mut [f64]));
     });
 }
 
-/// One row of [`add_rows`]; `shape(value, column)` makes what is added.
+/// The body of [`add_rows`] for one set of vector instructions.
+///
+/// # Safety
+/// The machine must have V's set.
 #[inline(always)]
-fn add_row<T: Real>(memory: &mut [T], new: &[T], shape: impl Fn(T, usize) -> T, keep: T) -> f64 {
-    let mut lanes = [T::zero(); LANES];
-    let whole = new.len() / LANES * LANES;
-    let (memory, memory_rest) = memory.split_at_mut(whole);
-    let (new, new_rest) = new.split_at(whole);
-    for (chunk, (memory, new)) in memory.chunks_exact_mut(LANES).zip(new.chunks_exact(LANES)).enumerate() {
-        for lane in 0..LANES {
-            let value = keep * memory[lane] + shape(new[lane], chunk * LANES + lane);
-            memory[lane] = value;
-            lanes[lane] += value * value;
+unsafe fn add<T: Real, V: Vector<T>>(
+    memory: &mut [T],
+    new: &[T],
+    mean: &[T],
+    (keep, scale): (T, T),
+    squares: &mut [f64],
+) {
+    let size = new.len() / squares.len().max(1);
+    let (fours, whole) = (size / (4 * V::LANES) * (4 * V::LANES), size / V::LANES * V::LANES);
+    for ((memory, new), square) in memory.chunks_exact_mut(size).zip(new.chunks_exact(size)).zip(squares) {
+        // SAFETY: registers lie in the first `whole` elements of a row; a mean is as long as a row.
+        let sums = unsafe {
+            let (kept, scaled) = (V::splat(keep), V::splat(scale));
+            let mut sums = [V::splat(T::zero()); 4];
+            let mut one = |at: usize, sum: &mut V| {
+                let mut value = V::load(new.as_ptr().add(at));
+                if !mean.is_empty() {
+                    value = value.sub(V::load(mean.as_ptr().add(at)));
+                }
+                let value = V::load(memory.as_ptr().add(at)).mul_add(kept, value.mul(scaled));
+                value.store(memory.as_mut_ptr().add(at));
+                *sum = value.mul_add(value, *sum);
+            };
+            for at in (0..fours).step_by(4 * V::LANES) {
+                sums.iter_mut().enumerate().for_each(|(register, sum)| one(at + register * V::LANES, sum));
+            }
+            (fours..whole).step_by(V::LANES).for_each(|at| one(at, &mut sums[0]));
+            if whole > 0 { V::sums(sums) } else { [T::zero(); 4] }
+        };
+        let mut rest = T::zero();
+        for at in whole..size {
+            let value = if mean.is_empty() { new[at] } else { new[at] - mean[at] };
+            memory[at] = keep * memory[at] + scale * value;
+            rest += memory[at] * memory[at];
         }
+        *square = ((sums[0] + sums[1]) + (sums[2] + sums[3]) + rest).wide();
     }
-    for (lane, (memory, new)) in memory_rest.iter_mut().zip(new_rest).enumerate() {
-        *memory = keep * *memory + shape(*new, whole + lane);
-        lanes[lane] += *memory * *memory;
-    }
-    fold(&mut lanes)
 }
 
 /// squares[r] = ‖rows[r] − mean‖²; `mean` may be empty for none.
 pub fn row_squares<T: Real>(par: Par, rows: &[T], mean: &[T], squares: &mut [f64]) {
+    row_squares_for(isa(), par, rows, mean, squares);
+}
+
+fn row_squares_for<T: Real>(isa: Isa, par: Par, rows: &[T], mean: &[T], squares: &mut [f64]) {
     let (size, count) = (row_size(rows, mean, squares), squares.len());
     let squares = Shared::new(squares);
     let block = rows_of_task(size);
     par.for_work(rows.len() * OPERATIONS).each(count.div_ceil(block), |index| {
         let range = par::block(index, count, block);
+        let rows = &rows[range.start * size..range.end * size];
         // SAFETY: blocks of rows are disjoint.
-        let squares = unsafe { squares.slice(range.clone()) };
-        vectorize(
-            #[inline(always)]
-            || {
-                let rows = &rows[range.start * size..range.end * size];
-                for (row, square) in rows.chunks_exact(size).zip(squares) {
-                    *square = if mean.is_empty() {
-                        square_of(row, |value, _| value)
-                    } else {
-                        square_of(row, |value, at| value - mean[at])
-                    };
-                }
-            },
-        );
+        let squares = unsafe { squares.slice(range) };
+        for_isa!(isa, square(rows: &[T], mean: &[T], squares: &mut [f64]));
     });
 }
 
+/// The body of [`row_squares`] for one set of vector instructions.
+///
+/// # Safety
+/// The machine must have V's set.
 #[inline(always)]
-fn square_of<T: Real>(row: &[T], shape: impl Fn(T, usize) -> T) -> f64 {
-    // Pixels of few channels are many: filling and folding lanes would cost more than the sum.
-    if row.len() < LANES / 2 {
-        return row.iter().enumerate().fold(T::zero(), |sum, (at, value)| sum + shape(*value, at).powi(2)).wide();
-    }
-    let mut lanes = [T::zero(); LANES];
-    let whole = row.len() / LANES * LANES;
-    for (chunk, values) in row[..whole].chunks_exact(LANES).enumerate() {
-        for lane in 0..LANES {
-            let value = shape(values[lane], chunk * LANES + lane);
-            lanes[lane] += value * value;
+unsafe fn square<T: Real, V: Vector<T>>(rows: &[T], mean: &[T], squares: &mut [f64]) {
+    let size = rows.len() / squares.len().max(1);
+    let (fours, whole) = (size / (4 * V::LANES) * (4 * V::LANES), size / V::LANES * V::LANES);
+    for (row, square) in rows.chunks_exact(size).zip(squares) {
+        // SAFETY: registers lie in the first `whole` elements of a row; a mean is as long as a row.
+        let sums = unsafe {
+            let mut sums = [V::splat(T::zero()); 4];
+            let one = |at: usize, sum: &mut V| {
+                let mut value = V::load(row.as_ptr().add(at));
+                if !mean.is_empty() {
+                    value = value.sub(V::load(mean.as_ptr().add(at)));
+                }
+                *sum = value.mul_add(value, *sum);
+            };
+            for at in (0..fours).step_by(4 * V::LANES) {
+                sums.iter_mut().enumerate().for_each(|(register, sum)| one(at + register * V::LANES, sum));
+            }
+            (fours..whole).step_by(V::LANES).for_each(|at| one(at, &mut sums[0]));
+            if whole > 0 { V::sums(sums) } else { [T::zero(); 4] }
+        };
+        let mut rest = T::zero();
+        for at in whole..size {
+            let value = if mean.is_empty() { row[at] } else { row[at] - mean[at] };
+            rest += value * value;
         }
+        *square = ((sums[0] + sums[1]) + (sums[2] + sums[3]) + rest).wide();
     }
-    for (lane, value) in row[whole..].iter().enumerate() {
-        let value = shape(*value, whole + lane);
-        lanes[lane] += value * value;
-    }
-    fold(&mut lanes)
-}
-
-/// Adds the lanes pairwise.
-#[inline(always)]
-fn fold<T: Real>(lanes: &mut [T; LANES]) -> f64 {
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-        width /= 2;
-    }
-    lanes[0].wide()
 }
 
 fn row_size<T>(values: &[T], mean: &[T], squares: &[f64]) -> usize {
@@ -171,11 +210,28 @@ pub fn copy_rows<T: Real>(par: Par, from: &[T], mean: &[T], rows: &[u32], weight
     });
 }
 
-/// Sets some rows to zero.
-pub fn clear_rows<T: Real>(values: &mut [T], size: usize, rows: &[u32]) {
-    for row in rows {
-        values[*row as usize * size..(*row as usize + 1) * size].fill(T::zero());
-    }
+/// to[i] = scale · from[rows[i]], and those rows of `from` become zero; `rows` ascend.
+pub fn take_rows<T: Real>(par: Par, from: &mut [T], rows: &[u32], scale: T, to: &mut [T]) {
+    let size = to.len() / rows.len().max(1);
+    assert_eq!(to.len(), size * rows.len(), "whole rows");
+    assert!(rows.is_sorted_by(|a, b| a < b), "each row once");
+    let from = Shared::new(from);
+    let block = rows_of_task(size);
+    par.for_work(to.len() * OPERATIONS).chunks_mut(to, block * size, |start, to| {
+        let first = start / size;
+        vectorize(
+            #[inline(always)]
+            || {
+                for (index, to) in to.chunks_exact_mut(size).enumerate() {
+                    let at = rows[first + index] as usize * size;
+                    // SAFETY: rows are disjoint, because each is listed once (asserted).
+                    let from = unsafe { from.slice(at..at + size) };
+                    to.iter_mut().zip(&*from).for_each(|(to, from)| *to = *from * scale);
+                    from.fill(T::zero());
+                }
+            },
+        );
+    });
 }
 
 #[cfg(test)]
@@ -195,24 +251,26 @@ mod tests {
 
     #[test]
     fn sums_and_norms_equal_plain_loops_at_every_length() {
-        for size in 1..=3 * LANES + 1 {
+        for size in 1..=100 {
             let rows = 3;
             let (old, new) = (numbers::<f64>(rows * size, 1), numbers::<f64>(rows * size, 2));
             for mean in [vec![], numbers::<f64>(size, 3)] {
-                let (mut memory, mut squares) = (old.clone(), vec![0.0; rows]);
-                add_rows(Par::SEQUENTIAL, &mut memory, &new, &mean, (0.5, 3.0), &mut squares);
-                let mut of_new = vec![0.0; rows];
-                row_squares(Par::SEQUENTIAL, &new, &mean, &mut of_new);
-                for row in 0..rows {
-                    let (mut sum, mut plain) = (0.0, 0.0);
-                    for at in row * size..(row + 1) * size {
-                        let centred = new[at] - mean.get(at % size).copied().unwrap_or(0.0);
-                        let expected = 0.5 * old[at] + 3.0 * centred;
-                        assert!((memory[at] - expected).abs() < 1e-15);
-                        sum += expected * expected;
-                        plain += centred * centred;
+                for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
+                    let (mut memory, mut squares, mut of_new) = (old.clone(), vec![0.0; rows], vec![0.0; rows]);
+                    add_rows_for(isa, Par::SEQUENTIAL, &mut memory, &new, &mean, (0.5, 3.0), &mut squares);
+                    row_squares_for(isa, Par::SEQUENTIAL, &new, &mean, &mut of_new);
+                    for row in 0..rows {
+                        let (mut sum, mut plain) = (0.0, 0.0);
+                        for at in row * size..(row + 1) * size {
+                            let centred = new[at] - mean.get(at % size).copied().unwrap_or(0.0);
+                            let expected = 0.5 * old[at] + 3.0 * centred;
+                            assert!((memory[at] - expected).abs() < 1e-15, "{} {size}", isa.name());
+                            sum += expected * expected;
+                            plain += centred * centred;
+                        }
+                        let close = (squares[row] - sum).abs() < 1e-12 && (of_new[row] - plain).abs() < 1e-12;
+                        assert!(close, "{} {size}", isa.name());
                     }
-                    assert!((squares[row] - sum).abs() < 1e-12 && (of_new[row] - plain).abs() < 1e-12);
                 }
             }
         }
@@ -236,14 +294,15 @@ mod tests {
     }
 
     #[test]
-    fn copying_and_clearing_rows_touches_those_alone() {
+    fn copying_and_taking_rows_touches_those_alone() {
         let mut values: Vec<f64> = (0..12).map(f64::from).collect();
         let mut to = [0.0; 6];
         copy_rows(Par::SEQUENTIAL, &values, &[], &[1, 3], &[1.0, 2.0], &mut to);
         assert_eq!(to, [3.0, 4.0, 5.0, 18.0, 20.0, 22.0]);
         copy_rows(Par::SEQUENTIAL, &values, &[1.0, 1.0, 1.0], &[0, 2], &[], &mut to);
         assert_eq!(to, [-1.0, 0.0, 1.0, 5.0, 6.0, 7.0]);
-        clear_rows(&mut values, 3, &[1, 3]);
+        take_rows(Par::SEQUENTIAL, &mut values, &[1, 3], 0.5, &mut to);
+        assert_eq!(to, [1.5, 2.0, 2.5, 4.5, 5.0, 5.5]);
         assert_eq!(values, [0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 6.0, 7.0, 8.0, 0.0, 0.0, 0.0]);
     }
 }

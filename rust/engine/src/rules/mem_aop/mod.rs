@@ -274,7 +274,7 @@ impl<T: Real> MemAop<T> {
         };
         let small = match config.min_size {
             Some(size) => worth::size(&site.map) < size,
-            None => !worth::wins(config, &site.map, site.batch, patches),
+            None => !worth::wins(config, &site.map, site.batch, (1.0 - site.sparsity.unwrap_or(0.0), patches)),
         };
         if small {
             return Ok(Mode::Exact("too small to save time"));

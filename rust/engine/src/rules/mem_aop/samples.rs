@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::layers::map::Map;
 use crate::layers::{Mode, Pass};
 use crate::rules::{Moment, Site, StateTensor};
-use kernels::carry::{add_rows, clear_rows, copy_rows, row_squares};
+use kernels::carry::{add_rows, copy_rows, row_squares, take_rows};
 use kernels::select::{Choice, Stream};
 use kernels::{Buffer, Par, Real, reduce};
 use serde_json::{Value, json};
@@ -120,8 +120,9 @@ pub struct Samples<T> {
     unit: &'static str,
     x: Factor<T>,
     g: Factor<T>,
-    /// Means of the inputs; empty without centring.
+    /// Means of the inputs and sums of the gradients; empty without centring.
     mean: Buffer<T>,
+    sum: Buffer<T>,
     scores: Vec<f64>,
     choice: Choice,
     /// Rows of the last batch, and the norms of what the memory holds after it.
@@ -153,6 +154,8 @@ impl<T: Real> Samples<T> {
     fn with(settings: Settings, unit: &'static str, batch: usize, [of_x, of_g]: [Vec<usize>; 2]) -> Result<Samples<T>> {
         let Settings { policy, keep, left, center, memory, carries_rate, number } = settings;
         let x = Factor::new(of_x, batch, keep, memory)?;
+        let g = Factor::new(of_g, batch, keep, memory)?;
+        let centred = |size| if center { Buffer::zeroed(size) } else { Ok(Buffer::empty()) };
         Ok(Samples {
             policy,
             keep,
@@ -162,9 +165,10 @@ impl<T: Real> Samples<T> {
             carries_rate,
             number,
             unit,
-            mean: if center { Buffer::zeroed(x.size)? } else { Buffer::empty() },
-            g: Factor::new(of_g, batch, keep, memory)?,
+            mean: centred(x.size)?,
+            sum: centred(g.size)?,
             x,
+            g,
             scores: vec![0.0; batch],
             choice: Choice::new(batch),
             last: (0, [0.0; 2]),
@@ -183,15 +187,22 @@ impl<T: Real> Samples<T> {
             let share = T::of(1.0 / rows as f64);
             self.mean.iter_mut().for_each(|mean| *mean *= share);
         }
-        let Samples { x: of_x, g: of_g, mean, .. } = self;
+        let Samples { x: of_x, g: of_g, mean, sum, .. } = self;
         let (squares_x, squares_g) = (&mut of_x.squares[..rows], &mut of_g.squares[..rows]);
         if self.memory {
             let scale = if self.carries_rate { moment.rate.sqrt() } else { 1.0 };
             let factors = (T::of(self.left), T::of(scale));
             add_rows(par, &mut of_x.memory[..x.len()], x, mean, factors, squares_x);
+            // Summed just before they are added, gradients come from the cache the second time.
+            if self.center {
+                reduce::column_sums(par, g, of_g.size, false, sum);
+            }
             add_rows(par, &mut of_g.memory[..g.len()], g, &[], factors, squares_g);
         } else {
             row_squares(par, x, mean, squares_x);
+            if self.center {
+                reduce::column_sums(par, g, of_g.size, false, sum);
+            }
             row_squares(par, g, &[], squares_g);
         }
         let scores = &mut self.scores[..rows];
@@ -205,15 +216,10 @@ impl<T: Real> Samples<T> {
         let mut count = chosen.len();
         let (kept_x, kept_g) = (&mut of_x.kept[..count * of_x.size], &mut of_g.kept[..count * of_g.size]);
         if self.memory {
-            copy_rows(par, &of_x.memory, &[], chosen, &[], kept_x);
-            copy_rows(par, &of_g.memory, &[], chosen, &[], kept_g);
-            clear_rows(&mut of_x.memory, of_x.size, chosen);
-            clear_rows(&mut of_g.memory, of_g.size, chosen);
-            if self.carries_rate {
-                // The optimizer multiplies by the rate, which the factors have already.
-                let share = T::of(1.0 / moment.rate);
-                kept_g.iter_mut().for_each(|g| *g *= share);
-            }
+            // The optimizer multiplies by the rate, which the factors have already.
+            let share = if self.carries_rate { T::of(1.0 / moment.rate) } else { T::one() };
+            take_rows(par, &mut of_x.memory, chosen, T::one(), kept_x);
+            take_rows(par, &mut of_g.memory, chosen, share, kept_g);
             self.last = (rows, [of_x.memory_norm(rows, chosen), of_g.memory_norm(rows, chosen)]);
         } else {
             copy_rows(par, x, mean, chosen, &[], kept_x);
@@ -222,8 +228,7 @@ impl<T: Real> Samples<T> {
         }
         if self.center {
             of_x.kept[count * of_x.size..(count + 1) * of_x.size].copy_from_slice(mean);
-            let sum = &mut of_g.kept[count * of_g.size..(count + 1) * of_g.size];
-            reduce::column_sums(par, g, of_g.size, false, sum);
+            of_g.kept[count * of_g.size..(count + 1) * of_g.size].copy_from_slice(sum);
             count += 1;
         }
         Chosen::Samples { count, x: &of_x.kept[..count * of_x.size], g: &of_g.kept[..count * of_g.size] }

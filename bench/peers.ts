@@ -69,7 +69,7 @@ const { values } = parseArgs({
 if (values.help) {
   console.log(
     "bench:peers [--suite dense or conv] [--json] [--rounds 9] [--seconds 0.25] [--threads 1] [--filter 784-256] " +
-      "[--peers jax,torch]",
+      "[--peers jax,torch; leanprop for our step on one thread]",
   );
   Deno.exit(0);
 }
@@ -128,6 +128,8 @@ async function startAll(job: Case): Promise<{ sides: Side[]; missing: Record<str
     return [active, ["torch_step.py", `torch${suffix} passive`, job, { OMP_WAIT_POLICY: "passive" }]];
   });
   const peers = values.peers.split(",");
+  // How much further threads gain, in the same turns.
+  if (peers.includes("leanprop")) sides.push(await startOurs({ ...job, threads: 1 }, { name: "leanprop, 1 thread" }));
   const wanted = [...(peers.includes("jax") ? jax : []), ...(peers.includes("torch") ? torch : [])];
   for (const [script, name, job, env] of wanted) {
     const peer = await startPeer(script, job, { name, env });

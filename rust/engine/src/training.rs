@@ -635,7 +635,10 @@ impl<T: Real> Network<T> {
     pub fn layer_times(&mut self) -> Result<Value> {
         let Some(training) = &mut self.training else { return Err(no_run("tell the times of layers")) };
         training.workspace.clock.finish(&self.plan).ok_or_else(|| {
-            Error::new(Code::Busy, "Cannot tell the times of layers: nothing was measured; call startLayerTimes() first")
+            Error::new(
+                Code::Busy,
+                "Cannot tell the times of layers: nothing was measured; call startLayerTimes() first",
+            )
         })
     }
 

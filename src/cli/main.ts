@@ -1,10 +1,12 @@
 /**
- * The command line: `train`, `predict`, `runs`, `info`.
+ * The command line: `train`, `compare`, `predict`, `runs`, `info`.
  *
  * @module
  */
 
 import { didYouMean } from "../nearest.ts";
+import { compareRules } from "./compare/command.ts";
+import { compareCommand } from "./compare/options.ts";
 import { explain, UsageError } from "./errors.ts";
 import { info, infoCommand } from "./info.ts";
 import type { CommandSpec } from "./options.ts";
@@ -21,6 +23,7 @@ interface Command {
 
 const commands: readonly Command[] = [
   { spec: trainCommand, run: train },
+  { spec: compareCommand, run: compareRules },
   { spec: predictCommand, run: predict },
   { spec: runsCommand, run: runs },
   { spec: infoCommand, run: info },

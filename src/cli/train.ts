@@ -60,7 +60,9 @@ export async function train(args: readonly string[]): Promise<void> {
   const whole = await load(request, view);
   const hash = await hashData(whole);
   if (record && record.data.hash !== hash) {
-    throw new DataError(`the data of ${resume}`, `the rows of SHA-256 ${record.data.hash}`, `rows of SHA-256 ${hash}`);
+    throw new DataError(`the data of ${resume}`, `the rows of SHA-256 ${record.data.hash}`, `rows of SHA-256 ${hash}`, {
+      action: "use",
+    });
   }
   const { data, fraction } = splitValidation(whole, request.values);
   const plan = makePlan(request, data.train);

@@ -27,11 +27,13 @@ export async function stepMultiplyAdds(trainer: Trainer): Promise<number | undef
   const forward = new Map(network.describe().layers.map(({ name, multiplyAdds }) => [name, multiplyAdds]));
   const layers = await network.describeRule();
   if (layers.some(({ slots }) => slots.inputs.kind !== "raw")) return undefined;
-  return layers.reduce((sum, { layer, slots }, index) => {
+  const count = layers.reduce((sum, { layer, slots }, index) => {
     // Nobody needs the gradient of the network's input.
     const passes = passesOf(slots, { batchSize, first: index === 0 });
     return sum + batchSize * (forward.get(layer) ?? 0) * passes;
   }, 0);
+  // Shares are fractions of whole numbers.
+  return Math.round(count);
 }
 
 /** Forward pass, input gradient and weight gradient, in units of a dense forward pass. */
@@ -46,4 +48,31 @@ function passesOf(
   // Rows that are chosen at the loss are the only ones that go back.
   const back = keeps === "samples of the batch" ? kept : 1;
   return density * (1 + kept + (first ? 0 : back));
+}
+
+/**
+ * Bytes that a run takes in the engine beside its data: parameters, optimizer, what the rule keeps, and the values, gradients and
+ * tangents of a step. Sizes follow from shapes, so the figure is the same on every machine with as many threads.
+ *
+ * @param trainer a run
+ * @returns the bytes
+ */
+export async function trainingBytes({ network }: Trainer): Promise<number> {
+  const { values, gradients, tangents } = await network.trainingMemory();
+  const masked = new Map((await network.masks()).filter(({ sparse }) => sparse).map((mask) => [mask.layer, mask]));
+  const bytes = network.tensors().reduce((sum, { name, group, dtype, shape }) => {
+    // Masks are counted with the weights that they leave.
+    if (group === "mask" || group === "training") return sum;
+    const size = dtype === "f64" ? 8 : 4;
+    const count = shape.reduce((product, axis) => product * axis, 1);
+    const mask = name.endsWith(".weight") ? masked.get(layerOf(name)) : undefined;
+    if (mask === undefined) return sum + size * count;
+    return sum + (group === "parameter" ? mask.bytes : size * mask.nonZeros);
+  }, 0);
+  return values + gradients + tangents + bytes;
+}
+
+/** `3.body.0` of `optimizer.first.3.body.0.weight`. */
+function layerOf(name: string): string {
+  return name.replace(/^optimizer\.(first|second)\./, "").replace(/\.weight$/, "");
 }

@@ -52,6 +52,11 @@ pub enum Request {
     StartLayerTimes {},
     /// What was measured.
     LayerTimes {},
+    /// Puts the running averages in the place of the parameters, or takes them out again.
+    UseAverage {
+        /// Which of the two.
+        on: bool,
+    },
 }
 
 impl<T: Real> Network<T> {
@@ -68,6 +73,7 @@ impl<T: Real> Network<T> {
             Request::TrainingMemory {} => self.training_memory()?,
             Request::StartLayerTimes {} => self.start_layer_times()?,
             Request::LayerTimes {} => self.layer_times()?,
+            Request::UseAverage { on } => self.use_average(on)?,
         };
         Ok(answer.to_string())
     }

@@ -38,7 +38,7 @@ export function record(id: string, changes: { rule?: string; seed?: number; rate
       clipNorm: null,
       augment: null,
       rows: 90,
-    },
+    } as RunRecord["training"],
     machine: { leanprop: "0", deno: "0", system: "none", cpu: "none", instructionSet: "portable", threads: 1 },
   };
 }

@@ -294,9 +294,8 @@ mod tests {
                     products[i][j] += tx[i][j] * tw[i][j];
                 }
                 for (i, j) in (0..out).flat_map(|i| (0..out).map(move |j| (i, j))) {
-                    exact[i][j] += (0..9)
-                        .map(|k| f64::from(x[i + k / 3][j + k % 3]) * f64::from(w[k / 3][k % 3]))
-                        .sum::<f64>();
+                    exact[i][j] +=
+                        (0..9).map(|k| f64::from(x[i + k / 3][j + k % 3]) * f64::from(w[k / 3][k % 3])).sum::<f64>();
                 }
             }
             for (found, exact) in around(output, &products).iter().flatten().zip(exact.iter().flatten()) {
@@ -341,7 +340,8 @@ mod tests {
                 &[0., 1., -1., 8., -8., 1.],
             ]),
         ]);
-        let ours = error([&matrix::<Input, SIDE, SIDE>(), &matrix::<Weights, 3, SIDE>(), &matrix::<Output, SIDE, OUT>()]);
+        let ours =
+            error([&matrix::<Input, SIDE, SIDE>(), &matrix::<Weights, 3, SIDE>(), &matrix::<Output, SIDE, OUT>()]);
         println!("F(2×2): {small:.1e}, F(4×4): {ours:.1e}, at the textbook's points: {textbook:.1e}");
         assert!(small < ours && ours < textbook / 1.5, "{small}, {ours}, {textbook}");
         assert!(ours < 3e-6, "{ours}");

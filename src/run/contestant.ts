@@ -121,7 +121,8 @@ export class Contestant implements Disposable {
     const { signal } = this.entry.training;
     try {
       const { epoch, step, seconds, trainLoss } = await this.#trainer.epoch();
-      const { loss, accuracy = null } = await network.evaluate(this.#rows.validation, signal ? { signal } : {});
+      const measure = async () => await network.evaluate(this.#rows.validation, signal ? { signal } : {});
+      const { loss, accuracy = null } = await this.#withAverage(measure);
       const last = this.curve.at(-1) ?? { step: 0, seconds: this.#setup };
       const until = this.#setup + seconds;
       this.curve.push({
@@ -142,7 +143,9 @@ export class Contestant implements Disposable {
   /** What it came to. */
   async result(): Promise<CompareRun> {
     const { test } = this.#rows;
-    const metrics = test && !this.diverged ? await this.#trainer.network.evaluate(test) : undefined;
+    const metrics = test && !this.diverged
+      ? await this.#withAverage(async () => await this.#trainer.network.evaluate(test))
+      : undefined;
     const { seed, optimizer } = this.#trainer.config;
     return {
       seed,
@@ -154,6 +157,11 @@ export class Contestant implements Disposable {
       testAccuracy: metrics?.accuracy ?? null,
       testLoss: metrics?.loss ?? null,
     };
+  }
+
+  /** Running averages are what a run that keeps them is judged by. */
+  async #withAverage<T>(measure: () => Promise<T>): Promise<T> {
+    return this.#trainer.config.averageDecay === null ? await measure() : await this.#trainer.withAverage(measure);
   }
 
   /** Frees network and run. */

@@ -10,7 +10,8 @@ import { stepMultiplyAdds } from "./cost.ts";
 import type { Trainer } from "./trainer.ts";
 
 /**
- * Figures about the last step of the run in training, by name. Nothing changes.
+ * Figures about the last step of the run in training, by name. Nothing changes. The last batch of an epoch may have fewer rows than
+ * the others; `dropLast` keeps batches alike.
  *
  * | name | what it is |
  * | --- | --- |

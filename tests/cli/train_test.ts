@@ -42,6 +42,15 @@ Deno.test("train closes with a summary, and --quiet leaves only that", async () 
   assertStringIncludes(stdout, "deno task train --config a/config.json");
 });
 
+Deno.test("train says in its summary which layers choose outer products", async () => {
+  await using folder = await temporaryFolder();
+  const rule = ["--rule", "mem-aop", "--mem-aop.k", "8", "--mem-aop.min-size", "5", "--hidden", "16,16"];
+  const args = ["train", ...small, ...rule, "--quiet", "--out", "a"];
+  const { code, stdout, stderr } = await run(args, { cwd: folder.path });
+  assertEquals([code, stderr], [0, ""]);
+  assertMatch(stdout, /layers from 0: all rows \(too small.*\); 2: 8 of \d+ rows \(topK with memory\); 4: all rows/);
+});
+
 Deno.test("train --config repeats a run to the bit, at another number of threads", async () => {
   await using folder = await temporaryFolder();
   const options = ["--optimizer", "sgd", "--momentum", "0.9", "--clip-norm", "1", "--schedule", "warm-up:1+cosine"];
@@ -112,7 +121,7 @@ for (
     [
       ["tran"],
       2,
-      "Cannot use the command tran: expected one of train, compare, predict, runs, info (did you mean train?)",
+      "Cannot use the command tran: expected one of train, find-rate, compare, predict, export, runs, info (did you mean train?)",
     ],
     [["train", "--epoch", "3"], 2, "Cannot use --epoch: expected an option of train (did you mean --epochs?)"],
     [["train", "--data", "spiral"], 2, "Cannot use --data: expected one of glyphs, spirals,"],

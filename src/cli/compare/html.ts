@@ -7,17 +7,9 @@
 import type { Comparison } from "../../run/compare.ts";
 import type { ComparePoint } from "../../run/contestant.ts";
 import { median } from "../../run/statistics.ts";
-import { drawLines, type Series } from "../report/charts.ts";
+import { drawLines, type NamedChart, type Series } from "../report/charts.ts";
 import { chartGrid, escape, facts, htmlTable, page, section } from "../report/page.ts";
 import { comparisonRows, comparisonTitle, targetWords } from "./text.ts";
-
-/** A chart with the name of its file. */
-export interface NamedChart {
-  /** Name without an ending. */
-  readonly name: string;
-  /** The drawing. */
-  readonly svg: string;
-}
 
 /** Curves of medians over the seeds. */
 export async function comparisonCharts(comparison: Comparison): Promise<NamedChart[]> {

@@ -39,6 +39,14 @@ export interface ConfusionChart {
   readonly names: readonly string[];
 }
 
+/** A chart with the name of its file. */
+export interface NamedChart {
+  /** Name without an ending. */
+  readonly name: string;
+  /** The drawing. */
+  readonly svg: string;
+}
+
 /** Fallbacks of the colours of series: Okabe and Ito's, which the colour-blind can tell apart. */
 export const palette: readonly string[] = [
   "#0072b2",
@@ -76,11 +84,14 @@ const config = {
   legend: { labelColor: INK, title: null, orient: "bottom", columns: 4, symbolStrokeWidth: 3 },
 };
 
+/** Most points of a curve: more of them than pixels only make the file larger. */
+const MOST_POINTS = 500;
+
 /** Draws curves. */
 export async function drawLines({ title, x, y, series, log = false }: LineChart): Promise<string> {
   const drawn = series.map(({ name, points }) => ({
     name,
-    points: points.filter((point) => point.every(Number.isFinite)),
+    points: thin(points.filter((point) => point.every(Number.isFinite))),
   }));
   const values = drawn.flatMap(({ name, points }) => points.map(([x, y]) => ({ x, y, name })));
   const few = drawn.every(({ points }) => points.length < FEW);
@@ -166,6 +177,12 @@ export async function drawConfusion({ title, counts, names }: ConfusionChart): P
 /** A drawing for files that stand alone: the fallbacks take the place of variables, which few programs know. */
 export function standAlone(svg: string): string {
   return svg.replace(/var\(--[\w-]+, (#[0-9a-f]{6})\)/g, "$1");
+}
+
+/** Points at even distances, the last one among them. */
+function thin<T>(points: readonly T[]): readonly T[] {
+  const stride = Math.ceil(points.length / MOST_POINTS);
+  return points.filter((_, index) => (points.length - 1 - index) % stride === 0);
 }
 
 function colour(index: number): string {

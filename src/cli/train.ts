@@ -27,6 +27,7 @@ import { readRequest, recordedOptions, type Request, resumeRequest } from "./req
 import {
   checkpointFile,
   createRunFolder,
+  type DoneEvent,
   keepEvents,
   readEvents,
   readRecord,
@@ -106,7 +107,7 @@ export async function train(args: readonly string[]): Promise<void> {
       every,
       signal: interrupt.signal,
     });
-    const report = await reportOn(run, { data, values: request.values, view });
+    const report = await reportOn(run, { data, done, values: request.values, view });
     const events = await readEvents(run.folder);
     if (!json) print(await summarizeRun({ ...run, data, done, events, report }));
   } catch (fault) {
@@ -120,7 +121,12 @@ export async function train(args: readonly string[]): Promise<void> {
 /** Writes the report, unless the options say none; gives its path. */
 async function reportOn(
   { folder, record, trainer }: Ready,
-  { data, values, view }: { readonly data: Data; readonly values: Request["values"]; readonly view: ProgressView },
+  { data, done, values, view }: {
+    readonly data: Data;
+    readonly done: DoneEvent;
+    readonly values: Request["values"];
+    readonly view: ProgressView;
+  },
 ): Promise<string | undefined> {
   const { report = true, svg = false } = values;
   if (!report) return undefined;
@@ -128,7 +134,9 @@ async function reportOn(
   const [name, table] = data.test ? ["test", data.test] : ["validation", data.validation];
   const rows = table && { name, table };
   const events = await readEvents(folder);
-  const path = await writeReport({ folder, record, events, network: trainer.network, rows, svg });
+  // The network that the run leaves, which need not be that of its last step.
+  using network = await Network.load(done.checkpoint, { threads: trainer.network.describe().threads });
+  const path = await writeReport({ folder, record, events, network, rows, svg });
   view.clear();
   return path;
 }

@@ -91,9 +91,24 @@ export async function readCsv(path: string, options: CsvOptions = {}): Promise<C
  * @throws {ConfigError} where an option cannot be used
  */
 export function parseCsv(text: string, options: CsvOptions & { readonly where?: string } = {}): CsvData {
-  const { where = "CSV text", header, delimiter = ",", precision = "f32", name = "csv" } = options;
+  const { where = "CSV text", header, delimiter = "," } = options;
+  return sheetData(parseSheet(text, { where, delimiter, ...(header !== undefined && { header }) }), options);
+}
+
+/**
+ * Like {@linkcode parseCsv}, for records that are cut up already.
+ *
+ * @param given the records
+ * @param options which columns are what
+ * @returns training rows, validation and test rows where asked for, and the fitted transform
+ * @throws {DataError} with line and column, where a field cannot be used
+ * @throws {ConfigError} where an option cannot be used
+ */
+export function sheetData(given: CsvSheet, options: CsvOptions): CsvData {
+  const { delimiter = ",", precision = "f32", name = "csv" } = options;
+  const { where } = given;
   if (precision !== "f32" && precision !== "f64") throw new ConfigError("precision", '"f32" or "f64"', precision);
-  const sheet = shuffled(parseSheet(text, { where, delimiter, ...(header !== undefined && { header }) }), options);
+  const sheet = shuffled(given, options);
   const roles = assignRoles(sheet, options);
   const rows = sheet.records.length;
   const trainRows = countTrainRows(rows, options);

@@ -31,6 +31,7 @@ export {
   type Gradients,
   type InputStatistics,
   type LayerDescription,
+  type LayerTime,
   type MaskDescription,
   Network,
   type NetworkDescription,

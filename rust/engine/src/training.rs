@@ -11,7 +11,7 @@ use crate::memory;
 use crate::network::Network;
 use crate::optimizer::{self, Optimizer};
 use crate::passes::{self, Learning};
-use crate::plan::{Node, Op, Plan};
+use crate::plan::{Op, Plan};
 use crate::rules::decorrelated::first::Given;
 use crate::rules::dual::Frame;
 use crate::rules::front_contribution::{self, FrontContribution};
@@ -343,7 +343,6 @@ impl<T: Real> Network<T> {
                 map: linear.map.clone(),
                 bias: linear.bias,
                 first: node.input == 0,
-                alone: self.plan.nodes.iter().flat_map(Node::reads).filter(|read| *read == node.input).count() == 1,
                 last: node.output == self.plan.output,
                 batch: config.batch_size,
                 threads: self.threads.count(),

@@ -81,8 +81,6 @@ pub struct Site<'a> {
     pub bias: bool,
     /// Whether it reads the network's input.
     pub first: bool,
-    /// Whether nobody else reads its input.
-    pub alone: bool,
     /// Whether its outputs are the network's.
     pub last: bool,
     /// Most rows of a batch.

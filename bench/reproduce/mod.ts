@@ -5,6 +5,7 @@
  */
 
 import { dualExperiment } from "./dual.ts";
+import { decorrelatedExperiment } from "./decorrelated.ts";
 import type { Experiment } from "./experiment.ts";
 import { frontContributionExperiment } from "./front_contribution.ts";
 import { memAopEnergy } from "./mem_aop_energy.ts";
@@ -18,4 +19,5 @@ export const experiments: readonly Experiment[] = [
   frontContributionExperiment,
   sparseMnist,
   dualExperiment,
+  decorrelatedExperiment,
 ];

@@ -477,6 +477,8 @@ impl<T: Real> Network<T> {
                 }
             }
         }
+        let next = (from + batch).min(training.data_rows)..(from + 2 * batch).min(training.data_rows);
+        data.prefetch(&training.order[next]);
         data.gather_labels(samples, &mut training.labels);
         let target_size = training.values.len() / batch;
         data.gather_values(samples, &mut training.values[..rows * target_size]);
@@ -502,8 +504,7 @@ impl<T: Real> Network<T> {
                 ),
             ));
         }
-        let right = |(row, label): (&[T], &u32)| kernels::loss::argmax(row) == *label as usize;
-        let correct = outputs.chunks_exact(size).zip(&training.labels).filter(|pair| right(*pair)).count();
+        let correct = kernels::loss::count_right(outputs, &training.labels);
 
         let pass = choose_rows(&mut training.batch_choice, &self.plan, workspace, pass, &moment);
 

@@ -78,12 +78,40 @@ export * from "./src/train/schedules.ts";
 export type { Augment } from "./src/train/augment.ts";
 export { type CostFigures, describePlan, type PlanCandidate, type RunPlan } from "./src/train/forecast.ts";
 export type { EvaluateOptions, Metrics } from "./src/train/metrics.ts";
+export { stepMultiplyAdds, trainingBytes } from "./src/train/cost.ts";
+export { probe } from "./src/train/probe.ts";
 export { train } from "./src/train/train.ts";
-export { type Progress, Trainer, type TrainingConfig, type TrainOptions } from "./src/train/trainer.ts";
+export {
+  type Progress,
+  Trainer,
+  type TrainingConfig,
+  type TrainingData,
+  type TrainOptions,
+} from "./src/train/trainer.ts";
 
 // Runs.
 export { type Checkpoint, loadCheckpoint, type SavedRun } from "./src/run/checkpoint.ts";
+export {
+  compare,
+  type ComparedRule,
+  type CompareEntry,
+  type CompareOptions,
+  type CompareProgress,
+  type Comparison,
+  type TriedRate,
+} from "./src/run/compare.ts";
+export type { ComparePoint, CompareRun } from "./src/run/contestant.ts";
+export type { RatioInterval } from "./src/run/statistics.ts";
+export type { AxisFigures, CompareAxis, Verdict } from "./src/run/verdicts.ts";
+export { loadNpz, saveNpz } from "./src/run/npz_weights.ts";
 export { loadPyTorch, savePyTorch } from "./src/run/pytorch.ts";
 
 // Errors.
-export { CheckpointError, ConfigError, DataError, EngineError, type EngineErrorCode } from "./src/errors.ts";
+export {
+  CheckpointError,
+  ConfigError,
+  DataError,
+  type DataErrorOptions,
+  EngineError,
+  type EngineErrorCode,
+} from "./src/errors.ts";

@@ -12,7 +12,8 @@ export function knownOptions(path: string, options: object, known: readonly stri
   for (const name of Object.keys(options)) {
     if (known.includes(name)) continue;
     const place = path === "" ? name : `${path}.${name}`;
-    throw new ConfigError(place, `one of ${known.join(", ")}${didYouMean(name, known)}`, "an unknown option");
+    const expected = known.length === 0 ? "no options here" : `one of ${known.join(", ")}${didYouMean(name, known)}`;
+    throw new ConfigError(place, expected, "an unknown option");
   }
 }
 

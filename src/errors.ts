@@ -24,6 +24,12 @@ export class ConfigError extends Error {
   }
 }
 
+/** Options of a {@linkcode DataError}. */
+export interface DataErrorOptions extends ErrorOptions {
+  /** What failed; default `"read"`. */
+  readonly action?: "read" | "use" | "download" | "find";
+}
+
 /** Data (a file, an array, a stream) that cannot be used. */
 export class DataError extends Error {
   /** Always `"DataError"`. */
@@ -35,10 +41,10 @@ export class DataError extends Error {
    * @param where the file and the place in it, or the argument
    * @param expected what would be accepted, in words
    * @param found what is there
-   * @param options the usual `cause`
+   * @param options what failed, and the usual `cause`
    */
-  constructor(where: string, expected: string, found: unknown, options?: ErrorOptions) {
-    super(`Cannot read ${where}: expected ${expected} but found ${show(found)}`, options);
+  constructor(where: string, expected: string, found: unknown, options: DataErrorOptions = {}) {
+    super(`Cannot ${options.action ?? "read"} ${where}: expected ${expected} but found ${show(found)}`, options);
   }
 }
 

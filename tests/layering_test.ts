@@ -4,7 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { root } from "./helpers.ts";
 
 /** Rooms from left to right; a file may import from its own room and from those before it. */
-const ROOMS = ["base", "ffi", "data", "rules", "network", "train", "run", "cli"] as const;
+const ROOMS = ["base", "ffi", "data", "rules", "network", "train", "run", "formats", "cli"] as const;
 
 /**
  * The only imports to the right: classes that users hold carry a method for what a later room does. Another one needs a reason

@@ -21,6 +21,21 @@ export class UsageError extends Error {
   }
 }
 
+/** The table of runs cannot be read or written. */
+export class RunTableError extends Error {
+  /** Always `"RunTableError"`. */
+  override name = "RunTableError";
+
+  /**
+   * @param path the file
+   * @param why the cause in words
+   * @param options the usual `cause`
+   */
+  constructor(path: string, why: string, options?: ErrorOptions) {
+    super(`Cannot use the table of runs ${path}: ${why}`, options);
+  }
+}
+
 /** The user asked to stop: Ctrl-C or a request of the system. */
 export class Interruption extends Error {
   /** Always `"Interruption"`. */
@@ -67,9 +82,8 @@ export function explain(fault: unknown, options: readonly string[] = []): Ending
 /** The sentence of an error that we expect; `undefined` for others. */
 function sentence(fault: unknown): string | undefined {
   if (fault instanceof EngineError) return ["panic", "poisoned"].includes(fault.code) ? undefined : fault.message;
-  if (fault instanceof ConfigError || fault instanceof DataError || fault instanceof CheckpointError) {
-    return fault.message;
-  }
+  const expected = [ConfigError, DataError, CheckpointError, RunTableError];
+  if (expected.some((kind) => fault instanceof kind)) return (fault as Error).message;
   if (fault instanceof Deno.errors.NotCapable) {
     return `Cannot continue: a permission is missing (${fault.message.split("\n")[0]})`;
   }

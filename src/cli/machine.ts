@@ -30,13 +30,16 @@ export interface Machine {
 /** Describes this machine as a network uses it. */
 export function describeMachine(network: Network): Machine {
   const { instructionSet, threads } = network.describe();
+  return { ...describeSystem(), instructionSet, threads };
+}
+
+/** Describes this machine apart from what a network uses of it. */
+export function describeSystem(): Omit<Machine, "instructionSet" | "threads"> {
   return {
     leanprop: version,
     deno: Deno.version.deno,
     system: `${Deno.build.os} ${Deno.build.arch}`,
     cpu: processor(),
-    instructionSet,
-    threads,
   };
 }
 

@@ -1,14 +1,17 @@
 /**
- * The command line: `train`, `predict`, `info`.
+ * The command line: `train`, `compare`, `predict`, `runs`, `info`.
  *
  * @module
  */
 
 import { didYouMean } from "../nearest.ts";
+import { compareRules } from "./compare/command.ts";
+import { compareCommand } from "./compare/options.ts";
 import { explain, UsageError } from "./errors.ts";
 import { info, infoCommand } from "./info.ts";
 import type { CommandSpec } from "./options.ts";
 import { predict, predictCommand } from "./predict.ts";
+import { runs, runsCommand } from "./run_table/command.ts";
 import { note, print } from "./terminal.ts";
 import { train } from "./train.ts";
 import { trainCommand } from "./train_options.ts";
@@ -20,7 +23,9 @@ interface Command {
 
 const commands: readonly Command[] = [
   { spec: trainCommand, run: train },
+  { spec: compareCommand, run: compareRules },
   { spec: predictCommand, run: predict },
+  { spec: runsCommand, run: runs },
   { spec: infoCommand, run: info },
 ];
 

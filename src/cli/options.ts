@@ -59,6 +59,8 @@ export interface CommandSpec<S extends readonly OptionSpec[] = readonly OptionSp
   readonly description: string;
   /** Its options. */
   readonly options: S;
+  /** What words without an option before them are, as help texts show it; such words are refused where this is not given. */
+  readonly words?: string;
   /** What dotted options belong to, such as learning rules: `--mem-aop.k 16`. */
   readonly dotted?: readonly string[];
   /** More sections for the end of the help text. */
@@ -71,6 +73,8 @@ export interface Parsed<S extends readonly OptionSpec[]> {
   readonly values: Values<S>;
   /** Values of dotted options by full name, such as `mem-aop.k`. */
   readonly dotted: Readonly<Record<string, OptionValue>>;
+  /** Words without an option before them. */
+  readonly words: readonly string[];
   /** Whether help was asked for. */
   readonly help: boolean;
 }
@@ -97,10 +101,13 @@ export function parseOptions<const S extends readonly OptionSpec[]>(
   });
   const values: Record<string, OptionValue> = {};
   const dotted: Record<string, OptionValue> = {};
+  const words: string[] = [];
   let help = false;
   for (const token of tokens) {
     if (token.kind === "option-terminator") continue;
     if (token.kind === "positional") {
+      words.push(token.value);
+      if (command.words !== undefined) continue;
       throw new UsageError(`the argument ${token.value}`, "options only, such as --help", "a word without an option");
     }
     const { name, rawName, value } = token;
@@ -115,7 +122,7 @@ export function parseOptions<const S extends readonly OptionSpec[]>(
       values[spec.name] = spec.name === name ? fromText(spec, value) : noValue(spec, { value, name });
     }
   }
-  return { values: values as Values<S>, dotted, help };
+  return { values: values as Values<S>, dotted, words, help };
 }
 
 /**
@@ -163,7 +170,8 @@ export function helpText(command: CommandSpec): string {
   const line = ([left, right]: readonly [string, string]) =>
     left.length > width ? `  ${left}\n  ${" ".repeat(width)}  ${right}` : `  ${left.padEnd(width)}  ${right}`;
   const body = all.map(({ title, lines }) => `${title}\n${lines.map(line).join("\n")}`);
-  return [`Usage: deno task ${command.name} [options]`, command.description, ...body].join("\n\n") + "\n";
+  const words = command.words === undefined ? "" : ` ${command.words}`;
+  return [`Usage: deno task ${command.name}${words} [options]`, command.description, ...body].join("\n\n") + "\n";
 }
 
 /** How `parseArgs` shall cut: which options take the argument after them. */

@@ -150,7 +150,7 @@ export function checkModel(json: Record<string, unknown>, where: string): ModelF
 }
 
 /** Options of rules as `ruleByName` takes them: by rule, in camel case. */
-function ruleOptions(dotted: PlanSource["dotted"]): Record<string, Record<string, unknown>> {
+export function ruleOptions(dotted: PlanSource["dotted"]): Record<string, Record<string, unknown>> {
   const options: Record<string, Record<string, unknown>> = {};
   for (const [name, value] of Object.entries(dotted)) {
     const dot = name.indexOf(".");
@@ -169,7 +169,8 @@ function ruleOptions(dotted: PlanSource["dotted"]): Record<string, Record<string
   return options;
 }
 
-function chooseOptimizer(values: TrainValues): Optimizer {
+/** The optimizer that the options describe. */
+export function chooseOptimizer(values: TrainValues): Optimizer {
   const { momentum, nesterov, "weight-decay": weightDecay } = values;
   const kind = exactWord(values.optimizer ?? "adam", optimizerKinds);
   const learningRate = values["learning-rate"] ?? (/^adam/.test(kind) ? ADAM_RATE : undefined);

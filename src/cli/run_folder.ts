@@ -22,6 +22,8 @@ const FORMAT = 1;
 export interface RunRecord {
   /** Version of this file. */
   readonly format: number;
+  /** Identity of the run, in the table of runs too. */
+  readonly id: string;
   /** When the run began, in UTC. */
   readonly created: string;
   /** Options of `train` by name, with the defaults that were filled in; a model from a file stands here in full. */
@@ -73,6 +75,8 @@ export interface EpochEvent {
   readonly learningRate: number;
   /** Seconds spent in training since the run began, evaluation and pauses left out. */
   readonly seconds: number;
+  /** Figures about the rule's gradient and state, where the run was asked for them. */
+  readonly probes?: Readonly<Record<string, number>>;
 }
 
 /** The line of a finished run. */
@@ -159,10 +163,12 @@ export async function createRunFolder(
   }
 }
 
-/** Writes `config.json`. */
-export async function writeRecord(folder: string, record: Omit<RunRecord, "format">): Promise<void> {
-  const text = JSON.stringify({ format: FORMAT, ...record }, undefined, 2);
+/** Writes `config.json`; gives what it holds. */
+export async function writeRecord(folder: string, content: Omit<RunRecord, "format">): Promise<RunRecord> {
+  const record = { format: FORMAT, ...content };
+  const text = JSON.stringify(record, undefined, 2);
   await writeWhole(`${folder}/config.json`, [new TextEncoder().encode(`${text}\n`)]);
+  return record;
 }
 
 /**
@@ -178,8 +184,10 @@ export async function readRecord(folder: string): Promise<RunRecord> {
   if (json.format !== FORMAT) throw new DataError(path, `the record of a run, format ${FORMAT}`, json.format);
   const { options, data, network, training } = json as Partial<Record<keyof RunRecord, Record<string, unknown>>>;
   const whole = [options, data, network, training].every((part) => typeof part === "object" && part !== null) &&
-    typeof data?.hash === "string" && typeof data.targets === "object";
-  if (!whole) throw new DataError(path, "the record of a run with options, data, network and training", "parts of one");
+    typeof json.id === "string" && typeof data?.hash === "string" && typeof data.targets === "object";
+  if (!whole) {
+    throw new DataError(path, "the record of a run with id, options, data, network and training", "parts of one");
+  }
   return json as unknown as RunRecord;
 }
 
@@ -203,15 +211,33 @@ export async function appendEvent(folder: string, event: RunEvent): Promise<void
  */
 export async function keepEvents(folder: string, step: number): Promise<RunEvent[]> {
   const path = `${folder}/metrics.jsonl`;
-  const text = await Deno.readTextFile(path).catch((cause) => {
-    if (cause instanceof Deno.errors.NotFound) return "";
-    throw new CheckpointError(`Cannot read ${path}: ${reason(cause)}`, { cause });
-  });
-  const kept = text.split("\n").flatMap((line) => parseEvent(line) ?? [])
-    .filter((event) => event.event !== "done" && event.step <= step);
+  const text = await readLines(path);
+  const kept = parseEvents(text).filter((event) => event.event !== "done" && event.step <= step);
   const lines = kept.map((event) => `${JSON.stringify(event)}\n`).join("");
   if (lines !== text) await writeWhole(path, [new TextEncoder().encode(lines)]);
   return kept;
+}
+
+/**
+ * Reads `metrics.jsonl`.
+ *
+ * @param folder the folder of a run
+ * @returns its lines; none where the file is not there yet
+ * @throws {CheckpointError} where it cannot be read
+ */
+export async function readEvents(folder: string): Promise<RunEvent[]> {
+  return parseEvents(await readLines(`${folder}/metrics.jsonl`));
+}
+
+async function readLines(path: string): Promise<string> {
+  return await Deno.readTextFile(path).catch((cause) => {
+    if (cause instanceof Deno.errors.NotFound) return "";
+    throw new CheckpointError(`Cannot read ${path}: ${reason(cause)}`, { cause });
+  });
+}
+
+function parseEvents(text: string): RunEvent[] {
+  return text.split("\n").flatMap((line) => parseEvent(line) ?? []);
 }
 
 /** A line as an event; a line that was cut off in the middle is none. */

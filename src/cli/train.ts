@@ -6,6 +6,7 @@
 
 import { Dataset } from "../data/dataset.ts";
 import { hashData } from "../data/hash.ts";
+import { environment } from "../data/places.ts";
 import type { Data } from "../data/table.ts";
 import { CheckpointError, DataError } from "../errors.ts";
 import { native } from "../ffi/native.ts";
@@ -20,16 +21,22 @@ import { describeMachine } from "./machine.ts";
 import { helpText, parseOptions } from "./options.ts";
 import { makePlan, type Plan } from "./plan.ts";
 import { ProgressView } from "./progress.ts";
+import { writeReport } from "./report/run_report.ts";
 import { readRequest, recordedOptions, type Request, resumeRequest } from "./request.ts";
 import {
   checkpointFile,
   createRunFolder,
   keepEvents,
+  readEvents,
   readRecord,
   type RunEvent,
   type RunRecord,
   writeRecord,
 } from "./run_folder.ts";
+import { RunLock } from "./run_lock.ts";
+import { tablePlace } from "./run_table/database.ts";
+import { serverAddress } from "./run_table/mlflow.ts";
+import { Tracking } from "./run_table/tracking.ts";
 import { print } from "./terminal.ts";
 import { trainToEnd } from "./train_loop.ts";
 import { trainCommand } from "./train_options.ts";
@@ -46,6 +53,9 @@ export async function train(args: readonly string[]): Promise<void> {
   const asked = await readRequest(parsed);
   const { resume, out } = asked.values;
   if (resume !== undefined && out !== undefined) throw new UsageError("--out", "either --out or --resume", "both");
+  if (asked.values.svg && asked.values.report === false) {
+    throw new UsageError("--svg", "a report beside it", "--no-report");
+  }
   const record = resume === undefined ? undefined : await readRecord(resume);
   const request = record === undefined ? asked : resumeRequest(record, asked, resume!);
   // A library that cannot be used is reported before data is loaded for it.
@@ -55,7 +65,9 @@ export async function train(args: readonly string[]): Promise<void> {
   const whole = await load(request, view);
   const hash = await hashData(whole);
   if (record && record.data.hash !== hash) {
-    throw new DataError(`the data of ${resume}`, `the rows of SHA-256 ${record.data.hash}`, `rows of SHA-256 ${hash}`);
+    throw new DataError(`the data of ${resume}`, `the rows of SHA-256 ${record.data.hash}`, `rows of SHA-256 ${hash}`, {
+      action: "use",
+    });
   }
   const { data, fraction } = splitValidation(whole, request.values);
   const plan = makePlan(request, data.train);
@@ -66,13 +78,62 @@ export async function train(args: readonly string[]): Promise<void> {
   using owned = new DisposableStack();
   const run = record === undefined
     ? await begin({ request, plan, data, hash, fraction, signal: interrupt.signal }, owned)
-    : await goOn({ folder: resume!, record, plan, data, signal: interrupt.signal }, owned);
+    : await goOn({ folder: resume!, record, request, plan, data, signal: interrupt.signal }, owned);
   const { json = false } = request.values;
   const { plan: forecast } = await run.trainer.network.describePropagation() as { plan?: RunPlan };
   if (forecast && !json) print(`${forecast.reason}\n`);
   const validation = data.validation && owned.use(await Dataset.create(data.validation));
-  const done = await trainToEnd({ ...run, validation, test: data.test, view, json, signal: interrupt.signal });
-  if (!json) print(summarizeRun({ ...run, data, done }));
+  const { tracking } = run;
+  tracking?.begin({ folder: await Deno.realPath(run.folder), record: run.record, events: run.events });
+  try {
+    const done = await trainToEnd({
+      ...run,
+      validation,
+      test: data.test,
+      view,
+      json,
+      tracking,
+      signal: interrupt.signal,
+    });
+    const report = await reportOn(run, { data, values: request.values, view });
+    const events = await readEvents(run.folder);
+    if (!json) print(summarizeRun({ ...run, data, done, events, report }));
+  } catch (fault) {
+    tracking?.fail(fault);
+    throw fault;
+  } finally {
+    await tracking?.settle();
+  }
+}
+
+/** Writes the report, unless the options say none; gives its path. */
+async function reportOn(
+  { folder, record, trainer }: Ready,
+  { data, values, view }: { readonly data: Data; readonly values: Request["values"]; readonly view: ProgressView },
+): Promise<string | undefined> {
+  const { report = true, svg = false } = values;
+  if (!report) return undefined;
+  view.status("writing the report");
+  const [name, table] = data.test ? ["test", data.test] : ["validation", data.validation];
+  const rows = table && { name, table };
+  const events = await readEvents(folder);
+  const path = await writeReport({ folder, record, events, network: trainer.network, rows, svg });
+  view.clear();
+  return path;
+}
+
+/**
+ * Opens the table of runs that the options name, unless they say none. This comes before a run has a folder: a table that cannot
+ * be used shows before anything is made.
+ */
+function openTracking({ runs, mlflow }: Request["values"], owned: DisposableStack): Tracking | undefined {
+  const server = mlflow ?? environment("LEANPROP_MLFLOW");
+  if (runs === "none" && mlflow !== undefined) {
+    throw new UsageError("--mlflow", "a table of runs beside it", "--runs none");
+  }
+  if (runs === "none") return undefined;
+  const address = server === undefined ? undefined : serverAddress(server);
+  return owned.use(new Tracking({ table: tablePlace(runs), server: address }));
 }
 
 /** Says what a rule with a plan would do, as text or as JSON. */
@@ -86,6 +147,10 @@ async function explainPlan({ network: options, training }: Plan, data: Data, jso
 interface Ready {
   readonly folder: string;
   readonly trainer: Trainer;
+  /** Its record. */
+  readonly record: RunRecord;
+  /** Its row in the table of runs, where it has one. */
+  readonly tracking: Tracking | undefined;
   /** Steps that it has behind it. */
   readonly step: number;
   /** What `metrics.jsonl` holds already. */
@@ -120,11 +185,16 @@ async function begin(
 ): Promise<Ready> {
   const { request, plan, data, hash, fraction, signal } = from;
   const network = owned.use(Network.create(plan.network));
-  const trainer = owned.use(await Trainer.create(network, data.train, { ...plan.training, signal }));
+  const trainer = owned.use(
+    await Trainer.create(network, data.train, { ...plan.training, ...probing(request), signal }),
+  );
+  const tracking = openTracking(request.values, owned);
   const folder = await createRunFolder(request.values.out, { data: data.name, rule: trainer.config.ruleName });
+  owned.use(await RunLock.take(folder));
   // A folder that cannot be written to shows before the first epoch, and from here on there is something to resume.
   await trainer.save(checkpointFile(folder));
-  await writeRecord(folder, {
+  const record = await writeRecord(folder, {
+    id: crypto.randomUUID(),
     created: new Date().toISOString(),
     options: recordedOptions(request, { plan, validationSplit: fraction }),
     data: describeData(data, hash),
@@ -132,7 +202,7 @@ async function begin(
     training: trainer.config,
     machine: describeMachine(network),
   });
-  return { folder, trainer, step: 0, events: [] };
+  return { folder, trainer, record, tracking, step: 0, events: [] };
 }
 
 /** Goes on with a run from its checkpoint. */
@@ -140,14 +210,17 @@ async function goOn(
   from: {
     readonly folder: string;
     readonly record: RunRecord;
+    readonly request: Request;
     readonly plan: Plan;
     readonly data: Data;
     readonly signal: AbortSignal;
   },
   owned: DisposableStack,
 ): Promise<Ready> {
-  const { folder, record, plan, data, signal } = from;
+  const { folder, record, request, plan, data, signal } = from;
   const { threads } = plan.network;
+  const tracking = openTracking(request.values, owned);
+  owned.use(await RunLock.take(folder));
   const file = checkpointFile(folder);
   const checkpoint = await loadCheckpoint(file, threads === undefined ? {} : { threads });
   const network = owned.use(checkpoint.network);
@@ -156,9 +229,9 @@ async function goOn(
   if (!alike) {
     throw new CheckpointError(`Cannot resume ${folder}: expected a checkpoint of this run but found that of another`);
   }
-  const trainer = owned.use(await Trainer.resume(checkpoint, data.train, { signal }));
+  const trainer = owned.use(await Trainer.resume(checkpoint, data.train, { ...probing(request), signal }));
   const [step = 0] = network.read("training.counters");
-  return { folder, trainer, step, events: await keepEvents(folder, step) };
+  return { folder, trainer, record, tracking, step, events: await keepEvents(folder, step) };
 }
 
 function describeData(data: Data, hash: string): RunRecord["data"] {
@@ -175,6 +248,10 @@ function describeData(data: Data, hash: string): RunRecord["data"] {
     ...(train.offset && { offset: train.offset }),
     ...(transform && { transform }),
   };
+}
+
+function probing({ values: { probe } }: Request): { probe?: boolean } {
+  return probe === undefined ? {} : { probe };
 }
 
 function same(a: unknown, b: unknown): boolean {

@@ -19,6 +19,7 @@ import {
   type InterruptedEvent,
   type RunEvent,
 } from "./run_folder.ts";
+import type { Tracking } from "./run_table/tracking.ts";
 import { print } from "./terminal.ts";
 
 /** A run and what is watched. */
@@ -39,6 +40,8 @@ export interface Run {
   readonly view: ProgressView;
   /** Whether events go to standard output. */
   readonly json: boolean;
+  /** Its row in the table of runs, where it has one. */
+  readonly tracking: Tracking | undefined;
   /** Ends the run. */
   readonly signal: AbortSignal;
 }
@@ -103,7 +106,7 @@ function pendingEpoch(events: readonly RunEvent[]): EpochEvent | undefined {
 
 /** Validates, and writes the epoch's line and the checkpoint; in this order, see `keepEvents`. */
 async function endEpoch(run: Run, state: State): Promise<void> {
-  const { folder, trainer, validation, view, json, signal } = run;
+  const { folder, trainer, validation, view, json, tracking, signal } = run;
   if (validation) view.status("validating");
   const metrics = validation && await trainer.network.evaluate(validation, { signal });
   const event: EpochEvent = {
@@ -114,12 +117,13 @@ async function endEpoch(run: Run, state: State): Promise<void> {
   await appendEvent(folder, event);
   await save(run, state);
   state.pending = undefined;
+  tracking?.event(event);
   view.epoch(event, trainer.config.epochs);
   if (json) print(`${JSON.stringify(event)}\n`);
 }
 
 async function finish(run: Run, state: State): Promise<DoneEvent> {
-  const { folder, trainer, test, view, json, signal } = run;
+  const { folder, trainer, test, view, json, tracking, signal } = run;
   if (test) view.status("testing");
   const metrics: Partial<Metrics> = test ? await trainer.network.evaluate(test, { signal }) : {};
   const done: DoneEvent = {
@@ -132,6 +136,7 @@ async function finish(run: Run, state: State): Promise<DoneEvent> {
     checkpoint: checkpointFile(folder),
   };
   await appendEvent(folder, done);
+  tracking?.event(done);
   if (json) print(`${JSON.stringify(done)}\n`);
   return done;
 }
@@ -146,6 +151,7 @@ async function saveForLater(
   const event: InterruptedEvent = { event: "interrupted", step, seconds, ...(pending && { pending }) };
   await appendEvent(folder, event);
   await save(run, state);
+  run.tracking?.event(event);
   const message = `Interrupted after ${step} steps; the state is saved\n` +
     `Resume with: deno task train --resume ${folder}`;
   return new Interruption(interruption.exitCode, message);
@@ -167,7 +173,7 @@ function keptWords({ folder }: Run, { saved }: State): string {
 }
 
 function epochEvent(progress: Progress, seconds: number): EpochEvent {
-  const { epoch, step, trainLoss, trainAccuracy, learningRate } = progress;
+  const { epoch, step, trainLoss, trainAccuracy, learningRate, probes } = progress;
   return {
     event: "epoch",
     epoch,
@@ -178,6 +184,7 @@ function epochEvent(progress: Progress, seconds: number): EpochEvent {
     validationAccuracy: null,
     learningRate,
     seconds,
+    ...(probes && { probes }),
   };
 }
 

@@ -7,7 +7,8 @@
 import type { Data } from "../data/table.ts";
 import type { Trainer } from "../train/trainer.ts";
 import { figure, percent } from "./progress.ts";
-import type { DoneEvent } from "./run_folder.ts";
+import type { DoneEvent, RunEvent } from "./run_folder.ts";
+import { sparkline } from "./sparkline.ts";
 
 /** What a summary is made of. */
 export interface RunOutcome {
@@ -17,12 +18,16 @@ export interface RunOutcome {
   readonly trainer: Trainer;
   /** Its data. */
   readonly data: Data;
+  /** All its events. */
+  readonly events: readonly RunEvent[];
   /** Its last event. */
   readonly done: DoneEvent;
+  /** Path of its report, where it has one. */
+  readonly report: string | undefined;
 }
 
 /** Says what was trained, how good it is, where it is and what to do next. */
-export function summarizeRun({ folder, trainer, data, done }: RunOutcome): string {
+export function summarizeRun({ folder, trainer, data, events, done, report }: RunOutcome): string {
   const { parameters, threads, instructionSet } = trainer.network.describe();
   const { epochs, ruleName } = trainer.config;
   const threadWords = `${threads} ${threads === 1 ? "thread" : "threads"}`;
@@ -34,12 +39,32 @@ export function summarizeRun({ folder, trainer, data, done }: RunOutcome): strin
     } s, ` +
     `${threadWords}, ${instructionSet}`,
     testWords(data, done),
+    ...curves(events),
     "",
     `Run folder  ${folder}`,
+    ...(report === undefined ? [] : [`Report      ${report}`]),
     `Predict     deno task predict --checkpoint ${done.checkpoint} --input FILE`,
     `Repeat      deno task train --config ${folder}/config.json`,
   ];
   return `${lines.join("\n")}\n`;
+}
+
+/** Loss and accuracy in a line each, where there is more than one epoch. */
+function curves(events: readonly RunEvent[]): string[] {
+  const epochs = events.filter((event) => event.event === "epoch");
+  if (epochs.length < 2) return [];
+  const line = (name: string, values: readonly number[], show: (value: number) => string) => {
+    const [first, last] = [values[0], values.at(-1)];
+    if (first === undefined || last === undefined) return [];
+    return [`${name.padEnd(10)}${sparkline(values)}  ${show(first)} → ${show(last)}`];
+  };
+  const accuracies = epochs.flatMap(({ validationAccuracy, trainAccuracy }) =>
+    validationAccuracy ?? trainAccuracy ?? []
+  );
+  return [
+    ...line("Loss", epochs.map(({ trainLoss }) => trainLoss), figure),
+    ...line("Accuracy", accuracies, (share) => percent(share, 2)),
+  ];
 }
 
 function testWords(data: Data, done: DoneEvent): string {

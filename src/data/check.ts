@@ -18,9 +18,11 @@ import type { Table } from "./table.ts";
  */
 export function checkTable(table: Table, where: string): Table {
   const { rows, shape, features, targets } = table;
-  if (!Number.isInteger(rows) || rows < 1) throw new DataError(where, "at least one row", `${rows} rows`);
+  if (!Number.isInteger(rows) || rows < 1) {
+    throw new DataError(where, "at least one row", `${rows} rows`, { action: "use" });
+  }
   if (shape.length === 0 || shape.some((length) => !Number.isInteger(length) || length < 1)) {
-    throw new DataError(where, "a shape of whole numbers from 1", showShape(shape));
+    throw new DataError(where, "a shape of whole numbers from 1", showShape(shape), { action: "use" });
   }
   const width = elementCount(shape);
   checkLength(`${where}, features`, features.length, { rows, width });
@@ -31,7 +33,7 @@ export function checkTable(table: Table, where: string): Table {
   if (targets.kind === "labels") {
     checkLength(`${where}, labels`, targets.values.length, { rows, width: 1 });
     if (!Number.isInteger(targets.classes) || targets.classes < 2) {
-      throw new DataError(`${where}, classes`, "a whole number from 2", targets.classes);
+      throw new DataError(`${where}, classes`, "a whole number from 2", targets.classes, { action: "use" });
     }
     const wrong = targets.values.findIndex((label) => label >= targets.classes);
     if (wrong >= 0) {
@@ -39,11 +41,12 @@ export function checkTable(table: Table, where: string): Table {
         `${where}, row ${wrong} (counted from 0)`,
         `a class label, a whole number from 0 to ${targets.classes - 1}`,
         targets.values[wrong],
+        { action: "use" },
       );
     }
   } else {
     if (!Number.isInteger(targets.size) || targets.size < 1) {
-      throw new DataError(`${where}, targets`, "a size that is a whole number from 1", targets.size);
+      throw new DataError(`${where}, targets`, "a size that is a whole number from 1", targets.size, { action: "use" });
     }
     checkLength(`${where}, targets`, targets.values.length, { rows, width: targets.size });
     checkFinite(`${where}, targets`, targets.values, targets.size);
@@ -61,11 +64,13 @@ export function checkTable(table: Table, where: string): Table {
  */
 export function checkAlike(train: Table, other: Table, where: string): void {
   if (showShape(train.shape) !== showShape(other.shape)) {
-    throw new DataError(where, `samples of shape ${showShape(train.shape)} as in training`, showShape(other.shape));
+    throw new DataError(where, `samples of shape ${showShape(train.shape)} as in training`, showShape(other.shape), {
+      action: "use",
+    });
   }
   const expected = describeTargets(train);
   const found = describeTargets(other);
-  if (expected !== found) throw new DataError(where, `${expected} as in training`, found);
+  if (expected !== found) throw new DataError(where, `${expected} as in training`, found, { action: "use" });
 }
 
 /**
@@ -87,16 +92,18 @@ function describeTargets(table: Table): string {
 function checkLength(where: string, found: number, expected: { rows: number; width: number }): void {
   const { rows, width } = expected;
   if (found !== rows * width) {
-    throw new DataError(where, `${rows * width} numbers (${rows} rows × ${width})`, found);
+    throw new DataError(where, `${rows * width} numbers (${rows} rows × ${width})`, found, { action: "use" });
   }
 }
 
 function checkChannels(where: string, entries: readonly number[] | undefined, channels: number): void {
   if (entries === undefined) return;
   if (entries.length !== 1 && entries.length !== channels) {
-    throw new DataError(where, `1 or ${channels} entries`, entries.length);
+    throw new DataError(where, `1 or ${channels} entries`, entries.length, { action: "use" });
   }
-  if (!entries.every(Number.isFinite)) throw new DataError(where, "finite numbers", entries.join(", "));
+  if (!entries.every(Number.isFinite)) {
+    throw new DataError(where, "finite numbers", entries.join(", "), { action: "use" });
+  }
 }
 
 function checkFinite(where: string, numbers: Float32Array | Float64Array, width: number): void {
@@ -105,7 +112,9 @@ function checkFinite(where: string, numbers: Float32Array | Float64Array, width:
     // The difference is 0 for every finite number and NaN for all others.
     if (number - number !== 0) {
       const row = Math.floor(index / width);
-      throw new DataError(`${where}, row ${row}, column ${index % width} (counted from 0)`, "a finite number", number);
+      throw new DataError(`${where}, row ${row}, column ${index % width} (counted from 0)`, "a finite number", number, {
+        action: "use",
+      });
     }
   }
 }

@@ -53,7 +53,9 @@ export async function downloadFile(path: string, options: DownloadOptions): Prom
     const url = await fetchAny(part, { ...options, file: path.slice(separator + 1) });
     const { hashOf = "file" } = options;
     const found = await sha256(hashOf === "file" ? await readBytes(part) : await readPlain(part));
-    if (found !== options.sha256) throw new DataError(url, `a ${hashOf} with SHA-256 ${options.sha256}`, found);
+    if (found !== options.sha256) {
+      throw new DataError(url, `a ${hashOf} with SHA-256 ${options.sha256}`, found, { action: "download" });
+    }
     await Deno.rename(part, path);
   } catch (cause) {
     await removeQuietly(part);
@@ -74,7 +76,7 @@ async function fetchAny(part: string, options: DownloadOptions & { readonly file
       faults.push(`${url} (${(fault as Error).message})`);
     }
   }
-  throw new DataError(options.file, "an answer from one of its addresses", faults.join(", "));
+  throw new DataError(options.file, "an answer from one of its addresses", faults.join(", "), { action: "download" });
 }
 
 class ServerFault extends Error {}
@@ -113,8 +115,11 @@ function downloadFault(
   const { cause, signal } = fault;
   if (signal?.aborted) return signal.reason;
   if (cause instanceof Deno.errors.NotCapable) {
-    return new DataError(path, "permission to download it (--allow-net and --allow-write)", cause.message, { cause });
+    return new DataError(path, "permission to download it (--allow-net and --allow-write)", cause.message, {
+      action: "download",
+      cause,
+    });
   }
   if (cause instanceof DataError || !(cause instanceof Error)) return cause;
-  return new DataError(path, "a place to download it to", cause.message, { cause });
+  return new DataError(path, "a place to download it to", cause.message, { action: "download", cause });
 }

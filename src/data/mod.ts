@@ -4,6 +4,7 @@
  * @module
  */
 export type { Data, FeatureArray, LabelTargets, Table, ValueTargets } from "./table.ts";
+export type { StreamData, TableStream } from "./stream.ts";
 export { glyphs, type GlyphsOptions } from "./glyphs.ts";
 export { spirals, type SpiralsOptions } from "./spirals.ts";
 export { spectra, type SpectraOptions } from "./spectra.ts";

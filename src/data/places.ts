@@ -129,7 +129,7 @@ export function missingData(
   const places = shown.length > 0
     ? `in one of the folders ${shown.join(", ")}`
     : "in a folder named by LEANPROP_DATA, which needs --allow-env to be read";
-  return new DataError(name, `${expected} ${places} (${options.help})`, "no such files");
+  return new DataError(name, `${expected} ${places} (${options.help})`, "no such files", { action: "find" });
 }
 
 const absent = [Deno.errors.NotFound, Deno.errors.NotADirectory, Deno.errors.NotCapable];

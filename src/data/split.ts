@@ -18,11 +18,11 @@ import type { Data, LabelTargets, Table, ValueTargets } from "./table.ts";
  * @throws {DataError} where there is no row to take or a row does not exist
  */
 export function takeRows(table: Table, rows: ArrayLike<number>): Table {
-  if (rows.length === 0) throw new DataError("the rows to take", "at least one row", "none");
+  if (rows.length === 0) throw new DataError("the rows to take", "at least one row", "none", { action: "use" });
   for (let index = 0; index < rows.length; index++) {
     const row = rows[index]!;
     if (!Number.isInteger(row) || row < 0 || row >= table.rows) {
-      throw new DataError("the rows to take", `rows from 0 to ${table.rows - 1}`, row);
+      throw new DataError("the rows to take", `rows from 0 to ${table.rows - 1}`, row, { action: "use" });
     }
   }
   const features = gather(table.features, rows, elementCount(table.shape));
@@ -59,7 +59,9 @@ export interface SplitOptions {
  */
 export function splitRows(table: Table, options: SplitOptions): { kept: Table; split: Table } {
   checkFraction("fraction", options.fraction);
-  if (table.rows < 2) throw new DataError("the table to split", "at least two rows", `${table.rows} rows`);
+  if (table.rows < 2) {
+    throw new DataError("the table to split", "at least two rows", `${table.rows} rows`, { action: "use" });
+  }
   const count = splitCount(table.rows, options.fraction);
   const order = options.seed === undefined
     ? Uint32Array.from({ length: table.rows }, (_, row) => row)
@@ -155,6 +157,7 @@ export function standardize(table: Table, fit: Standardization): Table {
       "the standardization",
       `one mean and deviation for each of ${width} features`,
       fit.means.length,
+      { action: "use" },
     );
   }
   const values = plainFeatures(table);

@@ -73,7 +73,7 @@ export interface TensorDescription {
   /** Its name, such as `0.weight` (layer 0, as in a PyTorch `Sequential`) or `optimizer.first.0.weight`. */
   readonly name: string;
   /** What it belongs to. */
-  readonly group: "parameter" | "buffer" | "gradient" | "optimizer" | "mask" | "rule" | "training";
+  readonly group: "parameter" | "buffer" | "gradient" | "optimizer" | "average" | "mask" | "rule" | "training";
   /** Element type; masks, which {@linkcode Network.mask} reads, are `"u8"`. */
   readonly dtype: "f32" | "f64" | "u8";
   /** Shape; weights are outputs × inputs. */

@@ -35,6 +35,10 @@ const TRAINING = [
   "dropLast",
   "clipNorm",
   "augment",
+  "accumulate",
+  "classWeights",
+  "averageDecay",
+  "stepsPerEpoch",
   "rows",
 ] as const satisfies readonly (keyof TrainingConfig)[];
 

@@ -4,16 +4,15 @@
  * @module
  */
 
-import type { Dataset } from "../data/dataset.ts";
-import type { Data, Table } from "../data/table.ts";
 import type { Network } from "../network/network.ts";
-import { type Progress, Trainer, type TrainOptions } from "./trainer.ts";
+import { type Progress, Trainer, type TrainingData, type TrainOptions } from "./trainer.ts";
 
 /**
- * Trains a network; gives the state after every epoch. Leaving the loop ends the run.
+ * Trains a network; gives the state after every epoch. Leaving the loop ends the run. A run with `averageDecay` leaves the
+ * averages in the network at its end.
  *
  * @param network the network
- * @param data training rows, with validation rows where there are any
+ * @param data training rows, or a stream of them; with validation rows where there are any
  * @param options rule, optimizer, schedule, epochs, batch size, seed, signal and so on
  * @throws {ConfigError} where an option cannot be used
  * @throws {EngineError} where the data does not fit, another run trains the network (`busy`), or the loss stops being a number
@@ -31,12 +30,13 @@ import { type Progress, Trainer, type TrainOptions } from "./trainer.ts";
  */
 export async function* train(
   network: Network,
-  data: Data | Table | Dataset,
+  data: TrainingData,
   options: TrainOptions = {},
 ): AsyncGenerator<Progress, void, void> {
-  using trainer = await Trainer.create(network, data, options);
+  await using trainer = await Trainer.create(network, data, options);
   for (;;) {
     const progress = await trainer.epoch();
+    if (progress.done && trainer.config.averageDecay !== null) await trainer.keepAverage();
     yield progress;
     if (progress.done) return;
   }

@@ -6,6 +6,7 @@
 
 import { boolean, knownOptions, number, seedNumber } from "../config.ts";
 import { Dataset } from "../data/dataset.ts";
+import { isStream, type StreamData, type TableStream } from "../data/stream.ts";
 import type { Data, Table } from "../data/table.ts";
 import { CheckpointError, ConfigError, EngineError } from "../errors.ts";
 import { native } from "../ffi/native.ts";
@@ -15,7 +16,9 @@ import { backprop, fillSlots, type Rule } from "../rules/mod.ts";
 import { type Checkpoint, saveCheckpoint } from "../run/checkpoint.ts";
 import { type Augment, checkAugment } from "./augment.ts";
 import { evaluate, type Metrics } from "./metrics.ts";
+import { type Rows, StoredRows, StreamedRows } from "./rows.ts";
 import { adam, checkOptimizer, type Optimizer } from "./optimizers.ts";
+import { probe } from "./probe.ts";
 import { checkSchedule, constant, type Schedule } from "./schedules.ts";
 
 /** Milliseconds of one native call: between calls the event loop and an abort signal have their turn. */
@@ -46,8 +49,30 @@ export interface TrainOptions {
   readonly clipNorm?: number;
   /** Random changes to the images of each step. Default: none. */
   readonly augment?: Augment;
+  /**
+   * In how many parts the gradient of a batch is computed and added up, so that memory suffices for the rows of one part. The
+   * result is that of the whole batch but for rounding (and for batch norms, which see a part). With `backprop()` only. Default 1.
+   */
+  readonly accumulate?: number;
+  /**
+   * For class labels: how much each class counts, one number from 0 up for each. A step follows Σ wᵢ · lossᵢ / Σ wᵢ over the rows
+   * of its batch; losses are reported without weights. Default: all the same.
+   */
+  readonly classWeights?: readonly number[];
+  /**
+   * Keeps running averages of parameters and running statistics: after each step average ← d · average + (1 − d) · value with
+   * d = min(averageDecay, (1 + t) / (10 + t)) after t earlier steps; from 0 to below 1. `train` validates the averages and leaves
+   * them in the network at the end; see {@linkcode Trainer.withAverage}. Default: none.
+   */
+  readonly averageDecay?: number;
+  /** For a stream: steps of an epoch. */
+  readonly stepsPerEpoch?: number;
+  /** For a stream: batches that are read ahead while the engine computes. Default 2. */
+  readonly prefetch?: number;
   /** Ends the run with its reason between two chunks of about 0.1 s. */
   readonly signal?: AbortSignal;
+  /** Whether each epoch ends with probes: how near the gradient is to back-propagation's, and more. Default `false`. */
+  readonly probe?: boolean;
   /** Called after each such chunk, for progress bars. */
   readonly onProgress?: (progress: Progress) => void;
 }
@@ -74,6 +99,8 @@ export interface Progress {
   readonly seconds: number;
   /** Metrics on the validation rows, at the end of an epoch and where there are any. */
   readonly validation?: Metrics;
+  /** At the end of an epoch, where they were asked for: figures of {@linkcode probe} by name. */
+  readonly probes?: Readonly<Record<string, number>>;
   /** Whether the epoch is complete. */
   readonly epochDone: boolean;
   /** Whether the run is complete. */
@@ -104,8 +131,16 @@ export interface TrainingConfig {
   readonly clipNorm: number | null;
   /** Random changes to images, or `null`. */
   readonly augment: Required<Augment> | null;
-  /** Number of training rows. */
-  readonly rows: number;
+  /** Parts that a batch is computed in. */
+  readonly accumulate: number;
+  /** How much each class counts, or `null`. */
+  readonly classWeights: readonly number[] | null;
+  /** Share of the averages that a step leaves, or `null`. */
+  readonly averageDecay: number | null;
+  /** Steps of an epoch of a stream, or `null`. */
+  readonly stepsPerEpoch: number | null;
+  /** Number of training rows; `null` for a stream. */
+  readonly rows: number | null;
 }
 
 const OPTIONS = [
@@ -119,13 +154,21 @@ const OPTIONS = [
   "dropLast",
   "clipNorm",
   "augment",
+  "accumulate",
+  "classWeights",
+  "averageDecay",
+  "stepsPerEpoch",
+  "prefetch",
   "signal",
+  "probe",
   "onProgress",
 ] as const satisfies readonly (keyof TrainOptions)[];
 
-/** Fills in defaults and refuses what cannot be used. */
-export function trainingConfig(options: TrainOptions, rows: number): TrainingConfig {
+/** Fills in defaults and refuses what cannot be used; `rows` is `null` for a stream. */
+export function trainingConfig(options: TrainOptions, rows: number | null): TrainingConfig {
   knownOptions("", options, OPTIONS);
+  checkStream(options, rows === null);
+  const most = rows ?? Number.MAX_SAFE_INTEGER;
   const rule = options.rule ?? backprop();
   if (typeof rule?.slots !== "object" || rule.slots === null) {
     throw new ConfigError("rule", "a learning rule such as backprop()", rule);
@@ -136,14 +179,43 @@ export function trainingConfig(options: TrainOptions, rows: number): TrainingCon
     optimizer: checkOptimizer({ ...options.optimizer ?? adam() }),
     schedule: checkSchedule({ ...options.schedule ?? constant() }),
     epochs: number("epochs", options.epochs ?? 10, { above: 0 }),
-    batchSize: number("batchSize", options.batchSize ?? Math.min(128, rows), { min: 1, max: rows, whole: true }),
+    batchSize: number("batchSize", options.batchSize ?? Math.min(128, most), {
+      min: 1,
+      ...(rows !== null && { max: rows }),
+      whole: true,
+    }),
     seed: seedNumber("seed", options.seed ?? 0),
-    shuffle: boolean("shuffle", options.shuffle ?? true),
+    shuffle: boolean("shuffle", options.shuffle ?? rows !== null),
     dropLast: boolean("dropLast", options.dropLast ?? false),
     clipNorm: options.clipNorm === undefined ? null : number("clipNorm", options.clipNorm, { above: 0 }),
     augment: options.augment === undefined ? null : checkAugment(options.augment),
+    accumulate: number("accumulate", options.accumulate ?? 1, { min: 1, whole: true }),
+    classWeights: options.classWeights === undefined ? null : checkWeights(options.classWeights),
+    averageDecay: options.averageDecay === undefined
+      ? null
+      : number("averageDecay", options.averageDecay, { min: 0, below: 1 }),
+    stepsPerEpoch: options.stepsPerEpoch ?? null,
     rows,
   };
+}
+
+/** Refuses options of a stream without one, and the other way round. */
+function checkStream({ stepsPerEpoch, prefetch, shuffle }: TrainOptions, stream: boolean): void {
+  if (stream) {
+    number("stepsPerEpoch", stepsPerEpoch, { min: 1, whole: true });
+    if (shuffle) {
+      throw new ConfigError("shuffle", "false beside a stream, whose rows have an order of their own", shuffle);
+    }
+    return;
+  }
+  for (const [name, value] of Object.entries({ stepsPerEpoch, prefetch })) {
+    if (value !== undefined) throw new ConfigError(name, "a stream of rows beside it", "rows that are all there");
+  }
+}
+
+function checkWeights(weights: readonly number[]): readonly number[] {
+  if (!Array.isArray(weights)) throw new ConfigError("classWeights", "a list of numbers, one for each class", weights);
+  return weights.map((weight, index) => number(`classWeights[${index}]`, weight, { min: 0 }));
 }
 
 /** Throws why a checkpoint's run cannot go on: what the file gets wrong, as a fault of the file. */
@@ -155,94 +227,125 @@ function refuse(cause: unknown): never {
   throw cause;
 }
 
+/** What a run can train on: a table or a stream, with or without validation rows, or a data set in the engine. */
+export type TrainingData = Data | Table | Dataset | StreamData | TableStream;
+
+/** Attaches a run to a network, for rows like the first ones. */
+function attach(
+  network: Network,
+  first: Dataset,
+  { config, resumed }: { readonly config: TrainingConfig; readonly resumed: boolean },
+): void {
+  const { ruleName, rule, rows: _, ...rest } = config;
+  const json = encode(JSON.stringify({ ...rest, rule: fillSlots({ name: ruleName, slots: rule }), resumed }));
+  const status = newStatus();
+  check(native().network_attach(network.handle, first.handle, json, json.length, status), status);
+}
+
 /** A run attached to a network. While it lives, no other run can train that network. */
-export class Trainer implements Disposable {
+export class Trainer implements Disposable, AsyncDisposable {
   /** The network in training. */
   readonly network: Network;
   /** The options with their defaults. */
   readonly config: TrainingConfig;
-  readonly #train: Dataset;
+  readonly #rows: Rows;
   readonly #validation: Dataset | undefined;
   readonly #owned: DisposableStack;
   readonly #options: TrainOptions;
+  readonly #probes: boolean;
   #seconds = 0;
   #running: Promise<unknown> | undefined;
+  #averaged = false;
+  #closed: Promise<void> | undefined;
   #disposed = false;
 
   private constructor(
     network: Network,
     config: TrainingConfig,
     options: TrainOptions,
-    data: { train: Dataset; validation: Dataset | undefined; owned: DisposableStack },
+    data: { rows: Rows; validation: Dataset | undefined; owned: DisposableStack },
   ) {
     this.network = network;
     this.config = config;
     this.#options = options;
-    this.#train = data.train;
+    this.#rows = data.rows;
+    this.#probes = boolean("probe", options.probe ?? false);
     this.#validation = data.validation;
     this.#owned = data.owned;
   }
 
   /**
-   * Copies the data into the engine and attaches a run to a network.
+   * Copies the data into the engine and attaches a run to a network. Of a stream, only the batches that are next are in memory.
    *
    * @param network the network
-   * @param data training rows, with validation rows where there are any
+   * @param data training rows, or a stream of them; with validation rows where there are any
    * @param options how to train
    * @returns the run, before its first step
    * @throws {ConfigError} where an option cannot be used
    * @throws {EngineError} where the data does not fit the network, or the network is in training already (`busy`)
+   * @throws {DataError} where a stream has no rows
    */
-  static async create(network: Network, data: Data | Table | Dataset, options: TrainOptions = {}): Promise<Trainer> {
+  static async create(network: Network, data: TrainingData, options: TrainOptions = {}): Promise<Trainer> {
     return await Trainer.#attach(network, data, options, false);
   }
 
   static async #attach(
     network: Network,
-    data: Data | Table | Dataset,
+    data: TrainingData,
     options: TrainOptions,
     resumed: boolean,
   ): Promise<Trainer> {
     using owned = new DisposableStack();
     const take = async (rows: Table | Dataset) =>
       rows instanceof Dataset ? rows : owned.use(await Dataset.create(rows));
-    const train = await take("train" in data ? data.train : data);
-    const validation = "train" in data && data.validation ? await take(data.validation) : undefined;
-    const config = trainingConfig(options, train.rows);
-    const { ruleName, rule, rows: _, ...rest } = config;
-    const json = encode(JSON.stringify({ ...rest, rule: fillSlots({ name: ruleName, slots: rule }), resumed }));
-    const status = newStatus();
-    check(native().network_attach(network.handle, train.handle, json, json.length, status), status);
-    return new Trainer(network, config, options, { train, validation, owned: owned.move() });
+    const source = typeof data === "object" && "train" in data ? data.train : data;
+    const validation = typeof data === "object" && "train" in data && data.validation
+      ? await take(data.validation)
+      : undefined;
+    const stored = isStream(source) ? undefined : await take(source);
+    const config = trainingConfig(options, stored?.rows ?? null);
+    const rows = stored ? new StoredRows(stored) : new StreamedRows(source as TableStream, config, options.prefetch);
+    try {
+      attach(network, await rows.first(), { config, resumed });
+    } catch (cause) {
+      await rows.close();
+      throw cause;
+    }
+    return new Trainer(network, config, options, { rows, validation, owned: owned.move() });
   }
 
   /**
    * Goes on with a run that a checkpoint holds; the finished weights are then the same bits as without the interruption.
    *
    * @param checkpoint from `loadCheckpoint`, of a file that {@linkcode Trainer.save} wrote
-   * @param data the same rows as before
-   * @param options signal and progress; everything else comes from the checkpoint
+   * @param data the same rows as before; a stream must begin anew, and what was read before is skipped
+   * @param options signal, probes, progress and reading ahead; everything else comes from the checkpoint
    * @returns the run where it stopped
    * @throws {CheckpointError} where the checkpoint holds no run, not all of its state, or options that cannot be used
    * @throws {EngineError} where the data does not fit the network, or the network is in training already (`busy`)
    */
   static async resume(
     checkpoint: Checkpoint,
-    data: Data | Table | Dataset,
-    options: Pick<TrainOptions, "signal" | "onProgress"> = {},
+    data: TrainingData,
+    options: Pick<TrainOptions, "signal" | "probe" | "onProgress" | "prefetch"> = {},
   ): Promise<Trainer> {
     const { network, run } = checkpoint;
     if (!run) throw new CheckpointError("Cannot resume: this checkpoint holds a network but no training run");
-    const { ruleName, rule, clipNorm, augment, rows, ...rest } = run.config;
-    const found = "train" in data ? data.train.rows : data.rows;
+    const { ruleName, rule, clipNorm, augment, classWeights, averageDecay, stepsPerEpoch, rows, ...rest } = run.config;
+    const source = typeof data === "object" && "train" in data ? data.train : data;
+    const found = isStream(source) ? null : source.rows;
     if (found !== rows) {
-      throw new CheckpointError(`Cannot resume: expected ${rows} training rows as before but found ${found}`);
+      const words = (count: number | null) => count === null ? "a stream of training rows" : `${count} training rows`;
+      throw new CheckpointError(`Cannot resume: expected ${words(rows)} as before but found ${words(found)}`);
     }
     const attached = {
       ...rest,
       rule: { name: ruleName, slots: rule },
       ...(clipNorm !== null && { clipNorm }),
       ...(augment !== null && { augment }),
+      ...(classWeights !== null && { classWeights }),
+      ...(averageDecay !== null && { averageDecay }),
+      ...(stepsPerEpoch !== null && { stepsPerEpoch }),
       ...options,
     };
     const trainer = await Trainer.#attach(network, data, attached, true).catch(refuse);
@@ -265,8 +368,10 @@ export class Trainer implements Disposable {
       }
       const [extra] = rest.keys();
       if (extra !== undefined) throw new CheckpointError(`Cannot resume: this run has no tensor ${extra}`);
+      const [step = 0] = network.read("training.counters");
+      await trainer.#rows.skip(step);
     } catch (cause) {
-      trainer[Symbol.dispose]();
+      await trainer[Symbol.asyncDispose]();
       refuse(cause);
     }
     return trainer;
@@ -280,13 +385,16 @@ export class Trainer implements Disposable {
    */
   async save(path: string | URL): Promise<void> {
     this.#checkLive();
+    if (this.#averaged) {
+      throw new EngineError("busy", "Cannot save this training run: the averages are in the place of the parameters");
+    }
     await saveCheckpoint(this.network, path, { training: this.config });
   }
 
   /**
    * Trains until the end of the epoch.
    *
-   * @returns the state at its end, with validation metrics
+   * @returns the state at its end, with validation metrics: of the averages, where the run keeps any
    * @throws the signal's reason when it aborts; the run can go on afterwards
    * @throws {EngineError} `not-finite` when the loss stops being a number (names the layer)
    */
@@ -294,11 +402,47 @@ export class Trainer implements Disposable {
     for (;;) {
       const progress = await this.chunk();
       if (!progress.epochDone && !progress.done) continue;
-      if (!this.#validation) return progress;
+      const rows = this.#validation;
+      if (!rows) return progress;
       const { signal } = this.#options;
-      const validation = await evaluate(this.network, this.#validation, signal ? { signal } : {});
+      const measure = async () => await evaluate(this.network, rows, signal ? { signal } : {});
+      const validation = this.config.averageDecay === null ? await measure() : await this.withAverage(measure);
       return { ...progress, validation };
     }
+  }
+
+  /**
+   * Does something while the running averages (`averageDecay`) are in the place of the network's parameters, such as to evaluate
+   * or to save it.
+   *
+   * @param body what to do; no step can be taken meanwhile
+   * @returns what it gives
+   * @throws {EngineError} `busy` where the run keeps no averages
+   */
+  async withAverage<T>(body: () => Promise<T>): Promise<T> {
+    await this.#useAverage(true);
+    try {
+      return await body();
+    } finally {
+      await this.#useAverage(false);
+    }
+  }
+
+  /**
+   * Leaves the running averages (`averageDecay`) in the network as its parameters. The run takes no more steps then.
+   *
+   * @throws {EngineError} `busy` where the run keeps no averages
+   */
+  async keepAverage(): Promise<void> {
+    await this.#useAverage(true);
+  }
+
+  async #useAverage(on: boolean): Promise<void> {
+    this.#checkLive();
+    const request = encode(JSON.stringify({ do: "useAverage", on }));
+    const status = newStatus();
+    check(await native().network_request(this.network.handle, request, request.length, status), status);
+    this.#averaged = on;
   }
 
   /**
@@ -308,25 +452,46 @@ export class Trainer implements Disposable {
    * @throws as {@linkcode Trainer.epoch}
    */
   async chunk(): Promise<Progress> {
+    return await this.#steps(CHUNK_STEPS);
+  }
+
+  /**
+   * Takes one step.
+   *
+   * @returns the state afterwards
+   * @throws as {@linkcode Trainer.epoch}
+   */
+  async step(): Promise<Progress> {
+    return await this.#steps(1);
+  }
+
+  /** Takes up to `most` steps within a chunk's time. */
+  async #steps(most: number): Promise<Progress> {
     this.#checkLive();
     this.#options.signal?.throwIfAborted();
     const report = new Float64Array(11);
-    const status = newStatus();
     const start = performance.now();
-    const call = native().network_train(
-      this.network.handle,
-      this.#train.handle,
-      CHUNK_STEPS,
-      CHUNK_MS,
-      report,
-      report.length,
-      status,
-    );
-    this.#running = call;
-    const code = await call;
-    this.#running = undefined;
-    this.#seconds += (performance.now() - start) / 1000;
-    check(code, status);
+    const done = (async () => {
+      for (let count = 0; count < most;) {
+        const status = newStatus();
+        const rows = await this.#rows.next();
+        // Rows of a stream serve one step of one call.
+        const steps = this.#rows.stored ? most : 1;
+        const { handle } = this.network;
+        const code = await native().network_train(handle, rows.handle, steps, CHUNK_MS, report, report.length, status);
+        this.#rows.release(rows);
+        check(code, status);
+        count += steps;
+        if (report[7] === 1 || report[8] === 1 || performance.now() - start >= CHUNK_MS) break;
+      }
+    })();
+    this.#running = done;
+    try {
+      await done;
+    } finally {
+      this.#running = undefined;
+      this.#seconds += (performance.now() - start) / 1000;
+    }
     const [
       step = 0,
       epoch = 0,
@@ -336,7 +501,7 @@ export class Trainer implements Disposable {
       rows = 0,
       learningRate = 0,
       epochDone,
-      done,
+      finished,
       ,
       totalSteps = 0,
     ] = report;
@@ -347,11 +512,12 @@ export class Trainer implements Disposable {
       totalSteps,
       rows,
       trainLoss: lossSum / rows,
-      ...(this.#train.targets.kind === "labels" && { trainAccuracy: correct / rows }),
+      ...(this.#rows.labels && { trainAccuracy: correct / rows }),
       learningRate,
       seconds: this.#seconds,
       epochDone: epochDone === 1,
-      done: done === 1,
+      done: finished === 1,
+      ...(epochDone === 1 && this.#probes && { probes: await probe(this) }),
     };
     this.#options.onProgress?.(progress);
     return progress;
@@ -362,8 +528,17 @@ export class Trainer implements Disposable {
     if (this.#disposed) return;
     this.#disposed = true;
     this.#owned.dispose();
-    if (this.#running) this.#running.finally(() => this.#detach());
+    // Of a stream, what is under way comes first; nobody waits for it here.
+    this.#closed = this.#rows.close();
+    this.#closed.catch(() => {});
+    if (this.#running) this.#running.catch(() => {}).finally(() => this.#detach());
     else this.#detach();
+  }
+
+  /** As `[Symbol.dispose]`, and waits until a stream has been closed. @throws what the stream throws when it is closed */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this[Symbol.dispose]();
+    await this.#closed;
   }
 
   /** Without it a disposed run would drive, or end, the run that the network has now. */

@@ -17,6 +17,7 @@ Deno.test("parseOptions() reads every type, with a space or an equals sign", () 
   assertEquals(parseOptions(command, args), {
     values: { data: "mnist", "learning-rate": 0.001, hidden: [256, 128], target: ["a", "b"], header: true },
     dotted: {},
+    words: [],
     help: false,
   });
 });

@@ -96,7 +96,11 @@ Deno.test("train --help shows every option, data set and rule", async () => {
 
 for (
   const [args, code, message] of [
-    [["tran"], 2, "Cannot use the command tran: expected one of train, predict, info (did you mean train?)"],
+    [
+      ["tran"],
+      2,
+      "Cannot use the command tran: expected one of train, compare, predict, runs, info (did you mean train?)",
+    ],
     [["train", "--epoch", "3"], 2, "Cannot use --epoch: expected an option of train (did you mean --epochs?)"],
     [["train", "--data", "spiral"], 2, "Cannot use --data: expected one of glyphs, spirals,"],
     [["train", "--data", "mnist", "--noise", "1"], 2, "Cannot use --noise with mnist"],

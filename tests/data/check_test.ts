@@ -19,16 +19,16 @@ Deno.test("checkTable() gives back a good table", () => {
 });
 
 Deno.test("checkTable() refuses empty and ill-shaped tables", () => {
-  refused({ rows: 0 }, "Cannot read data: expected at least one row but found 0 rows");
+  refused({ rows: 0 }, "Cannot use data: expected at least one row but found 0 rows");
   refused({ shape: [] }, "expected a shape of whole numbers from 1 but found []");
   refused({ shape: [3, 0] }, "expected a shape of whole numbers from 1 but found [3, 0]");
-  refused({ shape: [4] }, "Cannot read data, features: expected 8 numbers (2 rows × 4) but found 6");
+  refused({ shape: [4] }, "Cannot use data, features: expected 8 numbers (2 rows × 4) but found 6");
 });
 
 Deno.test("checkTable() names the row and column of NaN and infinity", () => {
   refused(
     { features: Float64Array.of(1, 2, 3, 4, NaN, 6) },
-    "Cannot read data, row 1, column 1 (counted from 0): expected a finite number but found NaN",
+    "Cannot use data, row 1, column 1 (counted from 0): expected a finite number but found NaN",
   );
   refused(
     { features: Float32Array.of(1, 2, -Infinity, 4, 5, 6) },
@@ -75,7 +75,7 @@ Deno.test("checkAlike() refuses tables of two different sets", () => {
   assertThrows(
     () => checkAlike(good, { ...good, shape: [3] }, "test"),
     DataError,
-    "Cannot read test: expected samples of shape [1, 1, 3] as in training but found [3]",
+    "Cannot use test: expected samples of shape [1, 1, 3] as in training but found [3]",
   );
   const values: Table = { ...good, targets: { kind: "values", size: 1, values: Float32Array.of(1, 2) } };
   assertThrows(

@@ -93,7 +93,7 @@ Deno.test("cifar10() says where to put missing files", async () => {
     await assertRejects(
       () => cifar10({ dataDir: "/nowhere" }),
       DataError,
-      "Cannot read cifar10: expected the files data_batch_1.bin, data_batch_2.bin, data_batch_3.bin, data_batch_4.bin, " +
+      "Cannot find cifar10: expected the files data_batch_1.bin, data_batch_2.bin, data_batch_3.bin, data_batch_4.bin, " +
         "data_batch_5.bin, test_batch.bin (or the part train-24000.bin, test-4000.bin; plain or .gz) in one of the folders " +
         "/nowhere, /nowhere/cifar10, /nowhere/cache/cifar10, /nowhere/cifar-10-batches-bin, " +
         "/nowhere/cache/cifar-10-batches-bin (put them there, or have them fetched with --download, in code download: true) " +

@@ -72,7 +72,7 @@ Deno.test("downloadFile() refuses another content, tells both hashes, and keeps 
       await assertRejects(
         () => downloadFile(`${folder}/a`, { urls: [`${base}/a`], sha256: hash }),
         DataError,
-        `Cannot read ${base}/a: expected a file with SHA-256 ${hash} but found ${await sha256(wrong)}`,
+        `Cannot download ${base}/a: expected a file with SHA-256 ${hash} but found ${await sha256(wrong)}`,
       );
       assertEquals(names(folder), ["a"]);
       assertEquals(await Deno.readTextFile(`${folder}/a`), "old");
@@ -88,7 +88,7 @@ Deno.test("downloadFile() goes on to the next address, and names them all where 
       const error = await assertRejects(
         () => downloadFile(`${folder}/b`, { urls: [dead, `${base}/none`], sha256: hash }),
         DataError,
-        `Cannot read b: expected an answer from one of its addresses but found ${dead} (`,
+        `Cannot download b: expected an answer from one of its addresses but found ${dead} (`,
       );
       assert(error.message.includes(`${base}/none (HTTP status 404)`), error.message);
       assertEquals(names(folder), ["a"]);
@@ -110,7 +110,7 @@ Deno.test("downloadFile() refuses an answer that breaks off", async () => {
     await assertRejects(
       () => downloadFile(`${folder}/a`, { urls: [url], sha256: hash }),
       DataError,
-      `Cannot read a: expected an answer from one of its addresses but found ${url} (`,
+      `Cannot download a: expected an answer from one of its addresses but found ${url} (`,
     );
     assertEquals(names(folder), []);
   });
@@ -146,7 +146,7 @@ Deno.test("downloadFile() says where it cannot write", async () => {
       await assertRejects(
         () => downloadFile(`${folder}/file/a`, { urls: [`${base}/a`], sha256: hash }),
         DataError,
-        `Cannot read ${folder}/file/a: expected a place to download it to but found`,
+        `Cannot download ${folder}/file/a: expected a place to download it to but found`,
       );
     }));
 });

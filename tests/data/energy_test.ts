@@ -10,7 +10,7 @@ Deno.test("energy() says where to put the missing file", async () => {
     await assertRejects(
       () => energy({ dataDir: "/nowhere" }),
       DataError,
-      "Cannot read energy: expected the file ENB2012_data.csv (columns X1 to X8, Y1, Y2) in one of the folders /nowhere, /nowhere/energy-efficiency, /nowhere/cache/energy-efficiency (save the spreadsheet",
+      "Cannot find energy: expected the file ENB2012_data.csv (columns X1 to X8, Y1, Y2) in one of the folders /nowhere, /nowhere/energy-efficiency, /nowhere/cache/energy-efficiency (save the spreadsheet",
     );
   });
 });

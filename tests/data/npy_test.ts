@@ -153,7 +153,7 @@ Deno.test("npyData() refuses NaN by row and column, labels out of range, and row
   await assertRejects(
     () => npyData({ features: bad, targets: labels }),
     DataError,
-    "Cannot read training features, row 2, column 1 (counted from 0): expected a finite number but found Infinity",
+    "Cannot use training features, row 2, column 1 (counted from 0): expected a finite number but found Infinity",
   );
   await assertRejects(
     () => npyData({ features, targets: { ...labels, values: BigInt64Array.of(0n, -2n, 1n) } }),

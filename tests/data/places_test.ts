@@ -47,12 +47,12 @@ Deno.test({
     const error = missingData("mnist", "the file a", { folders: ["/open", "/closed"], help: "put it there" });
     assertEquals(
       error.message,
-      "Cannot read mnist: expected the file a in one of the folders /open, /closed (not looked into: needs --allow-read)" +
+      "Cannot find mnist: expected the file a in one of the folders /open, /closed (not looked into: needs --allow-read)" +
         " (put it there) but found no such files",
     );
     assertEquals(
       missingData("mnist", "the file a", { folders: [], help: "put it there" }).message,
-      "Cannot read mnist: expected the file a in a folder named by LEANPROP_DATA, which needs --allow-env to be read" +
+      "Cannot find mnist: expected the file a in a folder named by LEANPROP_DATA, which needs --allow-env to be read" +
         " (put it there) but found no such files",
     );
   },

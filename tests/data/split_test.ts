@@ -40,7 +40,7 @@ Deno.test("takeRows() refuses rows that are not there", () => {
   assertThrows(
     () => takeRows(table(5), [5]),
     DataError,
-    "Cannot read the rows to take: expected rows from 0 to 4 but found 5",
+    "Cannot use the rows to take: expected rows from 0 to 4 but found 5",
   );
   assertThrows(() => takeRows(table(5), [0.5]), DataError, "but found 0.5");
   assertThrows(() => takeRows(table(5), []), DataError, "expected at least one row but found none");

@@ -117,7 +117,7 @@ mod tests {
             let source = Source::new(&Augment { crop: 2, flip: true }, 7, epoch);
             let rows: Vec<u32> = (0..ROWS as u32).rev().collect();
             let mut out = vec![0.0f64; ROWS * 40];
-            data.gather_augmented(&rows, &source, Par::SEQUENTIAL, &mut out);
+            data.gather_augmented((&rows, &rows), &source, Par::SEQUENTIAL, &mut out);
             for (row, out) in rows.iter().zip(out.chunks(40)) {
                 let view = source.view(*row);
                 assert_eq!(out, reference(&bytes, *row as usize, view), "{view:?}");

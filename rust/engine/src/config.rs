@@ -236,6 +236,30 @@ pub struct TrainingConfig {
     pub resumed: bool,
     /// Random changes to the images of each step.
     pub augment: Option<Augment>,
+    /// In how many parts the gradient of a batch is computed and added up; none for one.
+    #[serde(default)]
+    pub accumulate: Option<usize>,
+    /// For class labels: how much each class counts in the gradient.
+    #[serde(default)]
+    pub class_weights: Option<Vec<f64>>,
+    /// Share of the running average of the parameters that a step leaves; none for no average.
+    #[serde(default)]
+    pub average_decay: Option<f64>,
+    /// For rows that come batch by batch: steps of an epoch. Without it all rows are there.
+    #[serde(default)]
+    pub steps_per_epoch: Option<u64>,
+}
+
+impl TrainingConfig {
+    /// Parts that a batch is computed in.
+    pub fn parts(&self) -> usize {
+        self.accumulate.unwrap_or(1)
+    }
+
+    /// Rows of the parts of a batch of `rows` rows; the last one may have fewer.
+    pub fn part_rows(&self, rows: usize) -> usize {
+        rows.div_ceil(self.parts())
+    }
 }
 
 /// Random changes to images, drawn anew for each sample in each epoch.

@@ -249,14 +249,20 @@ impl Dataset {
         }
     }
 
-    /// As [`Dataset::gather`], for images that are changed at random on the way.
-    pub fn gather_augmented<T: Real>(&self, rows: &[u32], source: &Source, par: Par, out: &mut [T]) {
+    /// As [`Dataset::gather`], for images that are changed at random on the way: `samples` says whose changes each row gets.
+    pub fn gather_augmented<T: Real>(
+        &self,
+        (rows, samples): (&[u32], &[u32]),
+        source: &Source,
+        par: Par,
+        out: &mut [T],
+    ) {
         let &[height, width, channels] = self.shape() else { unreachable!("augmentation is refused for non-images") };
         let size = self.size();
         assert_eq!(out.len(), rows.len() * size);
         par.for_work(out.len() * OPERATIONS).chunks_mut(out, size, |first, out| {
-            let row = rows[first / size];
-            let (view, start) = (source.view(row), self.place(row) * size);
+            let (row, sample) = (rows[first / size], samples[first / size]);
+            let (view, start) = (source.view(sample), self.place(row) * size);
             for (y, line) in out.chunks_exact_mut(width * channels).enumerate() {
                 let (from, inside) = view.line(y, [height, width]);
                 let pixels = inside.start * channels..inside.end * channels;

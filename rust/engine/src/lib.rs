@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod augment;
+pub mod average;
 pub mod config;
 pub mod dataset;
 pub mod directional;

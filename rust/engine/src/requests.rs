@@ -48,6 +48,11 @@ pub enum Request {
     GradientCosines {},
     /// Bytes that the run in training takes.
     TrainingMemory {},
+    /// Puts the running averages in the place of the parameters, or takes them out again.
+    UseAverage {
+        /// Which of the two.
+        on: bool,
+    },
 }
 
 impl<T: Real> Network<T> {
@@ -62,6 +67,7 @@ impl<T: Real> Network<T> {
             Request::PlanFrontContribution { training, rows, shared } => self.plan_front(&training, rows, shared)?,
             Request::GradientCosines {} => self.gradient_cosines()?,
             Request::TrainingMemory {} => self.training_memory()?,
+            Request::UseAverage { on } => self.use_average(on)?,
         };
         Ok(answer.to_string())
     }

@@ -7,7 +7,7 @@ use crate::network::Network;
 use crate::plan::{Op, Parameter};
 use crate::rules::StateTensor;
 use crate::rules::front_contribution::FrontContribution;
-use crate::training::Counters;
+use crate::training::{Counters, Training};
 use kernels::Real;
 use serde_json::json;
 
@@ -27,11 +27,21 @@ enum Store {
     Gradient,
     First,
     Second,
+    Average,
+    AverageBuffers,
     Buffers,
 }
 
 impl Store {
-    const ALL: [Store; 5] = [Store::Gradient, Store::First, Store::Second, Store::Parameters, Store::Buffers];
+    const ALL: [Store; 7] = [
+        Store::Gradient,
+        Store::First,
+        Store::Second,
+        Store::Average,
+        Store::AverageBuffers,
+        Store::Parameters,
+        Store::Buffers,
+    ];
 
     /// What stands before the parameter's name. The empty prefix comes last, so that it cannot hide another.
     fn prefix(self) -> &'static str {
@@ -40,6 +50,7 @@ impl Store {
             Store::Gradient => "gradient.",
             Store::First => "optimizer.first.",
             Store::Second => "optimizer.second.",
+            Store::Average | Store::AverageBuffers => "average.",
         }
     }
 
@@ -49,13 +60,19 @@ impl Store {
             Store::Buffers => "buffer",
             Store::Gradient => "gradient",
             Store::First | Store::Second => "optimizer",
+            Store::Average | Store::AverageBuffers => "average",
         }
+    }
+
+    /// Whether it holds buffers, or their averages: in the layout of the buffers, not of the parameters.
+    fn holds_buffers(self) -> bool {
+        matches!(self, Store::Buffers | Store::AverageBuffers)
     }
 }
 
 impl<T: Real> Network<T> {
     /// All tensors as JSON: `[{ name, group, dtype, shape }]` with the groups parameter, buffer, gradient, optimizer,
-    /// mask, rule and training.
+    /// average, mask, rule and training.
     pub fn tensors(&mut self) -> Result<String> {
         self.bring_up()?;
         let mut list = vec![];
@@ -111,7 +128,7 @@ impl<T: Real> Network<T> {
         check_bytes(name, parameter.elements() * T::BYTES, out.len())?;
         let values = &values[parameter.range.clone()];
         let mut dense = vec![];
-        let values = match self.pattern_of(parameter).filter(|_| store != Store::Buffers) {
+        let values = match self.pattern_of(parameter).filter(|_| !store.holds_buffers()) {
             Some(pattern) => {
                 dense.resize(parameter.elements(), T::zero());
                 pattern.scatter(values, &mut dense);
@@ -161,7 +178,7 @@ impl<T: Real> Network<T> {
         let (store, index) = self.find(name)?;
         let parameter = self.tensors_of(store)[index].clone();
         check_bytes(name, parameter.elements() * T::BYTES, bytes.len())?;
-        let pattern = self.pattern_of(&parameter).filter(|_| store != Store::Buffers).cloned();
+        let pattern = self.pattern_of(&parameter).filter(|_| !store.holds_buffers()).cloned();
         if let (Store::Parameters, Some(front)) = (store, self.training.as_ref().and_then(|t| t.front.as_ref())) {
             front.check_write(&self.plan, parameter.range.start, name)?;
         }
@@ -174,7 +191,9 @@ impl<T: Real> Network<T> {
                 let message = format!("Cannot write {name}: gradients are results; write parameters instead");
                 return Err(Error::new(Code::InvalidConfig, message));
             }
-            (Store::First | Store::Second, None) => return Err(unknown(name)),
+            (Store::Average, Some(Training { average: Some(average), .. })) => &mut average.values,
+            (Store::AverageBuffers, Some(Training { average: Some(average), .. })) => &mut average.buffers,
+            (Store::First | Store::Second | Store::Average | Store::AverageBuffers, _) => return Err(unknown(name)),
         };
         let values = &mut values[parameter.range.clone()];
         let Some(pattern) = pattern else {
@@ -258,18 +277,21 @@ impl<T: Real> Network<T> {
 
     /// The tensors that a store holds.
     fn tensors_of(&self, store: Store) -> &[Parameter] {
-        if store == Store::Buffers { &self.plan.buffers } else { &self.plan.parameters }
+        if store.holds_buffers() { &self.plan.buffers } else { &self.plan.parameters }
     }
 
     /// The values of a store, where there are any.
     fn values_in(&self, store: Store) -> Option<&[T]> {
         let optimizer = self.training.as_ref().map(|training| &training.optimizer);
+        let average = self.training.as_ref().and_then(|training| training.average.as_ref());
         let values = match store {
             Store::Parameters => Some(&self.values[..]),
             Store::Buffers => Some(&self.buffers[..]),
             Store::Gradient => self.gradient.as_deref(),
             Store::First => optimizer.map(|optimizer| &optimizer.first[..]),
             Store::Second => optimizer.map(|optimizer| &optimizer.second[..]),
+            Store::Average => average.map(|average| &average.values[..]),
+            Store::AverageBuffers => average.map(|average| &average.buffers[..]),
         };
         values.filter(|values| !values.is_empty())
     }

@@ -1,6 +1,7 @@
 //! A training run: data order, steps, optimizer, and the counters that say where it stands.
 
 use crate::augment::{self, Source};
+use crate::average::{self, Average};
 use crate::config::TrainingConfig;
 use crate::dataset::{Dataset, Targets};
 use crate::error::{Code, Error, Result};
@@ -14,9 +15,9 @@ use crate::plan::{Op, Plan};
 use crate::rules::dual::Frame;
 use crate::rules::front_contribution::{self, FrontContribution};
 use crate::rules::mem_aop::batch::BatchChoice;
-use crate::rules::products::Products;
+use crate::rules::products::{self, Products};
 use crate::rules::propagation::{self, Propagation};
-use crate::rules::{Moment, Site, Slots};
+use crate::rules::{Moment, Site, Slots, inputs, weights};
 use crate::workspace::Workspace;
 use kernels::optimize::Update;
 use kernels::rng::{Philox, Purpose};
@@ -113,16 +114,22 @@ pub struct Training<T> {
     /// What is collapsed, where the rule does that.
     pub(crate) front: Option<FrontContribution<T>>,
     pub(crate) propagation: Propagation<T>,
+    /// The running average of the parameters, where one is kept.
+    pub(crate) average: Option<Average<T>>,
     gradient: Buffer<T>,
+    /// Sum of the gradients of the parts of a batch; empty where a batch is computed in one.
+    sum: Buffer<T>,
     workspace: Workspace<T>,
     losses: Buffer<T>,
     labels: Vec<u32>,
     values: Buffer<T>,
     /// The rule's choice of rows at the loss, where it makes one.
     pub(crate) batch_choice: Option<BatchChoice>,
-    /// Order of the rows in the epoch whose number is beside it.
+    /// Order of the rows in the epoch whose number is beside it; for rows that come batch by batch, their numbers in the epoch.
     order: Vec<u32>,
     order_of: Option<u32>,
+    /// For rows that come batch by batch: where they stand in their batch.
+    places: Vec<u32>,
     data_rows: usize,
     /// Rows of the last step's batch, which the workspace still holds; 0 before the first.
     last_rows: usize,
@@ -137,7 +144,8 @@ impl<T: Real> Training<T> {
 
     /// New memory for gradients and values of other sizes.
     pub(crate) fn resize_workspace(&mut self, plan: &Plan<T>, threads: usize) -> Result<()> {
-        self.workspace = Workspace::new(plan, self.config.batch_size, threads, true)?;
+        let rows = self.config.part_rows(self.config.batch_size);
+        self.workspace = Workspace::new(plan, rows, threads, true)?;
         self.resize_gradient(plan)
     }
 
@@ -147,7 +155,15 @@ impl<T: Real> Training<T> {
         Ok(())
     }
 
+    /// Whether rows come batch by batch, with each call to train.
+    fn streams(&self) -> bool {
+        self.config.steps_per_epoch.is_some()
+    }
+
     fn steps_per_epoch(&self) -> u64 {
+        if let Some(steps) = self.config.steps_per_epoch {
+            return steps;
+        }
         let (rows, batch) = (self.data_rows as u64, self.config.batch_size as u64);
         if self.config.drop_last { rows / batch } else { rows.div_ceil(batch) }
     }
@@ -160,6 +176,12 @@ impl<T: Real> Training<T> {
     /// Puts the rows into the order of the current epoch.
     fn prepare_order(&mut self) {
         let epoch = self.counters.epoch;
+        if self.streams() {
+            let first = self.counters.step_in_epoch * self.config.batch_size as u64;
+            // What random masks are keyed by: that it may begin anew after 2³² rows does no harm.
+            self.order.iter_mut().enumerate().for_each(|(index, row)| *row = (first + index as u64) as u32);
+            return;
+        }
         if self.order_of == Some(epoch) {
             return;
         }
@@ -197,9 +219,14 @@ impl<T: Real> Network<T> {
             return Err(Error::new(Code::Busy, "Cannot start training: another run is training this network"));
         }
         let mut training = self.prepare(config, data)?;
-        self.check_batches(&training)?;
+        if !training.streams() {
+            self.check_batches(&training.config, training.data_rows)?;
+        }
         let mut slots = self.make_slots(&training.config, training.total_steps())?;
         self.begin_masks(&mut training, &mut slots)?;
+        if let Some(decay) = training.config.average_decay {
+            training.average = Some(Average::new(decay, &self.values, &self.buffers)?);
+        }
         if let propagation::Config::FrontContribution(rule) = training.config.rule.propagation.clone() {
             if training.config.augment.is_some() {
                 let expected =
@@ -222,14 +249,21 @@ impl<T: Real> Network<T> {
     }
 
     /// Refuses batches that a layer cannot learn from: one row has no variance.
-    fn check_batches(&self, training: &Training<T>) -> Result<()> {
-        let (rows, batch) = (training.data_rows, training.config.batch_size);
-        let last = if training.config.drop_last { 0 } else { rows % batch };
-        let fewest = if last == 0 { batch } else { last };
+    fn check_batches(&self, config: &TrainingConfig, rows: usize) -> Result<()> {
+        let batch = config.batch_size.min(rows);
+        let last = if config.drop_last { 0 } else { rows % batch };
+        let smallest = |rows: usize| match (rows, config.part_rows(rows)) {
+            (0, _) => batch,
+            (rows, part) => rows - (rows.div_ceil(part) - 1) * part,
+        };
+        let fewest = smallest(batch).min(smallest(last));
         let Some(node) = self.plan.nodes.iter().find(|node| node.op.least_rows() > fewest) else { return Ok(()) };
         let expected = format!("batches of at least {} rows for {}", node.op.least_rows(), node.name());
-        let found =
-            if fewest == batch { "batches".into() } else { format!("a last batch (of {rows} rows by {batch})") };
+        let found = match config.parts() {
+            1 if fewest == batch => "batches".into(),
+            1 => format!("a last batch (of {rows} rows by {batch})"),
+            parts => format!("a part (of {rows} rows by {batch}, in {parts} parts each)"),
+        };
         Err(Error::config("batchSize", expected, format!("{found} of {fewest}")))
     }
 
@@ -335,7 +369,8 @@ impl<T: Real> Network<T> {
         self.check_features(data)?;
         loss::check_targets(&self.config.loss, self.outputs(), data)?;
         let batch = config.batch_size;
-        if batch == 0 || batch > data.rows() {
+        let streams = config.steps_per_epoch.is_some();
+        if batch == 0 || (batch > data.rows() && !streams) {
             let expected = format!("a whole number from 1 to {} (the rows of the data)", data.rows());
             return Err(Error::config("batchSize", expected, batch));
         }
@@ -348,18 +383,33 @@ impl<T: Real> Network<T> {
             return Err(Error::config("clipNorm", "a number above 0", norm));
         }
         config.schedule.validate(config.epochs)?;
+        if let Some(decay) = config.average_decay {
+            average::check(decay, &config.rule)?;
+        }
+        self.check_parts(&config)?;
+        check_class_weights(&config, data)?;
+        if let Some(steps) = config.steps_per_epoch {
+            check_stream(&config, steps)?;
+        }
         if let Some(augment) = &config.augment {
             augment::check(augment, data.shape())?;
         }
         let config = TrainingConfig { drop_last: config.drop_last || config.rule.products.whole_batches(), ..config };
         let (first, second) = optimizer::states(&config.optimizer);
-        let buffers = 1 + usize::from(first) + usize::from(second);
+        let part = config.part_rows(batch);
+        let sum = if config.parts() > 1 { self.plan.elements } else { 0 };
+        let kept = [first, second, config.average_decay.is_some(), sum > 0];
+        let buffers = 1 + kept.into_iter().filter(|kept| *kept).count();
         let bytes = self.plan.elements as u128 * buffers as u128 * T::BYTES as u128
-            + batch as u128 * Workspace::<T>::bytes_per_row(&self.plan.sizes, true);
+            + part as u128 * Workspace::<T>::bytes_per_row(&self.plan.sizes, true);
         memory::check("the training run", bytes)?;
         self.check_beside_masks(&config.rule)?;
         let propagation = Propagation::new(&self.plan, &config, self.threads.count())?;
-        let workspace = propagation.workspace(&self.plan, batch, self.threads.count())?;
+        if propagation.decides_length() && config.class_weights.is_some() {
+            let expected = "none beside a rule that finds the length of a step from the loss itself";
+            return Err(Error::config("classWeights", expected, "some"));
+        }
+        let workspace = propagation.workspace(&self.plan, part, self.threads.count())?;
         let target_size = match data.targets() {
             Targets::Values { size, .. } => *size,
             Targets::Labels { .. } | Targets::None => 0,
@@ -368,12 +418,15 @@ impl<T: Real> Network<T> {
             optimizer: Optimizer::new(config.optimizer.clone(), self.plan.elements)?,
             counters: Counters::default(),
             front: None,
+            average: None,
+            sum: Buffer::zeroed(sum)?,
             gradient: Buffer::zeroed(self.plan.elements)?,
             losses: Buffer::zeroed(batch)?,
             labels: Vec::with_capacity(batch),
             batch_choice: self.make_batch_choice(&config)?,
             values: Buffer::zeroed(batch * target_size)?,
-            order: vec![0; data.rows()],
+            order: vec![0; if streams { batch } else { data.rows() }],
+            places: if streams { (0..batch as u32).collect() } else { vec![] },
             order_of: None,
             data_rows: data.rows(),
             last_rows: 0,
@@ -403,7 +456,9 @@ impl<T: Real> Network<T> {
             return Err(Error::new(Code::Busy, "Cannot train: no training run is attached to this network"));
         };
         let threads = self.threads.clone();
-        let result = if data.rows() == training.data_rows {
+        let result = if let Err(refusal) = self.check_before_steps(&training, data) {
+            Err(refusal)
+        } else {
             if let Some(front) = &mut training.front {
                 front.install(&mut self.plan);
             }
@@ -412,12 +467,55 @@ impl<T: Real> Network<T> {
                 front.uninstall(&mut self.plan);
             }
             result
-        } else {
-            Err(Error::shape("the data set", format!("{} rows as before", training.data_rows), data.rows()))
         };
         let report = training.report();
         self.training = Some(training);
         result.map(|()| report)
+    }
+
+    /// Refuses rows that are not those of the run, and averages in the place of parameters.
+    fn check_before_steps(&self, training: &Training<T>, data: &Dataset) -> Result<()> {
+        if training.average.as_ref().is_some_and(|average| average.in_use) {
+            return Err(Error::new(Code::Busy, "Cannot train: the averages are in the place of the parameters"));
+        }
+        if !training.streams() {
+            if data.rows() == training.data_rows {
+                return Ok(());
+            }
+            return Err(Error::shape("the data set", format!("{} rows as before", training.data_rows), data.rows()));
+        }
+        let (rows, batch) = (data.rows(), training.config.batch_size);
+        if rows > batch || (rows < batch && training.config.drop_last) {
+            let expected = if training.config.drop_last { "whole batches of" } else { "batches of at most" };
+            return Err(Error::shape("a batch of the stream", format!("{expected} {batch} rows"), rows));
+        }
+        self.check_features(data)?;
+        loss::check_targets(&self.config.loss, self.outputs(), data)?;
+        self.check_batches(&training.config, rows)
+    }
+
+    /// Refuses to compute a batch in parts where a rule needs all of it.
+    fn check_parts(&self, config: &TrainingConfig) -> Result<()> {
+        let parts = config.parts();
+        if parts == 0 || parts > config.batch_size {
+            let expected = format!("a whole number from 1 to {} (the rows of a batch)", config.batch_size);
+            return Err(Error::config("accumulate", expected, parts));
+        }
+        if parts == 1 {
+            return Ok(());
+        }
+        if let Some(layer) = self.sparse_layer() {
+            return Err(Error::config("accumulate", "layers without masks", format!("the mask of {layer}")));
+        }
+        let rule = &config.rule;
+        let plain = matches!(rule.propagation, propagation::Config::Backprop {})
+            && matches!(rule.inputs, inputs::Config::Raw {})
+            && matches!(rule.weights, weights::Config::Dense {})
+            && matches!(rule.products, products::Config::All {});
+        if plain {
+            return Ok(());
+        }
+        Err(Error::config("accumulate", "backprop as the rule, since other rules need a batch at once", "another rule"))
     }
 
     fn run(
@@ -440,48 +538,127 @@ impl<T: Real> Network<T> {
         for _ in 0..steps {
             self.step(training, data, par)?;
             let report = training.report();
-            if report.done || report.epoch_done || start.elapsed() >= budget {
+            // The rows of a stream serve one step.
+            if report.done || report.epoch_done || training.streams() || start.elapsed() >= budget {
                 break;
             }
         }
         Ok(())
     }
 
-    /// One step: batch, forward, loss, backward with updates.
+    /// One step: the gradient of a batch, in parts if need be, and the update.
     fn step(&mut self, training: &mut Training<T>, data: &Dataset, par: Par) -> Result<()> {
         self.update_masks(training)?;
         let counters = training.counters;
-        let batch = training.config.batch_size;
-        let from = counters.step_in_epoch as usize * batch;
-        let samples = &training.order[from..(from + batch).min(training.data_rows)];
-        let rows = samples.len();
-        let mode = Mode::Train { seed: training.config.seed, epoch: counters.epoch };
-        let pass = Pass { par, rows, mode, samples };
+        let batch = if training.streams() {
+            0..data.rows()
+        } else {
+            let from = counters.step_in_epoch as usize * training.config.batch_size;
+            from..(from + training.config.batch_size).min(training.data_rows)
+        };
+        let rows = batch.len();
         let factor = training.factor(counters.step);
         let update = training.optimizer.update(counters.step + 1, factor);
         let rate = training.optimizer.rate() * factor;
         let moment = Moment { seed: training.config.seed, step: counters.step, rate };
-
-        let workspace = &mut training.workspace;
         if let Some(front) = &training.front {
             front.begin_step(&mut self.plan, (counters.step + 1, factor));
+        }
+        let total = training.total_weight(data, batch.clone());
+        // What looks at the whole gradient comes before the first update.
+        let clip = training.config.clip_norm;
+        let decides_length = training.propagation.decides_length();
+        let size = training.config.part_rows(rows);
+        let at_once = clip.is_none() && !decides_length && size == rows;
+        let (mut loss_sum, mut correct) = (0.0, 0);
+        for start in (0..rows).step_by(size) {
+            let part = batch.start + start..batch.start + (start + size).min(rows);
+            let place = Place { part, total, moment, update: at_once.then_some(update) };
+            let (loss, right) = self.learn_part(training, data, place, par)?;
+            loss_sum += loss;
+            correct += right;
+            if size < rows {
+                training.add_up(par, start == 0);
+            }
+        }
+        if size < rows {
+            std::mem::swap(&mut training.gradient, &mut training.sum);
+        }
+
+        let mode = Mode::Train { seed: training.config.seed, epoch: counters.epoch };
+        let samples = &training.order[batch];
+        let Optimizer { first, second, .. } = &mut training.optimizer;
+        let learning = Learning { gradient: &mut training.gradient, first, second, update: None, moment };
+        if let Some(most) = clip {
+            let collapsed = training.front.as_ref().map_or(0.0, |front| front.squared_norm(par, &mut self.plan));
+            let factor = clip_gradient(par, learning.gradient, most, collapsed);
+            match &training.front {
+                None => apply(par, &update, &self.plan, &mut self.values, learning),
+                Some(front) => {
+                    let Learning { gradient, first, second, .. } = learning;
+                    let whole =
+                        front_contribution::gram::Whole { parameters: &mut self.values, gradient, first, second };
+                    front.step(par, &update, factor, &mut self.plan, whole);
+                }
+            }
+        } else if decides_length {
+            let (config, outputs) = (&self.config.loss, self.outputs());
+            let bend = |values: &[T], first: &[T]| loss::bend(config, values, first, outputs);
+            let pass = Pass { par, rows, mode, samples };
+            let frame = frame!(self, &mut training.workspace, &pass);
+            let length = training.propagation.step_length(frame, learning.gradient, &bend);
+            // Such a step has an optimizer without state.
+            let update = training.optimizer.update(counters.step + 1, factor * length);
+            kernels::optimize::apply_all(par, &update, &mut self.values, &training.gradient, &mut [], &mut []);
+        } else if !at_once {
+            apply(par, &update, &self.plan, &mut self.values, learning);
+        }
+        if let Some(average) = &mut training.average {
+            average.follow(par, counters.step, &self.values, &self.buffers);
+        }
+
+        let counters = &mut training.counters;
+        counters.step += 1;
+        counters.step_in_epoch += 1;
+        counters.loss_sum += loss_sum;
+        counters.correct += correct as u64;
+        counters.rows += rows as u64;
+        Ok(())
+    }
+
+    /// Forward pass, loss and backward pass of some rows of a batch; gives the sum of their losses and how many are right.
+    fn learn_part(
+        &mut self,
+        training: &mut Training<T>,
+        data: &Dataset,
+        Place { part, total, moment, update }: Place<T>,
+        par: Par,
+    ) -> Result<(f64, usize)> {
+        let counters = training.counters;
+        let rows = part.len();
+        let mode = Mode::Train { seed: training.config.seed, epoch: counters.epoch };
+        let samples = &training.order[part.clone()];
+        let pass = Pass { par, rows, mode, samples };
+        let places = if training.config.steps_per_epoch.is_some() { &training.places } else { &training.order };
+        let picked = &places[part.clone()];
+        let workspace = &mut training.workspace;
+        if let Some(front) = &training.front {
             front.fill(samples, &mut workspace.values);
         }
         if training.front.as_ref().is_none_or(FrontContribution::reads_features) {
             let features = &mut workspace.values[0][..rows * self.plan.sizes[0]];
             match &training.config.augment {
-                None => data.gather(samples, features),
+                None => data.gather(picked, features),
                 Some(augment) => {
                     let source = Source::new(augment, training.config.seed, counters.epoch);
-                    data.gather_augmented(samples, &source, par, features);
+                    data.gather_augmented((picked, samples), &source, par, features);
                 }
             }
         }
-        let next = (from + batch).min(training.data_rows)..(from + 2 * batch).min(training.data_rows);
-        data.prefetch(&training.order[next]);
-        data.gather_labels(samples, &mut training.labels);
-        let target_size = training.values.len() / batch;
-        data.gather_values(samples, &mut training.values[..rows * target_size]);
+        data.prefetch(&places[part.end..(part.end + rows).min(places.len())]);
+        data.gather_labels(picked, &mut training.labels);
+        let target_size = training.values.len() / training.config.batch_size;
+        data.gather_values(picked, &mut training.values[..rows * target_size]);
         training.propagation.forward(frame!(self, workspace, &pass), moment);
 
         let size = self.outputs();
@@ -491,6 +668,9 @@ impl<T: Real> Network<T> {
         let losses = &mut training.losses[..rows];
         let targets = BatchTargets { labels: &training.labels, values: &training.values[..rows * target_size] };
         loss::evaluate(&self.config.loss, par, outputs, size, targets, losses, Some(gradient));
+        if let Some(total) = total {
+            weigh(gradient, size, training.config.class_weights.as_deref(), (&training.labels, total));
+        }
         let loss_sum: f64 = losses.iter().map(|loss| loss.wide()).sum();
         if !loss_sum.is_finite() {
             return Err(Error::new(
@@ -507,60 +687,22 @@ impl<T: Real> Network<T> {
         let correct = kernels::loss::count_right(outputs, &training.labels);
 
         let pass = choose_rows(&mut training.batch_choice, &self.plan, workspace, pass, &moment);
-
-        // Clipping needs the whole gradient before the first update.
-        let clip = training.config.clip_norm;
-        let decides_length = training.propagation.decides_length();
         let Optimizer { first, second, .. } = &mut training.optimizer;
-        let mut learning = Learning {
-            gradient: &mut training.gradient,
-            first,
-            second,
-            update: if clip.is_none() && !decides_length { Some(update) } else { None },
-            moment,
-        };
+        let mut learning = Learning { gradient: &mut training.gradient, first, second, update, moment };
         training.propagation.learn(frame!(self, workspace, &pass), &mut learning)?;
-        if let Some(most) = clip {
-            let collapsed = training.front.as_ref().map_or(0.0, |front| front.squared_norm(par, &mut self.plan));
-            let factor = clip_gradient(par, learning.gradient, most, collapsed);
-            match &training.front {
-                None => apply(par, &update, &self.plan, &mut self.values, learning),
-                Some(front) => {
-                    let Learning { gradient, first, second, .. } = learning;
-                    let whole =
-                        front_contribution::gram::Whole { parameters: &mut self.values, gradient, first, second };
-                    front.step(par, &update, factor, &mut self.plan, whole);
-                }
-            }
-        } else if decides_length {
-            let config = &self.config.loss;
-            let bend = |outputs: &[T], first: &[T]| loss::bend(config, outputs, first, size);
-            let frame = frame!(self, workspace, &pass);
-            let length = training.propagation.step_length(frame, learning.gradient, &bend);
-            // Such a step has an optimizer without state.
-            let update = training.optimizer.update(counters.step + 1, factor * length);
-            kernels::optimize::apply_all(par, &update, &mut self.values, &training.gradient, &mut [], &mut []);
-        }
-
         training.last_rows = rows;
-        let counters = &mut training.counters;
-        counters.step += 1;
-        counters.step_in_epoch += 1;
-        counters.loss_sum += loss_sum;
-        counters.correct += correct as u64;
-        counters.rows += rows as u64;
-        Ok(())
+        Ok((loss_sum, correct))
     }
 
     /// The gradient of the mean loss over all rows of `data`, as one batch of a training run would have it, kept in
     /// `self.gradient`; returns the loss. Nothing is updated. A run in training keeps what it has in the slots: the rule
     /// starts anew here, as at a first step.
     pub fn compute_gradient(&mut self, config: TrainingConfig, data: &Dataset, training_mode: bool) -> Result<f64> {
-        let config = TrainingConfig { batch_size: data.rows(), clip_norm: None, ..config };
+        let config = TrainingConfig { batch_size: data.rows(), clip_norm: None, accumulate: None, ..config };
         self.bring_up()?;
         let mut training = self.prepare(config, data)?;
         if training_mode {
-            self.check_batches(&training)?;
+            self.check_batches(&training.config, training.data_rows)?;
         }
         // A gradient changes nothing: not even running statistics.
         let statistics = self.buffers.to_vec();
@@ -630,6 +772,11 @@ impl<T: Real> Network<T> {
             let message = "Cannot compare gradients: this run collapses layers, and its gradient is back-propagation's";
             return Err(Error::new(Code::InvalidConfig, message));
         }
+        if self.training.as_ref().is_some_and(|training| training.config.parts() > 1) {
+            let message =
+                "Cannot compare gradients: this run computes batches in parts, and its gradient is back-propagation's";
+            return Err(Error::new(Code::InvalidConfig, message));
+        }
         if let Some(layer) = self.sparse_layer() {
             let message =
                 format!("Cannot compare gradients: {layer} has a mask, and back-propagation has gradients beside it");
@@ -654,7 +801,8 @@ impl<T: Real> Network<T> {
         }
         let Training { config, counters, workspace, labels, values, losses, order, propagation, batch_choice, .. } =
             training;
-        let from = (counters.step_in_epoch as usize - 1) * config.batch_size;
+        let streams = config.steps_per_epoch.is_some();
+        let from = if streams { 0 } else { (counters.step_in_epoch as usize - 1) * config.batch_size };
         let pass = Pass {
             par,
             rows,
@@ -678,7 +826,11 @@ impl<T: Real> Network<T> {
             let e = &mut workspace.gradients[workspace.gradient_of[last]][..rows * size];
             let outputs = &workspace.values[last][..rows * size];
             let targets = BatchTargets { labels, values: &values[..targets] };
-            loss::evaluate(&self.config.loss, par, outputs, size, targets, &mut losses[..rows], Some(e));
+            loss::evaluate(&self.config.loss, par, outputs, size, targets, &mut losses[..rows], Some(&mut *e));
+            if let Some(weights) = &config.class_weights {
+                let total = labels.iter().map(|label| weights[*label as usize]).sum();
+                weigh(e, size, Some(weights), (labels, total));
+            }
             let pass = match index {
                 0 => pass,
                 _ => choose_rows(batch_choice, &self.plan, workspace, pass, &moment),
@@ -701,6 +853,91 @@ impl<T: Real> Network<T> {
         let each = self.plan.parameters.iter().map(|parameter| compare(&parameter.name, parameter.range.clone()));
         Ok(json!({ "all": compare("all", 0..self.plan.elements), "parameters": each.collect::<Vec<_>>() }))
     }
+}
+
+/// Rows of a batch to learn from.
+struct Place<T> {
+    /// Which rows, in the order of the epoch, or of the batch that came.
+    part: Range<usize>,
+    /// Sum of the weights of all rows of the batch; none where the mean over the part is the batch's.
+    total: Option<f64>,
+    /// When the step takes place.
+    moment: Moment,
+    /// The update to apply at once.
+    update: Option<Update<T>>,
+}
+
+impl<T: Real> Training<T> {
+    /// Sum of the weights of the rows of a batch, where they are weighed or come in parts.
+    fn total_weight(&mut self, data: &Dataset, batch: Range<usize>) -> Option<f64> {
+        let rows = batch.len();
+        match &self.config.class_weights {
+            None if self.config.part_rows(rows) == rows => None,
+            None => Some(rows as f64),
+            Some(weights) => {
+                let picked = if self.config.steps_per_epoch.is_some() { &self.places } else { &self.order };
+                data.gather_labels(&picked[batch], &mut self.labels);
+                Some(self.labels.iter().map(|label| weights[*label as usize]).sum())
+            }
+        }
+    }
+
+    /// Adds the gradient of a part of the batch to the sum, which the first part begins.
+    fn add_up(&mut self, par: Par, first: bool) {
+        let gradient = &self.gradient;
+        par.for_work(gradient.len()).chunks_mut(&mut self.sum, CHUNK, |start, sum| {
+            let gradient = &gradient[start..start + sum.len()];
+            if first {
+                return sum.copy_from_slice(gradient);
+            }
+            kernels::isa::vectorize(
+                #[inline(always)]
+                || sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += *g),
+            );
+        });
+    }
+}
+
+/// Makes the gradient of a mean over these rows that of the weighted mean over the batch, whose weights sum to `total`.
+fn weigh<T: Real>(gradient: &mut [T], size: usize, weights: Option<&[f64]>, (labels, total): (&[u32], f64)) {
+    let rows = gradient.len() / size;
+    // A batch of classes that count nothing teaches nothing.
+    let scale = if total > 0.0 { rows as f64 / total } else { 0.0 };
+    for (row, gradient) in gradient.chunks_exact_mut(size).enumerate() {
+        let factor = T::of(scale * weights.map_or(1.0, |weights| weights[labels[row] as usize]));
+        gradient.iter_mut().for_each(|g| *g *= factor);
+    }
+}
+
+/// Refuses weights that are none, and data without classes.
+fn check_class_weights(config: &TrainingConfig, data: &Dataset) -> Result<()> {
+    let Some(weights) = &config.class_weights else { return Ok(()) };
+    let Targets::Labels { classes, .. } = data.targets() else {
+        return Err(Error::config("classWeights", "data with class labels beside them", "values as targets"));
+    };
+    if weights.len() != *classes {
+        let expected = format!("{classes} numbers, one for each class");
+        return Err(Error::config("classWeights", expected, weights.len()));
+    }
+    match weights.iter().find(|weight| !(**weight >= 0.0 && weight.is_finite())) {
+        Some(weight) => Err(Error::config("classWeights", "numbers from 0 up", weight)),
+        None if weights.iter().all(|weight| *weight == 0.0) => {
+            Err(Error::config("classWeights", "a number above 0", "zeros only"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses runs that need to know all rows before the first step.
+fn check_stream(config: &TrainingConfig, steps: u64) -> Result<()> {
+    if !(1..=1_000_000_000).contains(&steps) {
+        return Err(Error::config("stepsPerEpoch", "a whole number from 1 to 1000000000", steps));
+    }
+    if matches!(config.rule.propagation, propagation::Config::FrontContribution(_)) {
+        let found = "a stream; use a table, or backprop()";
+        return Err(Error::config("data", "all rows before the first step for front-contribution", found));
+    }
+    Ok(())
 }
 
 fn no_run(what: &str) -> Error {

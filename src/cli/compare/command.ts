@@ -1,0 +1,112 @@
+/**
+ * The command `compare`: rules side by side; a table and sentences on the terminal, files in a folder.
+ *
+ * @module
+ */
+
+import type { Data } from "../../data/table.ts";
+import { native } from "../../ffi/native.ts";
+import { ruleByName, rules } from "../../rules/mod.ts";
+import { compare, type CompareEntry, type Comparison } from "../../run/compare.ts";
+import { writeWhole } from "../../run/files.ts";
+import { loadFrom, splitValidation } from "../data.ts";
+import { kebab, UsageError } from "../errors.ts";
+import { Interrupt } from "../interrupt.ts";
+import { describeSystem } from "../machine.ts";
+import { helpText, type Parsed, parseOptions } from "../options.ts";
+import { chooseOptimizer, makePlan, readModel, ruleOptions } from "../plan.ts";
+import { ProgressView } from "../progress.ts";
+import { standAlone } from "../report/charts.ts";
+import { createRunFolder } from "../run_folder.ts";
+import { print } from "../terminal.ts";
+import { comparisonCharts, comparisonPage } from "./html.ts";
+import { compareCommand, type CompareValues, defaultRules } from "./options.ts";
+import { comparisonCsv, comparisonText } from "./text.ts";
+
+/** Epochs where nothing is said. */
+const EPOCHS = 5;
+
+/**
+ * Runs the command.
+ *
+ * @param args its arguments
+ */
+export async function compareRules(args: readonly string[]): Promise<void> {
+  const parsed = parseOptions(compareCommand, args);
+  if (parsed.help) return print(helpText(compareCommand));
+  const values = { epochs: EPOCHS, ...parsed.values } as CompareValues;
+  // A library that cannot be used is reported before data is loaded for it.
+  native();
+  const view = new ProgressView(values.quiet ?? false);
+  const names = values.rules ?? defaultRules;
+  const entries = names.map((name) => entryOf(name, { values, parsed }));
+  refuseIdle(parsed.dotted, names);
+  const model = await readModel(values.model);
+  view.status(`loading ${values.data ?? "glyphs"}`);
+  using interrupt = new Interrupt();
+  const { signal } = interrupt;
+  const { data } = splitValidation(await loadFrom(values, { signal }), values);
+  const plan = makePlan({ values, dotted: {}, model }, data.train);
+  const { seed: _, ...network } = plan.network;
+  const { rule: _rule, seed: _seed, ...training } = plan.training;
+  try {
+    const comparison = await compare({
+      ...training,
+      network,
+      data,
+      rules: entries,
+      signal,
+      ...(values.seeds && { seeds: values.seeds }),
+      ...(values["learning-rates"] && { learningRates: values["learning-rates"] }),
+      ...(values.reach !== undefined && { reach: values.reach }),
+      onProgress: ({ phase, name, learningRate, seed, epoch, epochs }) => {
+        const what = phase === "rates" ? `trying learning rate ${learningRate.toPrecision(3)}` : `seed ${seed}`;
+        view.status(`${name}  ${what}  epoch ${epoch}/${epochs}`);
+      },
+    });
+    view.clear();
+    await finish(comparison, { values, data });
+  } finally {
+    view.clear();
+  }
+}
+
+/** A rule by name, with the options that are meant for it, and with its own optimizer where nothing is said. */
+function entryOf(
+  name: string,
+  { values, parsed }: { readonly values: CompareValues; readonly parsed: Parsed<typeof compareCommand.options> },
+): CompareEntry {
+  const parts = name.split("+");
+  const own = Object.entries(ruleOptions(parsed.dotted)).filter(([rule]) => parts.includes(rule));
+  const rule = ruleByName(name, Object.fromEntries(own));
+  const preferred = rules.find((entry) => parts.includes(entry.name) && entry.defaults?.optimizer)?.defaults?.optimizer;
+  const optimizer = values.optimizer ?? preferred;
+  return { name, rule, optimizer: chooseOptimizer({ ...values, ...(optimizer !== undefined && { optimizer }) }) };
+}
+
+/** Refuses options of rules that do not take part. */
+function refuseIdle(dotted: Parsed<typeof compareCommand.options>["dotted"], names: readonly string[]): void {
+  const parts = names.flatMap((name) => name.split("+"));
+  for (const name of Object.keys(dotted)) {
+    const rule = name.slice(0, name.indexOf("."));
+    if (!parts.includes(rule)) throw new UsageError(`--${kebab(name)}`, `${rule} among the rules`, names.join(", "));
+  }
+}
+
+async function finish(
+  comparison: Comparison,
+  { values, data }: { readonly values: CompareValues; readonly data: Data },
+): Promise<void> {
+  const folder = await createRunFolder(values.out, { data: data.name, rule: "compare" });
+  const whole = { ...comparison, options: values, machine: describeSystem() };
+  const charts = await comparisonCharts(comparison);
+  const files: [string, string][] = [
+    ["compare.json", `${JSON.stringify(whole, undefined, 2)}\n`],
+    ["compare.csv", comparisonCsv(comparison)],
+    ["compare.html", comparisonPage(whole, charts)],
+    ...(values.svg ? charts.map(({ name, svg }): [string, string] => [`${name}.svg`, standAlone(svg)]) : []),
+  ];
+  for (const [name, text] of files) await writeWhole(`${folder}/${name}`, [new TextEncoder().encode(text)]);
+  if (values.json) print(`${JSON.stringify(whole)}\n`);
+  else print(`${comparisonText(comparison)}\nResults  ${folder}/compare.html, compare.json, compare.csv\n`);
+}

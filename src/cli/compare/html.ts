@@ -1,0 +1,119 @@
+/**
+ * A comparison as a page.
+ *
+ * @module
+ */
+
+import type { Comparison } from "../../run/compare.ts";
+import type { ComparePoint } from "../../run/contestant.ts";
+import { median } from "../../run/statistics.ts";
+import { drawLines, type NamedChart, type Series } from "../report/charts.ts";
+import { chartGrid, escape, facts, htmlTable, page, section } from "../report/page.ts";
+import { comparisonRows, comparisonTitle, targetWords } from "./text.ts";
+
+/** Curves of medians over the seeds. */
+export async function comparisonCharts(comparison: Comparison): Promise<NamedChart[]> {
+  const { classes } = comparison;
+  const score = classes ? "validation accuracy" : "validation loss";
+  const scoreOf = (point: ComparePoint) => classes ? point.validationAccuracy! : point.validationLoss;
+  const charts = [
+    {
+      name: "score-over-epochs",
+      title: `${capital(score)} over epochs`,
+      x: "epoch",
+      y: score,
+      at: epochOf,
+      value: scoreOf,
+    },
+    {
+      name: "score-over-seconds",
+      title: `${capital(score)} over time`,
+      x: "seconds",
+      y: score,
+      at: secondsOf,
+      value: scoreOf,
+    },
+    { name: "loss-over-epochs", title: "Training loss over epochs", x: "epoch", y: "loss", at: epochOf, value: lossOf },
+    {
+      name: "loss-over-seconds",
+      title: "Training loss over time",
+      x: "seconds",
+      y: "loss",
+      at: secondsOf,
+      value: lossOf,
+    },
+  ];
+  return await Promise.all(charts.map(async ({ name, title, x, y, at, value }) => {
+    const series = comparison.rules.map(({ name, runs }): Series => ({ name, points: medians(runs, { at, value }) }));
+    return { name, svg: await drawLines({ title, x, y, series, log: y === "loss" }) };
+  }));
+}
+
+/** The page. */
+export function comparisonPage(
+  whole: Comparison & { readonly options: object; readonly machine: object },
+  charts: readonly NamedChart[],
+): string {
+  const sentences = whole.rules.filter(({ sentence }) => sentence !== "").map(({ sentence }) =>
+    `<li>${escape(sentence)}</li>`
+  );
+  const notes = whole.notes.map((note) => `<li>${escape(note)}</li>`);
+  const rates = whole.rules.flatMap(({ name, tried }) =>
+    tried.map(({ learningRate, epochs, validationLoss, chosen }) => [
+      name,
+      String(Number(learningRate.toPrecision(3))),
+      String(epochs),
+      validationLoss === null ? "not finite" : validationLoss.toPrecision(4),
+      chosen ? "chosen" : "",
+    ])
+  );
+  const title = `Learning rules on ${whole.data}`;
+  return page(
+    title,
+    [
+      `<h1>${escape(title)}</h1>\n<p>${escape(comparisonTitle(whole))}</p>\n<p>${escape(targetWords(whole))}</p>`,
+      section("Where each rule wins and loses", list(sentences)),
+      section("Medians, with ranges over seeds", htmlTable(comparisonRows(whole), 1)),
+      section("Curves (medians over seeds)", chartGrid(charts.map(({ svg }) => svg))),
+      section(
+        "Learning rates",
+        rates.length === 0 ? "" : htmlTable([["rule", "rate", "epochs", "validation loss", ""], ...rates], 1),
+      ),
+      section("Notes", list(notes)),
+      section("Options", facts(Object.entries(whole.options))),
+      section("Machine", facts(Object.entries(whole.machine))),
+    ].join("\n"),
+  );
+}
+
+function list(items: readonly string[]): string {
+  return items.length === 0 ? "" : `<ul class="notes">\n${items.join("\n")}\n</ul>`;
+}
+
+/** The median of the runs at each epoch that all of them have. */
+function medians(
+  runs: Comparison["rules"][number]["runs"],
+  { at, value }: { readonly at: (point: ComparePoint) => number; readonly value: (point: ComparePoint) => number },
+): [number, number][] {
+  const epochs = Math.min(...runs.map(({ curve }) => curve.length));
+  return Array.from({ length: epochs }, (_, epoch) => {
+    const points = runs.map(({ curve }) => curve[epoch]!);
+    return [median(points.map(at)), median(points.map(value))];
+  });
+}
+
+function epochOf({ epoch }: ComparePoint): number {
+  return epoch;
+}
+
+function secondsOf({ seconds }: ComparePoint): number {
+  return seconds;
+}
+
+function lossOf({ trainLoss }: ComparePoint): number {
+  return trainLoss;
+}
+
+function capital(text: string): string {
+  return text[0]!.toUpperCase() + text.slice(1);
+}

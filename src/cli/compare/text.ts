@@ -1,0 +1,84 @@
+/**
+ * A comparison as a table in text, as sentences, and as CSV.
+ *
+ * @module
+ */
+
+import type { ComparedRule, Comparison } from "../../run/compare.ts";
+import { axisName, compareAxes, showOn } from "../../run/verdicts.ts";
+import { textTable } from "../text_table.ts";
+
+/** A table of medians and ranges: one row a rule, the first row names the columns. */
+export function comparisonRows(comparison: Comparison): string[][] {
+  const { rules, seeds } = comparison;
+  const axes = compareAxes.filter((axis) => rules.some(({ figures }) => figures[axis]));
+  const cell = ({ figures, reached }: ComparedRule, axis: typeof axes[number]) => {
+    const found = figures[axis];
+    if (found === undefined) return axis === "secondsToTarget" ? "not reached" : "";
+    // An error's smallest value is an accuracy's largest.
+    const ends = [found.low, found.high].map((end) => showOn(axis, end, comparison));
+    const [from, to] = axis === "error" && comparison.classes ? ends.toReversed() : ends;
+    const range = from === to ? "" : ` (${from} to ${to})`;
+    const share = axis === "secondsToTarget" && reached < seeds.length ? `, ${reached} of ${seeds.length} seeds` : "";
+    return `${showOn(axis, found.median, comparison)}${range}${share}`;
+  };
+  return [
+    ["rule", "rate", ...axes.map((axis) => axisName(axis, comparison))],
+    ...rules.map((
+      rule,
+    ) => [rule.name, String(Number(rule.learningRate.toPrecision(3))), ...axes.map((axis) => cell(rule, axis))]),
+  ];
+}
+
+/** What was compared, in one line. */
+export function comparisonTitle({ data, epochs, seeds, batchSize, rows }: Comparison): string {
+  const count = seeds.length === 1 ? "1 seed" : `${seeds.length} seeds`;
+  return `${data}: ${epochs} epochs in batches of ${batchSize}, ${count}, ${rows} validation rows`;
+}
+
+/** What counts as learnt, in words. */
+export function targetWords({ classes, target, targetFrom, rules }: Comparison): string {
+  const figure = classes ? `accuracy ${(100 * target).toFixed(2)} %` : `loss ${Number(target.toPrecision(4))}`;
+  const from = targetFrom === "options" ? "as asked" : `what ${rules[0]!.name} reached with every seed`;
+  return `Target: ${figure} on the validation rows (${from})`;
+}
+
+/** The whole comparison for a terminal. */
+export function comparisonText(comparison: Comparison): string {
+  const sentences = comparison.rules.flatMap(({ sentence }) => sentence === "" ? [] : [`${sentence}\n`]);
+  return [
+    `${comparisonTitle(comparison)}\n${targetWords(comparison)}\nMedians, with ranges over seeds\n`,
+    textTable(comparisonRows(comparison)),
+    sentences.join(""),
+    comparison.notes.map((note) => `Note: ${note}\n`).join(""),
+  ].filter((part) => part !== "").join("\n");
+}
+
+/** One line for each epoch of each run. */
+export function comparisonCsv({ rules }: Comparison): string {
+  const head =
+    "rule,seed,learning_rate,epoch,step,seconds,seconds_per_step,train_loss,validation_loss,validation_accuracy," +
+    "bytes,multiply_adds,diverged";
+  const lines = rules.flatMap(({ name, runs }) =>
+    runs.flatMap(({ seed, learningRate, curve, bytes, multiplyAdds, diverged }) =>
+      curve.map(({ epoch, step, seconds, secondsPerStep, trainLoss, validationLoss, validationAccuracy }) =>
+        [
+          name,
+          seed,
+          learningRate,
+          epoch,
+          step,
+          seconds,
+          secondsPerStep,
+          trainLoss,
+          validationLoss,
+          validationAccuracy ?? "",
+          bytes,
+          multiplyAdds ?? "",
+          diverged,
+        ].join(",")
+      )
+    )
+  );
+  return [head, ...lines].map((line) => `${line}\n`).join("");
+}

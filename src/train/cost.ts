@@ -1,0 +1,78 @@
+/**
+ * What a step of a run costs in multiply-adds.
+ *
+ * @module
+ */
+
+import type { SlotDescription } from "../network/network.ts";
+import { fillSlots } from "../rules/mod.ts";
+import type { RunPlan } from "./forecast.ts";
+import type { Trainer } from "./trainer.ts";
+
+/**
+ * Multiply-adds of the dense and convolutional layers in one step, counted from shapes and from what the rule leaves out: weights
+ * under masks, outer products that are not made, layers that are collapsed.
+ *
+ * @param trainer a run
+ * @returns the count; `undefined` for a rule whose step is not made of a forward and a backward pass (dual numbers, decorrelation)
+ */
+export async function stepMultiplyAdds(trainer: Trainer): Promise<number | undefined> {
+  const { network, config: { ruleName: name, rule, batchSize } } = trainer;
+  const { propagation } = fillSlots({ name, slots: rule });
+  if (propagation.kind === "frontContribution") {
+    const { plan } = await network.describePropagation() as unknown as { plan: RunPlan };
+    return plan.candidates.find(({ collapse }) => collapse === plan.chosen)?.figures?.stepMultiplyAdds;
+  }
+  if (propagation.kind !== "backprop") return undefined;
+  const forward = new Map(network.describe().layers.map(({ name, multiplyAdds }) => [name, multiplyAdds]));
+  const layers = await network.describeRule();
+  if (layers.some(({ slots }) => slots.inputs.kind !== "raw")) return undefined;
+  const count = layers.reduce((sum, { layer, slots }, index) => {
+    // Nobody needs the gradient of the network's input.
+    const passes = passesOf(slots, { batchSize, first: index === 0 });
+    return sum + batchSize * (forward.get(layer) ?? 0) * passes;
+  }, 0);
+  // Shares are fractions of whole numbers.
+  return Math.round(count);
+}
+
+/** Forward pass, input gradient and weight gradient, in units of a dense forward pass. */
+function passesOf(
+  { weights, products }: SlotDescription["slots"],
+  { batchSize, first }: { readonly batchSize: number; readonly first: boolean },
+): number {
+  const density = 1 - (typeof weights.sparsity === "number" ? weights.sparsity : 0);
+  const { k, of, keeps } = products;
+  const whole = keeps === "patches" && typeof of === "number" ? of : batchSize;
+  const kept = typeof k === "number" ? Math.min(1, k / whole) : 1;
+  // Rows that are chosen at the loss are the only ones that go back.
+  const back = keeps === "samples of the batch" ? kept : 1;
+  return density * (1 + kept + (first ? 0 : back));
+}
+
+/**
+ * Bytes that a run takes in the engine beside its data: parameters, optimizer, what the rule keeps, and the values, gradients and
+ * tangents of a step. Sizes follow from shapes, so the figure is the same on every machine with as many threads.
+ *
+ * @param trainer a run
+ * @returns the bytes
+ */
+export async function trainingBytes({ network }: Trainer): Promise<number> {
+  const { values, gradients, tangents } = await network.trainingMemory();
+  const masked = new Map((await network.masks()).filter(({ sparse }) => sparse).map((mask) => [mask.layer, mask]));
+  const bytes = network.tensors().reduce((sum, { name, group, dtype, shape }) => {
+    // Masks are counted with the weights that they leave.
+    if (group === "mask" || group === "training") return sum;
+    const size = dtype === "f64" ? 8 : 4;
+    const count = shape.reduce((product, axis) => product * axis, 1);
+    const mask = name.endsWith(".weight") ? masked.get(layerOf(name)) : undefined;
+    if (mask === undefined) return sum + size * count;
+    return sum + (group === "parameter" ? mask.bytes : size * mask.nonZeros);
+  }, 0);
+  return values + gradients + tangents + bytes;
+}
+
+/** `3.body.0` of `optimizer.first.3.body.0.weight`. */
+function layerOf(name: string): string {
+  return name.replace(/^optimizer\.(first|second)\./, "").replace(/\.weight$/, "");
+}

@@ -1,0 +1,88 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { run, temporaryFolder } from "./helpers.ts";
+
+const small = [
+  "compare",
+  "--data",
+  "spirals",
+  "--rows",
+  "240",
+  "--test-rows",
+  "30",
+  "--hidden",
+  "16",
+  "--epochs",
+  "2",
+  "--threads",
+  "1",
+];
+
+Deno.test("compare prints a table and sentences, and writes JSON, CSV and a page", async () => {
+  await using folder = await temporaryFolder();
+  const args = ["--rules", "backprop,mem-aop,sparse+mem-aop", "--mem-aop.k", "8", "--mem-aop.min-size", "0"];
+  const more = ["--seeds", "0,1", "--learning-rates", "0.01,0.001", "--out", "c", "--svg"];
+  const { code, stdout, stderr } = await run([...small, ...args, ...more], { cwd: folder.path });
+  assertEquals([code, stderr], [0, ""]);
+  assertMatch(stdout, /^spirals: 2 epochs in batches of 64, 2 seeds, 24 validation rows\nTarget: accuracy [\d.]+ %/);
+  assertMatch(stdout, /\nrule +rate +best accuracy .*multiply-adds per step\nbackprop +0\.01 /);
+  assertMatch(stdout, /\nsparse\+mem-aop against backprop: wins on /);
+
+  const whole = JSON.parse(await Deno.readTextFile(`${folder.path}/c/compare.json`));
+  assertEquals(whole.rules.length, 3);
+  assertEquals(whole.options.rules, ["backprop", "mem-aop", "sparse+mem-aop"]);
+  for (const { sentence } of whole.rules) assertStringIncludes(stdout, sentence);
+  const [head, ...lines] = (await Deno.readTextFile(`${folder.path}/c/compare.csv`)).trimEnd().split("\n");
+  assertEquals(lines.length, 3 * 2 * 2, "rules, seeds, epochs");
+  assertEquals(new Set([head, ...lines].map((line) => line!.split(",").length)).size, 1);
+  const page = await Deno.readTextFile(`${folder.path}/c/compare.html`);
+  for (const { sentence } of whole.rules) assertStringIncludes(page, sentence);
+  assertEquals(page.split("<svg").length - 1, 4);
+  assert(!/<script|https?:\/\/(?!www\.w3\.org)|@import|url\(/.test(page), "nothing from elsewhere");
+  assert(page.length < 1e6);
+  const names = [...Deno.readDirSync(`${folder.path}/c`)].map(({ name }) => name).filter((name) =>
+    name.endsWith(".svg")
+  );
+  assertEquals(names.length, 4);
+  const svg = await Deno.readTextFile(`${folder.path}/c/${names[0]}`);
+  assert(!svg.includes("var(") && svg.includes("#0072b2"), "colours that every program knows");
+});
+
+Deno.test("compare takes rules that suit any data where none are named, and prints one JSON object with --json", async () => {
+  await using folder = await temporaryFolder();
+  const { code, stdout, stderr } = await run([...small, "--seeds", "0", "--learning-rates", "0.01", "--json"], {
+    cwd: folder.path,
+  });
+  assertEquals([code, stderr], [0, ""]);
+  const names = JSON.parse(stdout).rules.map(({ name }: { name: string }) => name);
+  for (const name of ["backprop", "dual", "mem-aop", "sparse"]) assert(names.includes(name), name);
+  assert(!names.includes("front-contribution"), "made for other data");
+});
+
+for (
+  const [args, message] of [
+    [["--rules", "backprop"], "Cannot use --rules: expected two or more rules but found one"],
+    [["--rules", "backprop,sprse"], "Cannot use rule: expected one of backprop,"],
+    [
+      ["--rules", "backprop,dual+front-contribution"],
+      "expected rules that fill different slots but found dual and front-contribution",
+    ],
+    [["--learning-rates", "none"], "Cannot use --learning-rates: expected one or more learning rates but found none"],
+    [
+      ["--rules", "backprop,mem-aop", "--sparse.sparsity", "0.5"],
+      "Cannot use --sparse.sparsity: expected sparse among the rules",
+    ],
+    [["--rules", "backprop,sparse", "--hidden", "none"], "Cannot compare sparse: "],
+    [["--seed", "3"], "Cannot use --seed: expected an option of compare (did you mean --seeds?)"],
+    [["--reach", "2"], "Cannot use --reach: expected a number from 0 to 1 but found 2"],
+  ] as const
+) {
+  Deno.test(`compare refuses ${args.join(" ")}`, async () => {
+    await using folder = await temporaryFolder();
+    const { code, stdout, stderr } = await run([...small, ...args], { cwd: folder.path });
+    assert(code !== 0);
+    assertEquals(stdout, "");
+    assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
+    assertStringIncludes(stderr, message);
+    assertEquals([...Deno.readDirSync(folder.path)], [], "nothing is left");
+  });
+}

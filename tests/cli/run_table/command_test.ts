@@ -1,0 +1,140 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { DatabaseSync } from "node:sqlite";
+import { jsonLines, run, temporaryFolder } from "../helpers.ts";
+
+const small = ["--data", "spirals", "--rows", "120", "--test-rows", "30", "--hidden", "8", "--epochs", "2", "--quiet"];
+
+Deno.test("runs lists, shows, compares, exports and deletes what train has entered", async (t) => {
+  await using folder = await temporaryFolder();
+  const cwd = folder.path;
+  const good = async (...args: string[]) => {
+    const { code, stdout, stderr } = await run(args, { cwd });
+    assertEquals([code, stderr], [0, ""], args.join(" "));
+    return stdout;
+  };
+  assertEquals(await good("runs"), "No runs\n");
+  await good("train", ...small, "--out", "a", "--seed", "1");
+  await good("train", ...small, "--out", "b", "--seed", "2", "--rule", "mem-aop");
+  await good("train", ...small, "--out", "c", "--runs", "none");
+
+  await t.step("list", async () => {
+    const text = await good("runs");
+    assertEquals(text.trimEnd().split("\n").length, 3, "a head and two runs");
+    assertMatch(text, /finished .* spirals +mlp 8 +backprop .* 2\/2 .* a\n/);
+    const sorted = jsonLines(await good("runs", "list", "--json", "--sort", "-seed"));
+    assertEquals(sorted.map(({ seed, status }) => [seed, status]), [[2, "finished"], [1, "finished"]]);
+    assertEquals(jsonLines(await good("runs", "--json", "--where", "rule=mem-aop")).map(({ seed }) => seed), [2]);
+    assertEquals(jsonLines(await good("runs", "--json", "--limit", "1")).map(({ seed }) => seed), [2]);
+  });
+
+  await t.step("show and compare", async () => {
+    const [whole] = jsonLines(await good("runs", "show", "a", "--json"));
+    const lines = jsonLines(await Deno.readTextFile(`${cwd}/a/metrics.jsonl`));
+    const losses = (whole!.metrics as { name: string; value: number }[]).filter(({ name }) => name === "trainLoss");
+    assertEquals(losses.map(({ value }) => value), lines.slice(0, 2).map(({ trainLoss }) => trainLoss as number));
+    assertEquals(whole!.testAccuracy, lines[2]!.testAccuracy);
+    assertMatch(await good("runs", "show", "a"), /trainLoss +█▁ {2}[\d.]+ → [\d.]+/);
+    const text = await good("runs", "compare", "a", "b");
+    assertMatch(text, /rule +backprop +mem-aop/);
+    assert(!/hidden/.test(text), "what is the same is left out");
+  });
+
+  await t.step("export", async () => {
+    assertEquals(await good("runs", "export", "a", "--to", "a.csv"), "Wrote 1 run to a.csv\n");
+    assertStringIncludes(await Deno.readTextFile(`${cwd}/a.csv`), ",trainLoss,");
+    assertEquals(await good("runs", "export", "--format", "jsonl"), "Wrote 2 runs to runs.jsonl\n");
+    await good("runs", "export", "--format", "tensorboard", "--to", "events");
+    assertEquals([...Deno.readDirSync(`${cwd}/events`)].length, 2);
+  });
+
+  await t.step("delete and add", async () => {
+    assertEquals(await good("runs", "delete", "a"), "Deleted 1 run\n");
+    assertEquals(jsonLines(await good("runs", "--json")).length, 1);
+    await good("runs", "add", "a", "c");
+    assertEquals(jsonLines(await good("runs", "--json")).length, 3, "c was trained without an entry");
+    await good("runs", "delete", "a", "--files");
+    assertEquals([...Deno.readDirSync(cwd)].some(({ name }) => name === "a"), false);
+  });
+
+  await t.step("refusals", async () => {
+    for (
+      const [args, message] of [
+        [["lst"], "Cannot use the word lst: expected one of list, show"],
+        [["show"], "Cannot use show: expected one run but found none"],
+        [["compare", "b"], "Cannot use compare: expected two or more runs but found b"],
+        [["show", "nothing"], "Cannot use the run nothing: expected an identity or a folder"],
+        [["export", "--format", "xml"], "Cannot use --format: expected one of csv, jsonl, tensorboard but found xml"],
+        [["push"], "Cannot use push: expected --mlflow URL, or LEANPROP_MLFLOW but found no server"],
+        [["push", "--mlflow", "nowhere"], "Cannot use --mlflow: expected the URL of an MLflow server"],
+        [["add", "nowhere"], "/nowhere/config.json: expected a JSON file but found nothing there"],
+      ] as const
+    ) {
+      const { code, stderr } = await run(["runs", ...args], { cwd });
+      assert(code !== 0, args.join(" "));
+      assertStringIncludes(stderr, message);
+      assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
+    }
+  });
+});
+
+Deno.test("train refuses a table of runs that it cannot use before it makes anything", async () => {
+  await using folder = await temporaryFolder();
+  {
+    using database = new DatabaseSync(`${folder.path}/new.db`);
+    database.exec("PRAGMA user_version = 2");
+  }
+  const { code, stderr } = await run(["train", ...small, "--runs", "new.db"], { cwd: folder.path });
+  assertEquals(code, 1);
+  assertEquals(
+    stderr,
+    "error: Cannot use the table of runs new.db: expected version 1 but found 2, made by a newer leanprop\n",
+  );
+  assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["new.db"]);
+});
+
+Deno.test("a run that fails is entered as failed, with the sentence", async () => {
+  await using folder = await temporaryFolder();
+  const args = ["train", ...small, "--optimizer", "sgd", "--learning-rate", "1e30", "--out", "a"];
+  assertEquals((await run(args, { cwd: folder.path })).code, 1);
+  const [row] = jsonLines((await run(["runs", "--json"], { cwd: folder.path })).stdout);
+  assertEquals(row!.status, "failed");
+  assertMatch(row!.message as string, /^The loss is not finite at step \d+/);
+});
+
+Deno.test("a run goes on when its table breaks, says so once, and is entered later", async () => {
+  await using folder = await temporaryFolder();
+  const place = { cwd: folder.path };
+  assertEquals((await run(["train", ...small, "--out", "a"], place)).code, 0);
+  {
+    // The rows cannot be changed, as on a disk that has just become full.
+    using database = new DatabaseSync(`${folder.path}/runs/runs.db`);
+    database.exec("CREATE TRIGGER t BEFORE INSERT ON metrics BEGIN SELECT RAISE(ABORT, 'no more'); END");
+  }
+  const { code, stderr } = await run(["train", ...small, "--out", "b"], place);
+  assertEquals(code, 0);
+  assertEquals(
+    stderr,
+    "Cannot use the table of runs runs/runs.db: no more; the run goes on, and deno task runs add FOLDER enters it later\n",
+  );
+  {
+    using database = new DatabaseSync(`${folder.path}/runs/runs.db`);
+    database.exec("DROP TRIGGER t");
+  }
+  assertEquals((await run(["runs", "add", "b"], place)).code, 0);
+  const rows = jsonLines((await run(["runs", "--json"], place)).stdout);
+  assertEquals(rows.map(({ status, epoch }) => [status, epoch]), [["finished", 2], ["finished", 2]]);
+});
+
+Deno.test("train --probe adds figures to the lines of epochs and to the table", async () => {
+  await using folder = await temporaryFolder();
+  const place = { cwd: folder.path };
+  const { code, stderr } = await run(["train", ...small, "--probe", "--rule", "mem-aop", "--out", "a"], place);
+  assertEquals(code, 0, stderr);
+  const [epoch] = jsonLines(await Deno.readTextFile(`${folder.path}/a/metrics.jsonl`));
+  const probes = epoch!.probes as Record<string, number>;
+  assert(probes["probe.cosine"]! > 0.9, String(probes["probe.cosine"]));
+  const [whole] = jsonLines((await run(["runs", "show", "a", "--json"], place)).stdout);
+  const kept = (whole!.metrics as { name: string; value: number }[]).filter(({ name }) => name === "probe.cosine");
+  assertEquals(kept.length, 2);
+  assertEquals(kept[0]!.value, probes["probe.cosine"]);
+});

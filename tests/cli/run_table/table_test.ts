@@ -1,0 +1,181 @@
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { DatabaseSync } from "node:sqlite";
+import { RunTableError, UsageError } from "../../../src/cli/errors.ts";
+import { filterRuns, findRun, sortRuns } from "../../../src/cli/run_table/choose.ts";
+import { inWords, openDatabase } from "../../../src/cli/run_table/database.ts";
+import { RunTable } from "../../../src/cli/run_table/table.ts";
+import { temporaryFolder } from "../helpers.ts";
+import { done, epoch, record } from "./fixtures.ts";
+
+Deno.test("RunTable keeps rows and figures, the best accuracy, and the end", async () => {
+  await using folder = await temporaryFolder();
+  const path = `${folder.path}/deep/er/runs.db`;
+  {
+    using table = new RunTable(path);
+    table.enter({ folder: "/runs/a", record: record("a"), events: [], status: "running" });
+    table.add("a", epoch(1, 2, 0.5));
+    table.add("a", epoch(2, 1, 0.9));
+    table.add("a", epoch(3, 1.5, 0.8));
+    table.add("a", done(0.75));
+  }
+  using table = new RunTable(path);
+  const [run, ...others] = table.runs();
+  assertEquals(others, []);
+  const { status, model, rule, epoch: last, step, trainLoss, accuracy, bestAccuracy, testAccuracy } = run!;
+  assertEquals({ status, model, rule, last, step, trainLoss, accuracy, bestAccuracy, testAccuracy }, {
+    status: "finished",
+    model: "mlp 16,8",
+    rule: "backprop",
+    last: 3,
+    step: 27,
+    trainLoss: 1.5,
+    accuracy: 0.8,
+    bestAccuracy: 0.9,
+    testAccuracy: 0.75,
+  });
+  const losses = table.metrics("a").filter(({ name }) => name === "trainLoss");
+  assertEquals(losses.map(({ step, value }) => [step, value]), [[9, 2], [18, 1], [27, 1.5]]);
+  table.remove("a");
+  assertEquals([table.runs(), table.metrics("a")], [[], []]);
+});
+
+Deno.test("RunTable forgets figures after the checkpoint when a run goes on", async () => {
+  await using folder = await temporaryFolder();
+  using table = new RunTable(`${folder.path}/runs.db`);
+  table.enter({ folder: "/runs/a", record: record("a"), events: [], status: "running" });
+  for (const number of [1, 2, 3]) table.add("a", epoch(number, 1 / number, 1 - 1 / number));
+  table.mark("a", "interrupted");
+  table.enter({ folder: "/runs/a", record: record("a"), events: [epoch(1, 1, 0)], status: "running" });
+  const [run] = table.runs();
+  assertEquals([run!.status, run!.epoch, run!.bestAccuracy], ["running", 1, 0]);
+  assertEquals([...new Set(table.metrics("a").map(({ step }) => step))], [9]);
+});
+
+Deno.test("a run that has ended is not marked again", async () => {
+  await using folder = await temporaryFolder();
+  using table = new RunTable(`${folder.path}/runs.db`);
+  table.enter({ folder: "/runs/a", record: record("a"), events: [done(1)], status: "finished" });
+  table.mark("a", "interrupted");
+  assertEquals(table.runs()[0]!.status, "finished");
+});
+
+Deno.test("processes that write at once lose nothing", async () => {
+  await using folder = await temporaryFolder();
+  const script = `
+    import { RunTable } from ${JSON.stringify(new URL("../../../src/cli/run_table/table.ts", import.meta.url).href)};
+    import { epoch, record } from ${JSON.stringify(new URL("./fixtures.ts", import.meta.url).href)};
+    using table = new RunTable("runs.db");
+    for (let run = 0; run < 12; run++) {
+      const id = Deno.args[0] + run;
+      table.enter({ folder: id, record: record(id), events: [], status: "running" });
+      for (let n = 1; n <= 10; n++) table.add(id, epoch(n, n, 0.5));
+    }`;
+  await Deno.writeTextFile(`${folder.path}/write.ts`, script);
+  const config = new URL("../../../deno.json", import.meta.url).pathname;
+  const args = ["run", "--quiet", "--config", config, "--allow-read", "--allow-write", "--allow-env", "write.ts"];
+  const writers = await Promise.all(
+    ["a", "b", "c"].map((name) =>
+      new Deno.Command(Deno.execPath(), { args: [...args, name], cwd: folder.path, stdin: "null" }).output()
+    ),
+  );
+  for (const { success, stderr } of writers) assert(success, new TextDecoder().decode(stderr));
+  using table = new RunTable(`${folder.path}/runs.db`);
+  const runs = table.runs();
+  assertEquals(runs.length, 36);
+  for (const { id } of runs) {
+    assertEquals(table.metrics(id).filter(({ name }) => name === "trainLoss").length, 10, id);
+  }
+});
+
+Deno.test("a table that cannot be used is refused in one sentence", async (t) => {
+  await using folder = await temporaryFolder();
+  const path = `${folder.path}/runs.db`;
+  const sentence = (why: string) => `Cannot use the table of runs ${path}: ${why}`;
+
+  await t.step("made by a newer version", () => {
+    new RunTable(path)[Symbol.dispose]();
+    using database = new DatabaseSync(path);
+    database.exec("PRAGMA user_version = 7");
+    const fault = assertThrows(() => new RunTable(path), RunTableError);
+    assertEquals(fault.message, sentence("expected version 1 but found 7, made by a newer leanprop"));
+    database.exec("PRAGMA user_version = 1");
+  });
+
+  await t.step("locked by another process", () => {
+    using other = new DatabaseSync(path);
+    other.exec("BEGIN EXCLUSIVE");
+    using database = openDatabase(path, 50);
+    const fault = assertThrows(() => inWords(path, () => database.exec("BEGIN IMMEDIATE")), RunTableError);
+    assertEquals(fault.message, sentence("another process keeps it locked"));
+  });
+
+  await t.step("on a full disk", () => {
+    using database = openDatabase(path);
+    database.exec("PRAGMA max_page_count = 10");
+    const fault = assertThrows(() =>
+      inWords(path, () => {
+        database.exec("CREATE TABLE big (x)");
+        database.prepare("INSERT INTO big VALUES (zeroblob(1000000))").run();
+      }), RunTableError);
+    assertEquals(fault.message, sentence("the disk is full"));
+  });
+
+  await t.step("no SQLite file, or no place for one", async () => {
+    await Deno.writeTextFile(
+      `${folder.path}/notes`,
+      "these are notes, and long enough to be taken for pages".repeat(50),
+    );
+    const notes = assertThrows(() => new RunTable(`${folder.path}/notes`), RunTableError);
+    assertStringIncludes(notes.message, "it is no SQLite file");
+    const inside = assertThrows(() => new RunTable(`${folder.path}/notes/runs.db`), RunTableError);
+    assertStringIncludes(inside.message, "its folder is a file");
+  });
+});
+
+Deno.test("filterRuns, sortRuns and findRun know columns and options", async (t) => {
+  await using folder = await temporaryFolder();
+  using table = new RunTable(`${folder.path}/runs.db`);
+  const all = [
+    { id: "aa11", rule: "backprop", seed: 1, rate: 0.1, best: 0.9 },
+    { id: "aa22", rule: "sparse", seed: 2, rate: 0.2, best: 0.95 },
+    { id: "bb33", rule: "sparse+mem-aop", seed: 3, rate: 0.3 },
+  ];
+  for (const { id, best, ...changes } of all) {
+    const events = best === undefined ? [] : [epoch(1, 1, best)];
+    table.enter({ folder: `/runs/${id}-folder`, record: record(id, changes), events, status: "running" });
+  }
+  const runs = table.runs();
+  const ids = (rows: readonly { id: string }[]) => rows.map(({ id }) => id);
+
+  await t.step("conditions", () => {
+    assertEquals(ids(filterRuns(runs, ["rule=sparse"])), ["aa22"]);
+    assertEquals(ids(filterRuns(runs, ["rule~sparse"])), ["aa22", "bb33"]);
+    assertEquals(ids(filterRuns(runs, ["learning-rate>=0.2", "seed<3"])), ["aa22"]);
+    assertEquals(ids(filterRuns(runs, ["accuracy!=0.9"])), ["aa22", "bb33"]);
+    assertEquals(ids(filterRuns(runs, ["accuracy>0.9"])), ["aa22"]);
+  });
+
+  await t.step("order", () => {
+    assertEquals(ids(sortRuns(runs, "-learning-rate")), ["bb33", "aa22", "aa11"]);
+    assertEquals(ids(sortRuns(runs, "accuracy")), ["aa11", "aa22", "bb33"], "the run without accuracy comes last");
+    assertEquals(ids(sortRuns(runs, "-accuracy")), ["aa22", "aa11", "bb33"]);
+  });
+
+  await t.step("names", () => {
+    assertEquals(findRun(runs, "b").id, "bb33");
+    assertEquals(findRun(runs, "/runs/aa22-folder").id, "aa22");
+    assertEquals(findRun(runs, "aa11-folder").id, "aa11");
+  });
+
+  await t.step("refusals", () => {
+    for (
+      const [work, message] of [
+        [() => filterRuns(runs, ["rule"]), "Cannot use --where: expected conditions such as rule=sparse or"],
+        [() => filterRuns(runs, ["rul=sparse"]), "a column or an option of train (did you mean rule?) but found rul"],
+        [() => sortRuns(runs, "-loss"), "Cannot use --sort: expected a column or an option of train"],
+        [() => findRun(runs, "cc"), "Cannot use the run cc: expected an identity or a folder of deno task runs"],
+        [() => findRun(runs, "aa"), "expected letters that stand for one run but found aa11, aa22"],
+      ] as const
+    ) assertStringIncludes(assertThrows(work, UsageError).message, message);
+  });
+});

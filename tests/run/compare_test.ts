@@ -1,0 +1,173 @@
+import { assert, assertAlmostEquals, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  combine,
+  compare,
+  type CompareOptions,
+  ConfigError,
+  dense,
+  EngineError,
+  memAop,
+  Network,
+  relu,
+  type Rule,
+  sgd,
+  sparse,
+  spirals,
+  train,
+} from "../../mod.ts";
+import { native } from "../../src/ffi/native.ts";
+import { rules } from "../../src/rules/mod.ts";
+
+// Opened before the first test: what is opened within a test has to be closed there.
+native();
+
+const data = spirals({ rows: 240, testRows: 60, seed: 1 });
+const network = { input: [2], layers: [dense(16), relu(), dense(16), relu(), dense(3)], threads: 1 };
+const small = { network, data, epochs: 4, batchSize: 24, seeds: [3, 5], optimizer: sgd(0.1) } satisfies Omit<
+  CompareOptions,
+  "rules"
+>;
+
+Deno.test("compare() tunes each rule, trains it with each seed, and judges from the figures", async () => {
+  const turns: string[] = [];
+  const found = await compare({
+    ...small,
+    rules: [
+      "backprop",
+      { name: "small", rule: memAop({ k: 4, minSize: 0 }) },
+      combine(sparse(), memAop({ k: 8, minSize: 0 })),
+    ],
+    learningRates: [0.02, 0.2, 1e-9],
+    onProgress: ({ phase, name, seed, epoch }) => turns.push(`${phase} ${name} ${seed} ${epoch}`),
+  });
+  assertEquals(found.rules.map(({ name }) => name), ["backprop", "small", "sparse+mem-aop"]);
+  assertEquals([found.rows, found.seeds, found.targetFrom], [24, [3, 5], "reference"]);
+  for (const { name, tried, learningRate, runs, figures, sentence, verdicts } of found.rules) {
+    assertEquals(learningRate, 0.2, name);
+    assertEquals(tried.map(({ learningRate, epochs, chosen }) => [learningRate, epochs, chosen]), [
+      [0.02, 2, false],
+      [0.2, 2, true],
+      [1e-9, 1, false],
+    ]);
+    assertEquals(runs.map(({ seed, curve }) => [seed, curve.length]), [[3, 4], [5, 4]]);
+    for (const { curve } of runs) {
+      assertEquals(curve.map(({ step }) => step), [9, 18, 27, 36]);
+      assert(curve.every(({ seconds }, index) => seconds > (curve[index - 1]?.seconds ?? 0)));
+    }
+    const accuracies = runs.map(({ curve }) => Math.max(...curve.map((point) => point.validationAccuracy!)));
+    assertAlmostEquals(1 - figures.error!.low, Math.max(...accuracies), 1e-12, name);
+    assertEquals(sentence !== "", verdicts.length > 0);
+  }
+  const [reference] = found.rules;
+  assertEquals(reference!.reached, 2, "the target is what the reference reaches with every seed");
+  assertEquals(
+    found.target,
+    Math.min(...reference!.runs.map(({ curve }) => Math.max(...curve.map((p) => p.validationAccuracy!)))),
+  );
+  assertStringIncludes(found.notes.join(), "2 seeds say little about chance");
+  assertStringIncludes(found.notes.join(), "backprop did best with the largest learning rate that it tried (0.2)");
+
+  // Interleaved: between two epochs of one rule every other rule has had its turn, and turns begin with another rule each time.
+  const measured = turns.filter((turn) => turn.startsWith("measure") && turn.includes(" 3 ")).map((turn) =>
+    turn.split(" ")[1]
+  );
+  assertEquals(measured.slice(0, 6), ["backprop", "small", "sparse+mem-aop", "small", "sparse+mem-aop", "backprop"]);
+  assert(
+    turns.filter((turn) => turn.startsWith("rates")).every((turn) => turn.includes(" 6 ")),
+    "the seed of rates is another one",
+  );
+});
+
+Deno.test("a run of compare() is the run that train() makes", async () => {
+  const validation = { ...data, validation: data.test! };
+  const found = await compare({ ...small, data: validation, rules: ["backprop", "mem-aop"], learningRates: [0.1] });
+  using alone = Network.create({ ...network, seed: 5 });
+  const losses = [];
+  for await (
+    const { trainLoss } of train(alone, data.train, { epochs: 4, batchSize: 24, seed: 5, optimizer: sgd(0.1) })
+  ) {
+    losses.push(trainLoss);
+  }
+  const [reference] = found.rules;
+  assertEquals(reference!.runs[1]!.curve.map(({ trainLoss }) => trainLoss), losses);
+  assertEquals(reference!.tried, [], "one rate is not tried");
+  const metrics = await alone.evaluate(data.test!);
+  assertEquals(reference!.runs[1]!.curve.at(-1)!.validationLoss, metrics.loss);
+  assertEquals(reference!.runs[1]!.testAccuracy, metrics.accuracy);
+});
+
+Deno.test("compare() drops rates that diverge, and tells of rules that do with all", async () => {
+  const options = { ...small, rules: ["backprop", { rule: memAop({ minSize: 0 }), learningRates: [1e30, 1e29] }] };
+  const found = await compare({ ...options, learningRates: [0.1, 1e30] });
+  const [reference, wild] = found.rules;
+  assertEquals(reference!.tried.map(({ validationLoss, chosen }) => [validationLoss === null, chosen]), [
+    [false, true],
+    [true, false],
+  ]);
+  assert(wild!.runs.every(({ diverged }) => diverged));
+  assertStringIncludes(wild!.sentence, "diverged with 2 of 2 seeds");
+});
+
+Deno.test("compare() says when no rule reaches the target", async () => {
+  const found = await compare({
+    ...small,
+    rules: ["backprop", "mem-aop"],
+    learningRates: [1e-6],
+    epochs: 1,
+    reach: 1,
+  });
+  assertEquals([found.target, found.targetFrom], [1, "options"]);
+  assert(found.notes.includes("No rule reached the target"));
+  assertStringIncludes(found.rules[1]!.sentence, "time to target (neither reached 100.00 %)");
+});
+
+Deno.test("compare() takes every rule of the list", async () => {
+  const entries = rules.map(({ name, create }) => {
+    const rule: Rule = create(name === "front-contribution" ? { force: true } : {});
+    return { name, rule };
+  });
+  const found = await compare({ ...small, rules: entries, epochs: 1, seeds: [0], learningRates: [0.05] });
+  assertEquals(found.rules.map(({ name }) => name), rules.map(({ name }) => name));
+  for (const { name, runs } of found.rules) {
+    assertEquals(runs[0]!.curve.length, 1, name);
+    assert(runs[0]!.bytes > 0, name);
+  }
+});
+
+Deno.test("compare() ends with the signal's reason", async () => {
+  const reason = new Error("enough");
+  const options = { ...small, rules: ["backprop", "mem-aop"], signal: AbortSignal.abort(reason) };
+  assertEquals(await compare(options).catch((fault) => fault), reason);
+});
+
+for (
+  const [options, message] of [
+    [{ rules: [] }, "Cannot use compare.rules: expected two or more rules but found none"],
+    [{ rules: ["backprop"] }, "Cannot use compare.rules: expected two or more rules but found one"],
+    [{ rules: ["backprop", "backprop"] }, "expected rules with different names but found backprop 2 times"],
+    [{ rules: ["backprop", "spars"] }, "Cannot use rule: expected one of backprop, "],
+    [{ rules: ["backprop", "mem-aop+spars"] }, "(did you mean sparse?) but found spars"],
+    [{ rules: ["backprop", "sparse+sparse"] }, "expected rules that fill different slots but found sparse and sparse"],
+    [{ learningRates: [] }, "Cannot use compare.learningRates: expected one or more learning rates but found none"],
+    [{ learningRates: [0] }, "Cannot use compare.learningRates: expected a number above 0 but found 0"],
+    [{ seeds: [] }, "Cannot use compare.seeds: expected one or more seeds but found none"],
+    [{ seeds: [1, 1] }, "Cannot use compare.seeds: expected different seeds but found 1 twice"],
+    [{ reach: 1.5 }, "Cannot use compare.reach: expected a number from 0 to 1"],
+    [{ rule: "x" }, "Cannot use compare.rule: expected no such option: use rules and seeds"],
+  ] as const
+) {
+  Deno.test(`compare() refuses ${JSON.stringify(options)}`, async () => {
+    const given = { ...small, rules: ["backprop", "mem-aop"], ...options } as unknown as CompareOptions;
+    const fault = await assertRejects(() => compare(given), ConfigError);
+    assertStringIncludes(fault.message, message);
+  });
+}
+
+Deno.test("compare() names the rule that refuses the network", async () => {
+  const one = { ...network, layers: [dense(3)] };
+  const fault = await assertRejects(
+    () => compare({ ...small, network: one, rules: ["backprop", "sparse"] }),
+    EngineError,
+  );
+  assertStringIncludes(fault.message, "Cannot compare sparse: ");
+});

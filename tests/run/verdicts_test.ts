@@ -1,0 +1,137 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import type { CompareRun } from "../../src/run/contestant.ts";
+import { bestError, secondsToTarget, sentenceOf, type Side, type Task, verdictsOf } from "../../src/run/verdicts.ts";
+
+interface Made {
+  /** Accuracy after each epoch. */
+  readonly accuracies: readonly number[];
+  readonly secondsPerStep?: number;
+  readonly bytes?: number;
+  readonly multiplyAdds?: number | null;
+}
+
+function madeRun(
+  seed: number,
+  { accuracies, secondsPerStep = 1e-3, bytes = 2 ** 20, multiplyAdds = 1e6 }: Made,
+): CompareRun {
+  const curve = accuracies.map((accuracy, index) => ({
+    epoch: index + 1,
+    step: 100 * (index + 1),
+    seconds: 100 * secondsPerStep * (index + 1),
+    // Noise that differs from seed to seed and epoch to epoch, as on a machine that others use too.
+    secondsPerStep: secondsPerStep * (1 + 0.01 * ((seed * 7 + index * 3) % 5)),
+    trainLoss: 1 - accuracy,
+    validationLoss: 2 - accuracy,
+    validationAccuracy: accuracy,
+  }));
+  return { seed, learningRate: 0.1, curve, diverged: false, bytes, multiplyAdds, testAccuracy: null, testLoss: null };
+}
+
+const side = (name: string, runs: readonly Made[]): Side => ({
+  name,
+  runs: runs.map((made, seed) => madeRun(seed, made)),
+});
+const task: Task = { classes: true, rows: 1000, target: 0.9 };
+const base = [0.5, 0.9, 0.92];
+const five = (made: Partial<Made> = {}) =>
+  [0, 1, 2, 3, 4].map((seed) => ({ ...made, accuracies: (made.accuracies ?? base).map((a) => a + seed * 0.002) }));
+const outcomes = (own: Side, reference: Side) =>
+  Object.fromEntries(verdictsOf(own, reference, task).map(({ axis, outcome }) => [axis, outcome]));
+
+Deno.test("a rule that is the reference ties on everything", () => {
+  assertEquals(outcomes(side("a", five()), side("b", five())), {
+    error: "tie",
+    secondsToTarget: "tie",
+    secondsPerStep: "tie",
+    bytes: "tie",
+    multiplyAdds: "tie",
+  });
+});
+
+Deno.test("verdicts follow the figures on every axis", () => {
+  const faster = side(
+    "fast",
+    five({ secondsPerStep: 5e-4, bytes: 2 ** 19, multiplyAdds: 4e5, accuracies: [0.4, 0.91, 0.92] }),
+  );
+  const reference = side("backprop", five());
+  assertEquals(outcomes(faster, reference), {
+    error: "tie",
+    secondsToTarget: "wins",
+    secondsPerStep: "wins",
+    bytes: "wins",
+    multiplyAdds: "wins",
+  });
+  assertEquals(outcomes(reference, faster).secondsPerStep, "loses");
+  const sentence = sentenceOf(faster, reference, verdictsOf(faster, reference, task));
+  assertMatch(sentence, /^fast against backprop: wins on time to target \(0\.1 s against 0\.2 s, factor 2\.00\)/);
+  assertMatch(sentence, /seconds per step \([\d.]+ ms against [\d.]+ ms, factor 2\.00\)/);
+  assertMatch(
+    sentence,
+    /memory \(0\.5 MiB against 1 MiB, factor 2\.00\), multiply-adds per step \(0\.4 M against 1 M, factor 2\.50\)/,
+  );
+  assertMatch(sentence, /; ties on best accuracy \(92\.40 % against 92\.40 %, ratio of the error 1\.00/);
+});
+
+Deno.test("what overlaps is a tie, however far the medians are apart", () => {
+  const wide = (accuracies: readonly number[]) => accuracies.map((accuracy) => ({ accuracies: [accuracy] }));
+  const [verdict] = verdictsOf(
+    side("a", wide([0.99, 0.5, 0.97, 0.6, 0.98])),
+    side("b", wide([0.7, 0.8, 0.75, 0.72, 0.9])),
+    task,
+  );
+  assertEquals(verdict!.outcome, "tie");
+  assert(verdict!.interval!.ratio < 0.5, String(verdict!.interval!.ratio));
+});
+
+Deno.test("a target that is not reached is told, not hidden", () => {
+  const never = side("never", five({ accuracies: [0.1, 0.2] }));
+  const some = side("some", [{ accuracies: [0.95] }, ...five({ accuracies: [0.1] }).slice(1)]);
+  const reference = side("backprop", five());
+  const words = (own: Side, other: Side) =>
+    verdictsOf(own, other, task).find(({ axis }) => axis === "secondsToTarget")!;
+  assertEquals(words(never, reference).outcome, "loses");
+  assertEquals(words(never, reference).words, "time to target (90.00 % reached with 0 of 5 seeds against 5)");
+  assertEquals(words(some, never).outcome, "wins");
+  assertEquals(words(never, never).words, "time to target (neither reached 90.00 %)");
+  assertEquals(words(never, never).outcome, "open");
+  assertStringIncludes(
+    sentenceOf(never, never, verdictsOf(never, never, task)),
+    "open: time to target (neither reached",
+  );
+});
+
+Deno.test("one seed decides only what follows from shapes", () => {
+  const one = (bytes: number, accuracy: number) => side(`b${bytes}`, [{ accuracies: [accuracy], bytes }]);
+  assertEquals(outcomes(one(100, 0.99), one(200, 0.95)), {
+    error: "open",
+    secondsToTarget: "open",
+    secondsPerStep: "open",
+    bytes: "wins",
+    multiplyAdds: "tie",
+  });
+});
+
+Deno.test("multiply-adds that are not counted leave the axis open", () => {
+  const reference = side("backprop", five());
+  const verdict = verdictsOf(side("dual", five({ multiplyAdds: null })), reference, task).at(-1)!;
+  assertEquals([verdict.outcome, verdict.words], ["open", "multiply-adds per step (not counted for dual)"]);
+});
+
+Deno.test("a run that diverged has an infinite error, loses, and is counted in the sentence", () => {
+  const broken = { ...madeRun(0, { accuracies: [] }), diverged: true };
+  assertEquals([bestError(broken, task), secondsToTarget(broken, task)], [Infinity, undefined]);
+  const own: Side = { name: "wild", runs: [0, 1, 2].map((seed) => ({ ...broken, seed })) };
+  const reference = side("backprop", five().slice(0, 3));
+  const sentence = sentenceOf(own, reference, verdictsOf(own, reference, task));
+  assertStringIncludes(sentence, "diverged with 3 of 3 seeds");
+  assertStringIncludes(sentence, "loses on time to target (90.00 % reached with 0 of 3 seeds against 3)");
+  assertStringIncludes(sentence, "best accuracy (nothing measured for wild)");
+});
+
+Deno.test("losses are compared where there are no classes", () => {
+  const values: Task = { classes: false, rows: 100, target: 1.5 };
+  const [own, other] = [side("a", five({ accuracies: [0.9] })), side("b", five({ accuracies: [0.4] }))];
+  const [error, target] = verdictsOf(own, other, values);
+  assertMatch(error!.words, /^best loss \(1\.1 against 1\.6, factor 1\.4\d/);
+  assertEquals([error!.outcome, target!.outcome], ["wins", "wins"]);
+});

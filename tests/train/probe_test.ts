@@ -1,0 +1,104 @@
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import {
+  combine,
+  dense,
+  dual,
+  EngineError,
+  glyphs,
+  memAop,
+  Network,
+  probe,
+  relu,
+  type Rule,
+  sgd,
+  sparse,
+  stepMultiplyAdds,
+  train,
+  Trainer,
+  type TrainOptions,
+} from "../../mod.ts";
+import { native } from "../../src/ffi/native.ts";
+import { rules } from "../../src/rules/mod.ts";
+
+// Opened before the first test: what is opened within a test has to be closed there.
+native();
+
+const table = glyphs({ rows: 96, testRows: 1 }).train;
+const make = () =>
+  Network.create({
+    input: [28, 28, 1],
+    layers: [{ kind: "flatten" }, dense(24), relu(), dense(10)],
+    seed: 2,
+    threads: 1,
+  });
+const few = { epochs: 2, batchSize: 32, optimizer: sgd(0.05) } satisfies TrainOptions;
+
+async function probesOf(rule: Rule): Promise<Readonly<Record<string, number>>[]> {
+  using network = make();
+  const found = [];
+  for await (const { probes } of train(network, table, { ...few, rule, probe: true })) found.push(probes!);
+  return found;
+}
+
+Deno.test("probe() finds back-propagation equal to itself", async () => {
+  const found = await probesOf({ name: "backprop", slots: {} });
+  assertEquals(found.length, 2);
+  for (const probes of found) {
+    for (const name of ["", ".1.weight", ".1.bias", ".3.weight", ".3.bias"]) {
+      assertAlmostEquals(probes[`probe.cosine${name}`]!, 1, 1e-6, name);
+      assertAlmostEquals(probes[`probe.normRatio${name}`]!, 1, 1e-6, name);
+      assertAlmostEquals(probes[`probe.squaredError${name}`]!, 0, 1e-6, name);
+    }
+    // Forward twice, weight gradient twice, input gradient once, of 32 rows.
+    assertEquals(probes["probe.multiplyAdds"], 32 * (2 * 784 * 24 + 3 * 24 * 10));
+  }
+});
+
+Deno.test("probe() says how far mem-aop is off, what it kept, and what is in its memory", async () => {
+  const [, probes] = await probesOf(memAop({ k: 8, minSize: 0 }));
+  const cosine = probes!["probe.cosine.1.weight"]!;
+  assert(cosine > 0.2 && cosine < 0.9999, `cosine ${cosine}`);
+  assertAlmostEquals(probes!["probe.cosine.3.weight"]!, 1, 1e-6, "the output layer is exact");
+  const [ratio, error] = [probes!["probe.normRatio.1.weight"]!, probes!["probe.squaredError.1.weight"]!];
+  assertAlmostEquals(error, ratio ** 2 - 2 * ratio * cosine + 1, 1e-12);
+  const share = probes!["probe.products.1.keptShare"]!;
+  assert(share > 0 && share < 1, `kept ${share}`);
+  assert(probes!["probe.products.1.memoryNorms.0"]! > 0);
+  assertEquals(probes!["probe.multiplyAdds"], 32 * (784 * 24 * (1 + 8 / 32) + 3 * 24 * 10));
+});
+
+Deno.test("probe() says of sparse weights how many there are, and what a step with them takes", async () => {
+  const [, probes] = await probesOf(combine(sparse({ sparsity: 0.75 }), memAop({ k: 16, minSize: 0 })));
+  assertEquals(probes!["probe.weights.1.nonZeros"], 784 * 24 / 4);
+  assertEquals(probes!["probe.multiplyAdds"], 32 * (784 * 24 / 4 * (1 + 16 / 32) + 3 * 24 * 10));
+  assertEquals(Object.keys(probes!).filter((name) => name.startsWith("probe.cosine")), []);
+});
+
+Deno.test("probe() sees the noise of dual numbers, whose multiply-adds are not counted", async () => {
+  const [probes] = await probesOf(dual({ mode: "activity", lanes: 2 }));
+  const cosine = probes!["probe.cosine.1.weight"]!;
+  assert(cosine > 0 && cosine < 0.999, `cosine ${cosine}`);
+  assertEquals(probes!["probe.multiplyAdds"], undefined);
+});
+
+for (const { name, create } of rules) {
+  Deno.test(`probes leave a run with ${name} the same bits`, async () => {
+    // So few rows gain nothing from a collapse; the rule would refuse them.
+    const rule = create(name === "front-contribution" ? { force: true } : {});
+    const parameters = async (probe: boolean) => {
+      using network = make();
+      for await (const p of train(network, table, { ...few, rule, probe })) {
+        assertEquals(p.probes !== undefined, probe);
+      }
+      return network.parameters();
+    };
+    assertEquals(await parameters(true), await parameters(false));
+  });
+}
+
+Deno.test("probe() is refused before the first step", async () => {
+  using network = make();
+  using trainer = await Trainer.create(network, table, few);
+  await assertRejects(() => probe(trainer), EngineError, "take a step first");
+  assertEquals(await stepMultiplyAdds(trainer), 32 * (2 * 784 * 24 + 3 * 24 * 10));
+});

@@ -639,8 +639,8 @@ impl<T: Real> Network<T> {
         let mode = Mode::Train { seed: training.config.seed, epoch: counters.epoch };
         let samples = &training.order[part.clone()];
         let pass = Pass { par, rows, mode, samples };
-        let places = if training.config.steps_per_epoch.is_some() { &training.places } else { &training.order };
-        let picked = &places[part.clone()];
+        let streams = training.config.steps_per_epoch.is_some();
+        let picked = if streams { &training.places[part.clone()] } else { samples };
         let workspace = &mut training.workspace;
         if let Some(front) = &training.front {
             front.fill(samples, &mut workspace.values);
@@ -655,7 +655,10 @@ impl<T: Real> Network<T> {
                 }
             }
         }
-        data.prefetch(&places[part.end..(part.end + rows).min(places.len())]);
+        // The rows of a stream may not have come yet.
+        if !streams {
+            data.prefetch(&training.order[part.end..(part.end + rows).min(training.order.len())]);
+        }
         data.gather_labels(picked, &mut training.labels);
         let target_size = training.values.len() / training.config.batch_size;
         data.gather_values(picked, &mut training.values[..rows * target_size]);

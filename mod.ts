@@ -30,6 +30,7 @@ export {
   type GradientOptions,
   type Gradients,
   type LayerDescription,
+  type LayerTime,
   type MaskDescription,
   Network,
   type NetworkDescription,
@@ -80,7 +81,10 @@ export { type CostFigures, describePlan, type PlanCandidate, type RunPlan } from
 export type { EvaluateOptions, Metrics } from "./src/train/metrics.ts";
 export { stepMultiplyAdds, trainingBytes } from "./src/train/cost.ts";
 export { probe } from "./src/train/probe.ts";
-export { train } from "./src/train/train.ts";
+export { balancedClassWeights } from "./src/train/class_weights.ts";
+export { EarlyStopping, type EarlyStoppingOptions, type Watched } from "./src/train/early_stopping.ts";
+export { findLearningRate, type FindRateOptions, type RatePoint, type RateSearch } from "./src/train/find_rate.ts";
+export { train, type TrainLoopOptions } from "./src/train/train.ts";
 export {
   type Progress,
   Trainer,

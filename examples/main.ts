@@ -1,5 +1,5 @@
 /**
- * Runs an example by its name: `deno task example sparse-transfer`.
+ * Runs an example by its name: `deno task example mnist`; what follows the name is the example's.
  *
  * @module
  */

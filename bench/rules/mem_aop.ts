@@ -13,12 +13,14 @@ import { parseArgs } from "node:util";
 import {
   adam,
   backprop,
+  cnn,
   dense,
   type Layer,
   memAop,
   Network,
   type Optimizer,
   relu,
+  resnet18,
   type Rule,
   sgd,
   type Table,
@@ -42,6 +44,9 @@ const mlp = (...widths: number[]): Layer[] =>
 const wide = { input: [784], layers: mlp(1024, 1024, 10), batch: 128 };
 const small = { input: [64], layers: mlp(128, 64, 10), batch: 64 };
 const medium = { input: [784], layers: mlp(256, 128, 10), batch: 64 };
+
+const images = { ...cnn({ input: [28, 28, 1], outputs: 10 }), batch: 64, optimizer: sgd(0.01) };
+const residual = { ...resnet18({ input: [32, 32, 3], outputs: 10 }), batch: 16, optimizer: sgd(0.01) };
 
 const cases: readonly Case[] = [
   { name: "784-1024-1024-10, memory", ...wide, rule: memAop({ k: 32 }), optimizer: sgd(0.01), most: 0.8 },
@@ -84,6 +89,30 @@ const cases: readonly Case[] = [
     optimizer: sgd(0.01),
   },
   { name: "64-128-64-10, batch", ...small, rule: memAop({ scope: "batch" }), optimizer: sgd(0.01), most: 1.03 },
+  { name: "cnn 28×28, patches, 1/8", ...images, rule: memAop({ fraction: 0.125 }), most: 1.03 },
+  {
+    name: "cnn 28×28, patches, 1/8, all layers",
+    ...images,
+    rule: memAop({ fraction: 0.125, minSize: 0 }),
+  },
+  {
+    name: "cnn 28×28, images, 1/8, all layers",
+    ...images,
+    rule: memAop({ fraction: 0.125, minSize: 0, convolution: "images" }),
+  },
+  { name: "resnet18, patches, 1/8", ...residual, rule: memAop({ fraction: 0.125 }), most: 1.03 },
+  {
+    name: "resnet18, images, 1/8",
+    ...residual,
+    rule: memAop({ fraction: 0.125, convolution: "images" }),
+    most: 1.03,
+  },
+  {
+    name: "resnet18, images, 1/8, no memory",
+    ...residual,
+    rule: memAop({ fraction: 0.125, convolution: "images", memory: false }),
+    most: 1.03,
+  },
 ];
 
 const quantile = (values: readonly number[], share: number): number =>

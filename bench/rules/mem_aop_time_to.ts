@@ -2,8 +2,8 @@
  * Seconds of training until a network has 97.5 % of MNIST's test digits right: back-propagation against mem-aop, each with the
  * best of the same rates. The rows of a rate stop as soon as they are slower than the best so far.
  *
- * `deno run --allow-ffi --allow-read --allow-env bench/rules/mem_aop_time_to.ts [--hidden 1024,1024] [--rates 0.05,0.1,0.2,0.4]
- * [--epochs 10] [--threads 1] [--seeds 1] [--target 0.975]`
+ * `deno run --allow-ffi --allow-read --allow-env bench/rules/mem_aop_time_to.ts [--hidden 1024,1024] [--rates 0.1,0.2,0.4,0.8]
+ * [--epochs 10] [--threads 1] [--seeds 1] [--target 0.975] [--only TEXT]`
  *
  * @module
  */
@@ -16,11 +16,12 @@ import { backprop, Dataset, memAop, mlp, mnist, Network, type Rule, sgd, Trainer
 const { values } = parseArgs({
   options: {
     hidden: { type: "string", default: "1024,1024" },
-    rates: { type: "string", default: "0.05,0.1,0.2,0.4" },
+    rates: { type: "string", default: "0.1,0.2,0.4,0.8" },
     epochs: { type: "string", default: "10" },
     threads: { type: "string", default: "1" },
     seeds: { type: "string", default: "1" },
     target: { type: "string", default: "0.975" },
+    only: { type: "string", default: "" },
     "data-dir": { type: "string" },
   },
 });
@@ -58,7 +59,7 @@ async function secondsTo(rule: Rule, { rate, seed, most }: { rate: number; seed:
 
 const median = (list: readonly number[]) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)]!;
 
-for (const [name, rule] of rules) {
+for (const [name, rule] of rules.filter(([name]) => name.includes(values.only))) {
   let best: { seconds: number; epochs: number; rate: number } | undefined;
   for (const rate of numbers(values.rates)) {
     const found: { seconds: number; epochs: number }[] = [];

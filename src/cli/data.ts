@@ -37,6 +37,8 @@ export async function loadFrom(values: TrainValues, control: DownloadControl): P
     options[key] = key === "standardize" ? truthOrNames(value as readonly string[]) : value;
   }
   // These say how and where, and have a meaning of their own beside the data set: sets that do not know them need none.
+  const validation = known.includes("validationFraction") ? splitWanted(values) ?? VALIDATION_SPLIT : 0;
+  if (validation > 0) Object.assign(options, { validationFraction: validation, validationSeed: values.seed ?? 0 });
   const { precision, download, "data-dir": dataDir } = values;
   for (const [key, value] of Object.entries({ precision, download, dataDir })) {
     if (value !== undefined && known.includes(key)) options[key] = value;
@@ -45,17 +47,23 @@ export async function loadFrom(values: TrainValues, control: DownloadControl): P
 }
 
 /**
- * Splits validation rows off, where the data set has none.
+ * Splits validation rows off, where the data set has none. What is fitted on training rows, such as the columns of a CSV file, has
+ * them split off where it is read.
  *
  * @param data the data set
  * @param values options of `train`
  * @returns the data set, and the share that was split off
  */
 export function splitValidation(data: Data, values: TrainValues): { data: Data; fraction: number } {
-  const asked = values["validation-split"];
-  const given = asked === undefined ? undefined : number("validationSplit", asked, { min: 0, below: 1 });
+  const given = splitWanted(values);
+  if (transformOf(data) && data.validation) return { data, fraction: given ?? VALIDATION_SPLIT };
   const fraction = given ?? (data.validation !== undefined || data.train.rows < 2 ? 0 : VALIDATION_SPLIT);
   return { data: fraction === 0 ? data : withValidation(data, { fraction, seed: values.seed ?? 0 }), fraction };
+}
+
+function splitWanted(values: TrainValues): number | undefined {
+  const asked = values["validation-split"];
+  return asked === undefined ? undefined : number("validationSplit", asked, { min: 0, below: 1 });
 }
 
 /** What the columns of a CSV file became, where the data came from one. */

@@ -1,4 +1,5 @@
 /**
+ * The command line: `train`, `find-rate`, `predict`, `export`, `runs`, `info`.
  * The command line: `train`, `compare`, `predict`, `runs`, `info`.
  *
  * @module
@@ -8,6 +9,8 @@ import { didYouMean } from "../nearest.ts";
 import { compareRules } from "./compare/command.ts";
 import { compareCommand } from "./compare/options.ts";
 import { explain, UsageError } from "./errors.ts";
+import { exportCommand, exportNetwork } from "./export.ts";
+import { findRate, findRateCommand } from "./find_rate.ts";
 import { info, infoCommand } from "./info.ts";
 import type { CommandSpec } from "./options.ts";
 import { predict, predictCommand } from "./predict.ts";
@@ -23,8 +26,10 @@ interface Command {
 
 const commands: readonly Command[] = [
   { spec: trainCommand, run: train },
+  { spec: findRateCommand, run: findRate },
   { spec: compareCommand, run: compareRules },
   { spec: predictCommand, run: predict },
+  { spec: exportCommand, run: exportNetwork },
   { spec: runsCommand, run: runs },
   { spec: infoCommand, run: info },
 ];
@@ -47,7 +52,7 @@ async function main([name, ...args]: readonly string[]): Promise<void> {
 }
 
 function overview(): string {
-  const lines = commands.map(({ spec }) => `  deno task ${spec.name.padEnd(9)}${spec.description}`);
+  const lines = commands.map(({ spec }) => `  deno task ${spec.name.padEnd(11)}${spec.description}`);
   return `leanprop trains neural networks on CPUs.\n\n${lines.join("\n")}\n\nEach takes --help.\n`;
 }
 

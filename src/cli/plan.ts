@@ -5,13 +5,15 @@
  */
 
 import { knownOptions } from "../config.ts";
-import type { Table } from "../data/table.ts";
+import type { Data, Table } from "../data/table.ts";
 import { ConfigError } from "../errors.ts";
 import { didYouMean, nearest } from "../nearest.ts";
 import { binaryCrossEntropy, checkLoss, type Loss, meanSquaredError, softmaxCrossEntropy } from "../network/losses.ts";
 import { cnn, convnet, mlp, type Model, resnet18 } from "../network/models.ts";
 import type { NetworkOptions } from "../network/network.ts";
 import { ruleByName, rules } from "../rules/mod.ts";
+import { balancedClassWeights } from "../train/class_weights.ts";
+import { EarlyStopping } from "../train/early_stopping.ts";
 import { checkOptimizer, type Optimizer, optimizerKinds } from "../train/optimizers.ts";
 import type { TrainOptions } from "../train/trainer.ts";
 import { kebab, UsageError } from "./errors.ts";
@@ -71,7 +73,9 @@ export interface PlanSource {
 export function makePlan({ values, dotted, model }: PlanSource, train: Table): Plan {
   const { seed = 0, precision, threads, epochs = 10, schedule = "cosine" } = values;
   const clipNorm = values["clip-norm"];
-  const { crop, flip } = values;
+  const { crop, flip, accumulate } = values;
+  const averageDecay = values["average-decay"];
+  const classWeights = weightsOf(values, train);
   return {
     network: {
       ...buildModel(values, { model, train }),
@@ -88,11 +92,45 @@ export function makePlan({ values, dotted, model }: PlanSource, train: Table): P
       batchSize: values["batch-size"] ?? Math.min(BATCH_SIZE, train.rows),
       seed,
       ...(clipNorm !== undefined && { clipNorm }),
+      ...(accumulate !== undefined && { accumulate }),
+      ...(classWeights && { classWeights }),
+      ...(averageDecay !== undefined && { averageDecay }),
       ...((crop !== undefined || flip !== undefined) && {
         augment: { ...(crop !== undefined && { crop }), ...(flip !== undefined && { flip }) },
       }),
     },
   };
+}
+
+/** How much each class counts. */
+function weightsOf({ "class-weights": text }: TrainValues, train: Table): number[] | undefined {
+  if (text === undefined) return undefined;
+  if (text === "balanced") return balancedClassWeights(train);
+  const weights = text.split(",").map((word) => word.trim() === "" ? NaN : Number(word));
+  if (weights.every(Number.isFinite)) return weights;
+  throw new UsageError("--class-weights", "balanced, or numbers with commas between, such as 1,2,0.5", text);
+}
+
+/**
+ * When a run stops early.
+ *
+ * @param values options of `train`
+ * @param data the data, with validation rows
+ * @returns what watches the run; nothing where it never stops early
+ * @throws {UsageError} where there is nothing to watch
+ */
+export function chooseStopping(values: TrainValues, data: Data): EarlyStopping | undefined {
+  const { "early-stopping": patience, monitor } = values;
+  if (patience === undefined) {
+    if (monitor !== undefined) throw new UsageError("--monitor", "--early-stopping beside it", "none");
+    return undefined;
+  }
+  const stopping = new EarlyStopping({ patience, ...(monitor !== undefined && { monitor: monitor as "loss" }) });
+  if (!data.validation) throw new UsageError("--early-stopping", "validation rows to watch", "none");
+  if (stopping.options.monitor === "accuracy" && data.validation.targets.kind !== "labels") {
+    throw new UsageError("--monitor", "loss, since there are no classes", "accuracy");
+  }
+  return stopping;
 }
 
 /**

@@ -13,7 +13,7 @@ import { UsageError } from "./errors.ts";
 import { type CommandSpec, helpText, type OptionSpec, parseOptions } from "./options.ts";
 import { readInput } from "./predict_input.ts";
 import { csv, jsonLines, npy, type Predictions, table } from "./predict_output.ts";
-import { checkpointFile, readRecord, type RunRecord } from "./run_folder.ts";
+import { averageFile, bestFile, checkpointFile, readRecord, type RunRecord } from "./run_folder.ts";
 import { note, print } from "./terminal.ts";
 
 const options = [
@@ -88,7 +88,7 @@ export async function predict(args: readonly string[]): Promise<void> {
   }
   if (out !== undefined && json) throw new UsageError("--json", "either --json or --out", "both");
 
-  const file = await isFolder(checkpoint) ? checkpointFile(checkpoint) : checkpoint;
+  const file = await networkFile(checkpoint);
   const data = await dataOf(file);
   using network = await Network.load(file, threads === undefined ? {} : { threads });
   const features = await readInput(input, { network, data });
@@ -103,6 +103,19 @@ export async function predict(args: readonly string[]): Promise<void> {
   const contents = write(predictions);
   await writeWhole(out, [typeof contents === "string" ? new TextEncoder().encode(contents) : contents]);
   note(`Wrote predictions of ${predictions.rows.toLocaleString("en")} rows to ${out}\n`);
+}
+
+/**
+ * The file with the network that a file or the folder of a run means: of a run, its best or averaged network where it kept one.
+ *
+ * @param path a checkpoint, or the folder of a run
+ * @returns the file
+ * @throws {CheckpointError} where there is nothing of that name
+ */
+export async function networkFile(path: string): Promise<string> {
+  if (!await isFolder(path)) return path;
+  for (const file of [bestFile(path), averageFile(path)]) if (await exists(file)) return file;
+  return checkpointFile(path);
 }
 
 /** What the training data was, where the checkpoint lies in the folder of a run. */

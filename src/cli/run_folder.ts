@@ -93,7 +93,11 @@ export interface DoneEvent {
   readonly step: number;
   /** Seconds spent in training since the run began. */
   readonly seconds: number;
-  /** The file with the network. */
+  /** With early stopping: the epoch whose network was kept. */
+  readonly bestEpoch?: number;
+  /** With early stopping: whether the run ended before its last epoch. */
+  readonly stoppedEarly?: boolean;
+  /** The file with the network to predict with. */
   readonly checkpoint: string;
 }
 
@@ -115,6 +119,16 @@ export type RunEvent = EpochEvent | DoneEvent | InterruptedEvent;
 /** The checkpoint of a run. */
 export function checkpointFile(folder: string): string {
   return `${folder}/checkpoint.safetensors`;
+}
+
+/** The network of the best epoch, for runs that stop early. */
+export function bestFile(folder: string): string {
+  return `${folder}/best.safetensors`;
+}
+
+/** The averages of the parameters at the end, for runs that keep them. */
+export function averageFile(folder: string): string {
+  return `${folder}/average.safetensors`;
 }
 
 /**

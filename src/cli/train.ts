@@ -4,6 +4,7 @@
  * @module
  */
 
+import { number } from "../config.ts";
 import { Dataset } from "../data/dataset.ts";
 import { hashData } from "../data/hash.ts";
 import { environment } from "../data/places.ts";
@@ -19,13 +20,15 @@ import { UsageError } from "./errors.ts";
 import { Interrupt } from "./interrupt.ts";
 import { describeMachine } from "./machine.ts";
 import { helpText, parseOptions } from "./options.ts";
-import { makePlan, type Plan } from "./plan.ts";
+import { describeMasks } from "./masks_table.ts";
+import { chooseStopping, makePlan, type Plan } from "./plan.ts";
 import { ProgressView } from "./progress.ts";
 import { writeReport } from "./report/run_report.ts";
 import { readRequest, recordedOptions, type Request, resumeRequest } from "./request.ts";
 import {
   checkpointFile,
   createRunFolder,
+  type DoneEvent,
   keepEvents,
   readEvents,
   readRecord,
@@ -37,7 +40,8 @@ import { RunLock } from "./run_lock.ts";
 import { tablePlace } from "./run_table/database.ts";
 import { serverAddress } from "./run_table/mlflow.ts";
 import { Tracking } from "./run_table/tracking.ts";
-import { print } from "./terminal.ts";
+import { Shadow } from "./shadow.ts";
+import { note, print } from "./terminal.ts";
 import { trainToEnd } from "./train_loop.ts";
 import { trainCommand } from "./train_options.ts";
 import { summarizeRun } from "./train_summary.ts";
@@ -71,6 +75,8 @@ export async function train(args: readonly string[]): Promise<void> {
   }
   const { data, fraction } = splitValidation(whole, request.values);
   const plan = makePlan(request, data.train);
+  const stopping = chooseStopping(request.values, data);
+  const every = number("checkpointEvery", request.values["checkpoint-every"] ?? 1, { min: 1, whole: true });
   view.clear();
   if (request.values.explain) return await explainPlan(plan, data, request.values.json ?? false);
 
@@ -82,7 +88,14 @@ export async function train(args: readonly string[]): Promise<void> {
   const { json = false } = request.values;
   const { plan: forecast } = await run.trainer.network.describePropagation() as { plan?: RunPlan };
   if (forecast && !json) print(`${forecast.reason}\n`);
+  const masks = await describeMasks(run.trainer.network);
+  if (masks.table && !json) print(`${masks.table}\n`);
+  for (const warning of masks.warnings) note(`warning: ${warning}\n`);
   const validation = data.validation && owned.use(await Dataset.create(data.validation));
+  const collapses = plan.training.rule?.slots.propagation?.kind === "frontContribution";
+  const shadow = request.values.probe && collapses
+    ? owned.use(await Shadow.create(plan, data.train, interrupt.signal))
+    : undefined;
   const { tracking } = run;
   tracking?.begin({ folder: await Deno.realPath(run.folder), record: run.record, events: run.events });
   try {
@@ -92,12 +105,15 @@ export async function train(args: readonly string[]): Promise<void> {
       test: data.test,
       view,
       json,
+      shadow,
       tracking,
+      stopping,
+      every,
       signal: interrupt.signal,
     });
-    const report = await reportOn(run, { data, values: request.values, view });
+    const report = await reportOn(run, { data, done, values: request.values, view });
     const events = await readEvents(run.folder);
-    if (!json) print(summarizeRun({ ...run, data, done, events, report }));
+    if (!json) print(await summarizeRun({ ...run, data, done, events, report }));
   } catch (fault) {
     tracking?.fail(fault);
     throw fault;
@@ -109,7 +125,12 @@ export async function train(args: readonly string[]): Promise<void> {
 /** Writes the report, unless the options say none; gives its path. */
 async function reportOn(
   { folder, record, trainer }: Ready,
-  { data, values, view }: { readonly data: Data; readonly values: Request["values"]; readonly view: ProgressView },
+  { data, done, values, view }: {
+    readonly data: Data;
+    readonly done: DoneEvent;
+    readonly values: Request["values"];
+    readonly view: ProgressView;
+  },
 ): Promise<string | undefined> {
   const { report = true, svg = false } = values;
   if (!report) return undefined;
@@ -117,7 +138,9 @@ async function reportOn(
   const [name, table] = data.test ? ["test", data.test] : ["validation", data.validation];
   const rows = table && { name, table };
   const events = await readEvents(folder);
-  const path = await writeReport({ folder, record, events, network: trainer.network, rows, svg });
+  // The network that the run leaves, which need not be that of its last step.
+  using network = await Network.load(done.checkpoint, { threads: trainer.network.describe().threads });
+  const path = await writeReport({ folder, record, events, network, rows, svg });
   view.clear();
   return path;
 }
@@ -190,19 +213,25 @@ async function begin(
   );
   const tracking = openTracking(request.values, owned);
   const folder = await createRunFolder(request.values.out, { data: data.name, rule: trainer.config.ruleName });
-  owned.use(await RunLock.take(folder));
-  // A folder that cannot be written to shows before the first epoch, and from here on there is something to resume.
-  await trainer.save(checkpointFile(folder));
-  const record = await writeRecord(folder, {
-    id: crypto.randomUUID(),
-    created: new Date().toISOString(),
-    options: recordedOptions(request, { plan, validationSplit: fraction }),
-    data: describeData(data, hash),
-    network: network.config,
-    training: trainer.config,
-    machine: describeMachine(network),
-  });
-  return { folder, trainer, record, tracking, step: 0, events: [] };
+  try {
+    owned.use(await RunLock.take(folder));
+    // A folder that cannot be written to shows before the first epoch, and from here on there is something to resume.
+    await trainer.save(checkpointFile(folder));
+    const record = await writeRecord(folder, {
+      id: crypto.randomUUID(),
+      created: new Date().toISOString(),
+      options: recordedOptions(request, { plan, validationSplit: fraction }),
+      data: describeData(data, hash),
+      network: network.config,
+      training: trainer.config,
+      machine: describeMachine(network),
+    });
+    return { folder, trainer, record, tracking, step: 0, events: [] };
+  } catch (fault) {
+    // Without a record it is no run: nothing of it stays.
+    await Deno.remove(folder, { recursive: true }).catch(() => {});
+    throw fault;
+  }
 }
 
 /** Goes on with a run from its checkpoint. */

@@ -7,18 +7,23 @@
 import type { Dataset } from "../data/dataset.ts";
 import type { Table } from "../data/table.ts";
 import { CheckpointError, EngineError } from "../errors.ts";
+import { Network } from "../network/network.ts";
+import type { EarlyStopping, Watched } from "../train/early_stopping.ts";
 import type { Metrics } from "../train/metrics.ts";
 import type { Progress, Trainer } from "../train/trainer.ts";
 import { Interruption } from "./errors.ts";
 import type { ProgressView } from "./progress.ts";
 import {
   appendEvent,
+  averageFile,
+  bestFile,
   checkpointFile,
   type DoneEvent,
   type EpochEvent,
   type InterruptedEvent,
   type RunEvent,
 } from "./run_folder.ts";
+import type { Shadow } from "./shadow.ts";
 import type { Tracking } from "./run_table/tracking.ts";
 import { print } from "./terminal.ts";
 
@@ -40,8 +45,14 @@ export interface Run {
   readonly view: ProgressView;
   /** Whether events go to standard output. */
   readonly json: boolean;
+  /** Back-propagation beside it, where the probes of its rule need that. */
+  readonly shadow: Shadow | undefined;
   /** Its row in the table of runs, where it has one. */
   readonly tracking: Tracking | undefined;
+  /** What ends it early, where something does; it knows no epoch yet. */
+  readonly stopping: EarlyStopping | undefined;
+  /** Epochs between two checkpoints. */
+  readonly every: number;
   /** Ends the run. */
   readonly signal: AbortSignal;
 }
@@ -50,6 +61,8 @@ export interface Run {
 interface State {
   /** Steps done. */
   step: number;
+  /** Epochs whose line is written. */
+  epoch: number;
   /** Seconds spent in training since the run began. */
   seconds: number;
   /** Step of the checkpoint that is on the disk. */
@@ -69,10 +82,14 @@ interface State {
 export async function trainToEnd(run: Run): Promise<DoneEvent> {
   const { trainer, step, events, view } = run;
   const before = events.at(-1)?.seconds ?? 0;
-  const state: State = { step, seconds: before, saved: step, pending: pendingEpoch(events) };
+  const epoch = events.findLast((event) => event.event === "epoch")?.epoch ?? 0;
+  const state: State = { step, epoch, seconds: before, saved: step, pending: pendingEpoch(events) };
   try {
-    if (state.pending) await endEpoch(run, state);
+    // A run that goes on knows what it had seen: it stops where it would have stopped.
+    for (const event of events) if (event.event === "epoch") run.stopping?.observe(figuresOf(event));
+    if (state.pending) await endEpoch(run, state, true);
     for (;;) {
+      if (run.stopping?.stop) return await finish(run, state);
       const progress = await trainer.chunk();
       const fresh = progress.step > state.step;
       state.step = progress.step;
@@ -81,8 +98,8 @@ export async function trainToEnd(run: Run): Promise<DoneEvent> {
       if (!progress.epochDone && !progress.done) continue;
       // A run that was complete already only reports where it stands.
       if (fresh) {
-        state.pending = epochEvent(progress, state.seconds);
-        await endEpoch(run, state);
+        state.pending = epochEvent(await withDifference(run, progress), state.seconds);
+        await endEpoch(run, state, progress.done);
       }
       if (progress.done) return await finish(run, state);
     }
@@ -105,17 +122,20 @@ function pendingEpoch(events: readonly RunEvent[]): EpochEvent | undefined {
 }
 
 /** Validates, and writes the epoch's line and the checkpoint; in this order, see `keepEvents`. */
-async function endEpoch(run: Run, state: State): Promise<void> {
-  const { folder, trainer, validation, view, json, tracking, signal } = run;
+async function endEpoch(run: Run, state: State, last: boolean): Promise<void> {
+  const { folder, trainer, validation, view, json, tracking, stopping, every, signal } = run;
   if (validation) view.status("validating");
-  const metrics = validation && await trainer.network.evaluate(validation, { signal });
+  const metrics = validation && await withAverage(trainer, () => trainer.network.evaluate(validation, { signal }));
   const event: EpochEvent = {
     ...state.pending!,
     validationLoss: metrics?.loss ?? null,
     validationAccuracy: metrics?.accuracy ?? null,
   };
+  // The best network is on the disk before the line that tells of it.
+  if (stopping?.observe(figuresOf(event))) await withAverage(trainer, () => trainer.network.save(bestFile(folder)));
   await appendEvent(folder, event);
-  await save(run, state);
+  state.epoch = event.epoch;
+  if (last || stopping?.stop || event.epoch % every === 0) await save(run, state);
   state.pending = undefined;
   tracking?.event(event);
   view.epoch(event, trainer.config.epochs);
@@ -123,9 +143,14 @@ async function endEpoch(run: Run, state: State): Promise<void> {
 }
 
 async function finish(run: Run, state: State): Promise<DoneEvent> {
-  const { folder, trainer, test, view, json, tracking, signal } = run;
+  const { folder, trainer, test, view, json, tracking, stopping, signal } = run;
   if (test) view.status("testing");
-  const metrics: Partial<Metrics> = test ? await trainer.network.evaluate(test, { signal }) : {};
+  using best = stopping && await Network.load(bestFile(folder), { threads: trainer.network.describe().threads });
+  const network = best ?? trainer.network;
+  const measure = async () => test ? await network.evaluate(test, { signal }) : {};
+  const averages = !best && trainer.config.averageDecay !== null;
+  const metrics: Partial<Metrics> = averages ? await trainer.withAverage(measure) : await measure();
+  if (averages) await trainer.withAverage(() => network.save(averageFile(folder)));
   const done: DoneEvent = {
     event: "done",
     testLoss: metrics.loss ?? null,
@@ -133,12 +158,25 @@ async function finish(run: Run, state: State): Promise<DoneEvent> {
     testMeanAbsoluteError: metrics.meanAbsoluteError ?? null,
     step: state.step,
     seconds: state.seconds,
-    checkpoint: checkpointFile(folder),
+    ...(stopping?.best !== undefined && {
+      bestEpoch: stopping.bestEpoch,
+      stoppedEarly: state.epoch < Math.ceil(trainer.config.epochs),
+    }),
+    checkpoint: best ? bestFile(folder) : averages ? averageFile(folder) : checkpointFile(folder),
   };
   await appendEvent(folder, done);
   tracking?.event(done);
   if (json) print(`${JSON.stringify(done)}\n`);
   return done;
+}
+
+/** Does something with the running averages in the place of the parameters, where the run keeps any. */
+async function withAverage<T>(trainer: Trainer, body: () => Promise<T>): Promise<T> {
+  return await (trainer.config.averageDecay === null ? body() : trainer.withAverage(body));
+}
+
+function figuresOf({ validationLoss, validationAccuracy }: EpochEvent): Watched {
+  return { loss: validationLoss, accuracy: validationAccuracy };
 }
 
 /** Saves the exact state (line first, then checkpoint; see `keepEvents`); gives the words to leave with. */
@@ -166,6 +204,13 @@ async function save(run: Run, state: State): Promise<void> {
     if (!(fault instanceof CheckpointError)) throw fault;
     throw new CheckpointError(`${fault.message}; ${keptWords(run, state)}`, { cause: fault });
   }
+}
+
+/** Adds how far a collapsed run is from back-propagation to its probes. */
+async function withDifference({ shadow, trainer }: Run, progress: Progress): Promise<Progress> {
+  if (shadow === undefined) return progress;
+  const difference = await shadow.difference(trainer.network, progress.step);
+  return { ...progress, probes: { ...progress.probes, "probe.largestDifference": difference } };
 }
 
 function keptWords({ folder }: Run, { saved }: State): string {

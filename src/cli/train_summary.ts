@@ -5,6 +5,7 @@
  */
 
 import type { Data } from "../data/table.ts";
+import type { SlotDescription } from "../network/network.ts";
 import type { Trainer } from "../train/trainer.ts";
 import { figure, percent } from "./progress.ts";
 import type { DoneEvent, RunEvent } from "./run_folder.ts";
@@ -27,7 +28,7 @@ export interface RunOutcome {
 }
 
 /** Says what was trained, how good it is, where it is and what to do next. */
-export function summarizeRun({ folder, trainer, data, events, done, report }: RunOutcome): string {
+export async function summarizeRun({ folder, trainer, data, events, done, report }: RunOutcome): Promise<string> {
   const { parameters, threads, instructionSet } = trainer.network.describe();
   const { epochs, ruleName } = trainer.config;
   const threadWords = `${threads} ${threads === 1 ? "thread" : "threads"}`;
@@ -38,7 +39,9 @@ export function summarizeRun({ folder, trainer, data, events, done, report }: Ru
       done.seconds.toFixed(1)
     } s, ` +
     `${threadWords}, ${instructionSet}`,
+    ...stoppingWords(done, trainer.config.epochs),
     testWords(data, done),
+    ...productWords(await trainer.network.describeRule()),
     ...curves(events),
     "",
     `Run folder  ${folder}`,
@@ -47,6 +50,15 @@ export function summarizeRun({ folder, trainer, data, events, done, report }: Ru
     `Repeat      deno task train --config ${folder}/config.json`,
   ];
   return `${lines.join("\n")}\n`;
+}
+
+function stoppingWords({ bestEpoch, stoppedEarly }: DoneEvent, epochs: number): string[] {
+  if (bestEpoch === undefined) return [];
+  return [
+    `${
+      stoppedEarly ? "Stopped early" : `Ran all ${epochs} epochs`
+    }: the network of epoch ${bestEpoch}, the best, is kept`,
+  ];
 }
 
 /** Loss and accuracy in a line each, where there is more than one epoch. */
@@ -75,4 +87,16 @@ function testWords(data: Data, done: DoneEvent): string {
     done.testMeanAbsoluteError === null ? "" : `mean absolute error ${figure(done.testMeanAbsoluteError)}`,
   ].filter((word) => word !== "");
   return `Test on ${data.test?.rows.toLocaleString("en")} rows: ${words.join(", ")}`;
+}
+
+/** Which outer products make the weight gradients of which layers, where a rule chooses among them. */
+function productWords(layers: readonly SlotDescription[]): string[] {
+  const words = layers.map(({ layer, slots: { products } }) => {
+    const { kind, keeps, why, k, of, policy, memory } = products;
+    if (kind !== "memAop") return undefined;
+    if (why !== undefined) return `${layer}: all rows (${why})`;
+    const rows = of === undefined ? `${k}` : `${k} of ${of}`;
+    return `${layer}: ${rows} ${keeps} (${policy}${memory ? " with memory" : ""})`;
+  }).filter((text) => text !== undefined);
+  return words.length === 0 ? [] : [`Weight gradients of layers from ${words.join("; ")}`];
 }

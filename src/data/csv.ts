@@ -19,7 +19,7 @@ import {
 } from "./csv_transform.ts";
 import { readText } from "./files.ts";
 import { permutation } from "./random.ts";
-import { splitCount, takeRows, usableDeviation } from "./split.ts";
+import { splitCount, splitOrder, takeRows, usableDeviation } from "./split.ts";
 import type { Data, LabelTargets, ValueTargets } from "./table.ts";
 
 /** A column of a CSV file: its name in the header, or its position from 0. */
@@ -43,6 +43,10 @@ export interface CsvOptions {
   readonly testFraction?: number;
   /** Brings the rows into a random order before they are split. Default: order of the file. */
   readonly shuffleSeed?: number;
+  /** Share of the training rows that is split off for validation before anything is fitted, between 0 and 1. Default none. */
+  readonly validationFraction?: number;
+  /** Chooses the validation rows at random with this seed; without it the last training rows are taken. */
+  readonly validationSeed?: number;
   /** Whether the first record names the columns. Default: found out. */
   readonly header?: boolean;
   /** One character between fields. Default `","`. */
@@ -87,13 +91,29 @@ export async function readCsv(path: string, options: CsvOptions = {}): Promise<C
  * @throws {ConfigError} where an option cannot be used
  */
 export function parseCsv(text: string, options: CsvOptions & { readonly where?: string } = {}): CsvData {
-  const { where = "CSV text", header, delimiter = ",", precision = "f32", name = "csv" } = options;
+  const { where = "CSV text", header, delimiter = "," } = options;
+  return sheetData(parseSheet(text, { where, delimiter, ...(header !== undefined && { header }) }), options);
+}
+
+/**
+ * Like {@linkcode parseCsv}, for records that are cut up already.
+ *
+ * @param given the records
+ * @param options which columns are what
+ * @returns training rows, validation and test rows where asked for, and the fitted transform
+ * @throws {DataError} with line and column, where a field cannot be used
+ * @throws {ConfigError} where an option cannot be used
+ */
+export function sheetData(given: CsvSheet, options: CsvOptions): CsvData {
+  const { delimiter = ",", precision = "f32", name = "csv" } = options;
+  const { where } = given;
   if (precision !== "f32" && precision !== "f64") throw new ConfigError("precision", '"f32" or "f64"', precision);
-  const sheet = shuffled(parseSheet(text, { where, delimiter, ...(header !== undefined && { header }) }), options);
+  const sheet = shuffled(given, options);
   const roles = assignRoles(sheet, options);
   const rows = sheet.records.length;
   const trainRows = countTrainRows(rows, options);
-  const columns = roles.features.map((index) => fitColumn(sheet, { index, roles, trainRows }));
+  const { kept, split } = chooseValidation(trainRows, options);
+  const columns = roles.features.map((index) => fitColumn(sheet, { index, roles, kept }));
   const targets = readTargets(sheet, { columns: roles.targets, task: options.task, precision });
   const table = checkTable({ ...applyColumns(sheet, { columns, precision }), targets }, where);
   const transform: CsvTransform = {
@@ -104,10 +124,25 @@ export function parseCsv(text: string, options: CsvOptions & { readonly where?: 
     targets: roles.targets.map((index) => ({ name: sheet.names[index]!, index })),
     ...(targets.kind === "labels" && targets.names && { classNames: targets.names }),
   };
-  const order = Array.from({ length: rows }, (_, row) => row);
-  const train = takeRows(table, order.slice(0, trainRows));
-  if (trainRows === rows) return { name, train, transform };
-  return { name, train, test: takeRows(table, order.slice(trainRows)), transform };
+  const test = Array.from({ length: rows - trainRows }, (_, row) => trainRows + row);
+  return {
+    name,
+    train: takeRows(table, kept),
+    ...(split.length > 0 && { validation: takeRows(table, split) }),
+    ...(test.length > 0 && { test: takeRows(table, test) }),
+    transform,
+  };
+}
+
+/** Which of the training rows stay, and which are for validation. */
+function chooseValidation(rows: number, options: CsvOptions): { kept: ArrayLike<number>; split: ArrayLike<number> } {
+  const { validationFraction: fraction, validationSeed: seed } = options;
+  if (fraction === undefined) {
+    if (seed !== undefined) throw new ConfigError("validationSeed", "validationFraction beside it", "none");
+    return { kept: Array.from({ length: rows }, (_, row) => row), split: [] };
+  }
+  if (rows < 2) throw new ConfigError("validationFraction", "at least two training rows", `${rows} row`);
+  return splitOrder(rows, { fraction, ...(seed !== undefined && { seed }) });
 }
 
 interface Roles {
@@ -187,18 +222,19 @@ function countTrainRows(rows: number, options: CsvOptions): number {
 
 function fitColumn(
   sheet: CsvSheet,
-  wanted: { readonly index: number; readonly roles: Roles; readonly trainRows: number },
+  wanted: { readonly index: number; readonly roles: Roles; readonly kept: ArrayLike<number> },
 ): NumberColumn | OneHotColumn {
-  const { index, roles, trainRows } = wanted;
+  const { index, roles, kept } = wanted;
   const name = sheet.names[index]!;
   if (roles.oneHot.has(index)) return { kind: "oneHot", name, index, categories: categoriesOf(sheet, index) };
   const hint = "words need the column under oneHot or ignore";
-  const numbers = sheet.records.map((record) => numberField(sheet, { record, column: index, hint }));
+  const all = sheet.records.map((record) => numberField(sheet, { record, column: index, hint }));
   if (!roles.standardize.has(index)) return { kind: "number", name, index, mean: 0, deviation: 1 };
-  numbers.length = trainRows; // what follows must not know the test rows
-  const mean = numbers.reduce((sum, number) => sum + number, 0) / trainRows;
+  // What follows must not know the rows for validation and testing.
+  const numbers = Array.from(kept, (row) => all[row]!);
+  const mean = numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
   const squares = numbers.reduce((sum, number) => sum + (number - mean) * (number - mean), 0);
-  return { kind: "number", name, index, mean, deviation: usableDeviation(Math.sqrt(squares / trainRows), mean) };
+  return { kind: "number", name, index, mean, deviation: usableDeviation(Math.sqrt(squares / numbers.length), mean) };
 }
 
 function readTargets(

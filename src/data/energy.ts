@@ -14,6 +14,10 @@ export interface EnergyOptions {
   readonly dataDir?: string;
   /** Type of features and targets; default `"f32"`. */
   readonly precision?: "f32" | "f64";
+  /** As for `readCsv`. */
+  readonly validationFraction?: number;
+  /** As for `readCsv`. */
+  readonly validationSeed?: number;
 }
 
 /**
@@ -44,5 +48,7 @@ export async function energy(options: EnergyOptions = {}): Promise<CsvData> {
     oneHot: ["X6", "X8"],
     testFraction: 0.25,
     ...(options.precision && { precision: options.precision }),
+    ...(options.validationFraction !== undefined && { validationFraction: options.validationFraction }),
+    ...(options.validationSeed !== undefined && { validationSeed: options.validationSeed }),
   });
 }

@@ -58,6 +58,8 @@ const csvOptions = [
   "trainRows",
   "testFraction",
   "shuffleSeed",
+  "validationFraction",
+  "validationSeed",
   "header",
   "delimiter",
   "precision",
@@ -101,7 +103,7 @@ export const dataSources: readonly DataSource[] = [
   {
     name: "energy",
     description: "768 buildings, 16 inputs, heating load to predict (UCI energy efficiency)",
-    options: ["dataDir", "precision"],
+    options: ["dataDir", "precision", "validationFraction", "validationSeed"],
     load: (options) => energy(options),
   },
   {

@@ -62,13 +62,25 @@ export function splitRows(table: Table, options: SplitOptions): { kept: Table; s
   if (table.rows < 2) {
     throw new DataError("the table to split", "at least two rows", `${table.rows} rows`, { action: "use" });
   }
-  const count = splitCount(table.rows, options.fraction);
-  const order = options.seed === undefined
-    ? Uint32Array.from({ length: table.rows }, (_, row) => row)
-    : permutation(table.rows, options.seed);
-  const kept = order.slice(0, table.rows - count).sort();
-  const split = order.slice(table.rows - count).sort();
+  const { kept, split } = splitOrder(table.rows, options);
   return { kept: takeRows(table, kept), split: takeRows(table, split) };
+}
+
+/**
+ * Which rows {@linkcode splitRows} takes.
+ *
+ * @param rows number of rows, at least 2
+ * @param options share and seed
+ * @returns the numbers of the rows that stay and of those that are split off, ascending
+ * @throws {ConfigError} where the fraction or the seed cannot be used
+ */
+export function splitOrder(rows: number, options: SplitOptions): { kept: Uint32Array; split: Uint32Array } {
+  checkFraction("fraction", options.fraction);
+  const count = splitCount(rows, options.fraction);
+  const order = options.seed === undefined
+    ? Uint32Array.from({ length: rows }, (_, row) => row)
+    : permutation(rows, options.seed);
+  return { kept: order.slice(0, rows - count).sort(), split: order.slice(rows - count).sort() };
 }
 
 /**

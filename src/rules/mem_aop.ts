@@ -1,6 +1,6 @@
 /**
  * Mem-AOP-GD: weight gradients from the largest outer products, with a memory of the others (Hernandez, Rini, Duman 2021,
- * "Speeding-up back-propagation using approximate outer products in deep neural networks").
+ * "Speeding-Up Back-Propagation in DNN: Approximate Outer Product with Memory", arXiv 2110.09164).
  *
  * @module
  */

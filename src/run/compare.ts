@@ -205,6 +205,7 @@ export async function compare(options: CompareOptions): Promise<Comparison> {
     }),
     notes: [
       ...(warning === undefined ? [] : [warning]),
+      ...plan.sides.flatMap((side) => optimizerNote(side, plan.sides[0]!)),
       ...plan.sides.flatMap((side, index) => edgeNote(side, rates[index]!.chosen)),
       ...(sides.every((side) => reached(side) === 0) ? ["No rule reached the target"] : []),
     ],
@@ -298,6 +299,12 @@ function planSide(
 function list<T>(path: string, values: readonly T[], expected: string, least: number): readonly T[] {
   if (Array.isArray(values) && values.length >= least) return values;
   throw new ConfigError(path, expected, Array.isArray(values) ? (values.length === 0 ? "none" : "one") : values);
+}
+
+/** Rules with different optimizers differ in more than the rule. */
+function optimizerNote({ name, optimizer }: PlannedSide, reference: PlannedSide): string[] {
+  if (optimizer.kind === reference.optimizer.kind) return [];
+  return [`${name} trains with ${optimizer.kind}, ${reference.name} with ${reference.optimizer.kind}`];
 }
 
 /** A best rate at the end of the grid says that better ones may lie outside. */

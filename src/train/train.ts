@@ -4,12 +4,22 @@
  * @module
  */
 
+import { ConfigError } from "../errors.ts";
 import type { Network } from "../network/network.ts";
+import { EarlyStopping, type EarlyStoppingOptions } from "./early_stopping.ts";
+import { Snapshot } from "./snapshot.ts";
 import { type Progress, Trainer, type TrainingData, type TrainOptions } from "./trainer.ts";
+
+/** How {@linkcode train} trains. */
+export interface TrainLoopOptions extends TrainOptions {
+  /** Ends the run when the validation rows show no progress any more. Default: never. */
+  readonly earlyStopping?: EarlyStoppingOptions;
+}
 
 /**
  * Trains a network; gives the state after every epoch. Leaving the loop ends the run. A run with `averageDecay` leaves the
- * averages in the network at its end.
+ * averages in the network at its end, one with `earlyStopping` the parameters of its best epoch; they are there when the last
+ * epoch's state is given.
  *
  * @param network the network
  * @param data training rows, or a stream of them; with validation rows where there are any
@@ -31,13 +41,35 @@ import { type Progress, Trainer, type TrainingData, type TrainOptions } from "./
 export async function* train(
   network: Network,
   data: TrainingData,
-  options: TrainOptions = {},
+  options: TrainLoopOptions = {},
 ): AsyncGenerator<Progress, void, void> {
-  await using trainer = await Trainer.create(network, data, options);
+  const { earlyStopping, ...training } = options;
+  const stopper = earlyStopping && new EarlyStopping(earlyStopping);
+  if (stopper && !(typeof data === "object" && "train" in data && data.validation)) {
+    throw new ConfigError("earlyStopping", "data with validation rows beside it", "none");
+  }
+  await using trainer = await Trainer.create(network, data, training);
+  const averages = trainer.config.averageDecay !== null;
+  let best: Snapshot | undefined;
   for (;;) {
     const progress = await trainer.epoch();
-    if (progress.done && trainer.config.averageDecay !== null) await trainer.keepAverage();
-    yield progress;
-    if (progress.done) return;
+    if (stopper?.observe(progress.validation) && stopper.options.restoreBest) {
+      const take = () => Promise.resolve(new Snapshot(network));
+      best = await (averages ? trainer.withAverage(take) : take());
+    }
+    const early = stopper?.stop === true && !progress.done;
+    if (!progress.done && !early) {
+      yield progress;
+      continue;
+    }
+    if (best) {
+      // Masks and collapsed layers belong to the run: it ends before the parameters change.
+      await trainer[Symbol.asyncDispose]();
+      await best.restore(network);
+    } else if (averages) {
+      await trainer.keepAverage();
+    }
+    yield { ...progress, done: true, ...(early && { stoppedEarly: true as const }) };
+    return;
   }
 }

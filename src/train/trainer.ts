@@ -105,6 +105,8 @@ export interface Progress {
   readonly epochDone: boolean;
   /** Whether the run is complete. */
   readonly done: boolean;
+  /** There where `train` ended the run before its last epoch. */
+  readonly stoppedEarly?: true;
 }
 
 /** All options with their defaults, as a checkpoint keeps them. */

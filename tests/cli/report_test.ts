@@ -56,7 +56,9 @@ Deno.test("a report of 100 epochs with probes is below 1 MB", async () => {
 Deno.test("--svg writes the charts too, and --no-report writes nothing", async () => {
   await using folder = await temporaryFolder();
   const names = (out: string) => [...Deno.readDirSync(`${folder.path}/${out}`)].map(({ name }) => name).sort();
-  assertEquals((await run(["train", ...small, "--epochs", "2", "--out", "a", "--svg"], { cwd: folder.path })).code, 0);
+  // Epochs that take a millisecond at least: without time there is no throughput.
+  const long = ["train", ...small, "--rows", "8000", "--hidden", "256,128", "--epochs", "2", "--out", "a", "--svg"];
+  assertEquals((await run(long, { cwd: folder.path })).code, 0);
   const svgs = names("a").filter((name) => name.endsWith(".svg"));
   assertEquals(svgs, [
     "accuracy-over-epoch.svg",
@@ -123,4 +125,29 @@ Deno.test("sparkline() goes from the smallest to the largest value", () => {
   assertEquals(sparkline([1, NaN, 0]), "█ ▁");
   assertEquals(sparkline(Array.from({ length: 1000 }, (_, index) => index)).length, 40);
   assertEquals(sparkline([]), "");
+});
+
+Deno.test("probes of front-contribution say how far it is from back-propagation", async () => {
+  await using folder = await temporaryFolder();
+  const args = [
+    "train",
+    "--rule",
+    "front-contribution",
+    "--rows",
+    "40",
+    "--epochs",
+    "3",
+    "--probe",
+    "--quiet",
+    "--out",
+    "a",
+  ];
+  const { code, stderr } = await run([...args, "--front-contribution.force"], { cwd: folder.path });
+  assertEquals([code, stderr], [0, ""]);
+  const lines = (await Deno.readTextFile(`${folder.path}/a/metrics.jsonl`)).trimEnd().split("\n").slice(0, 3);
+  for (const line of lines) {
+    const { probes } = JSON.parse(line);
+    const difference = probes["probe.largestDifference"];
+    assert(difference > 0 && difference < 1e-3, String(difference));
+  }
 });

@@ -42,6 +42,15 @@ Deno.test("train closes with a summary, and --quiet leaves only that", async () 
   assertStringIncludes(stdout, "deno task train --config a/config.json");
 });
 
+Deno.test("train says in its summary which layers choose outer products", async () => {
+  await using folder = await temporaryFolder();
+  const rule = ["--rule", "mem-aop", "--mem-aop.k", "8", "--mem-aop.min-size", "5", "--hidden", "16,16"];
+  const args = ["train", ...small, ...rule, "--quiet", "--out", "a"];
+  const { code, stdout, stderr } = await run(args, { cwd: folder.path });
+  assertEquals([code, stderr], [0, ""]);
+  assertMatch(stdout, /layers from 0: all rows \(too small.*\); 2: 8 of \d+ rows \(topK with memory\); 4: all rows/);
+});
+
 Deno.test("train --config repeats a run to the bit, at another number of threads", async () => {
   await using folder = await temporaryFolder();
   const options = ["--optimizer", "sgd", "--momentum", "0.9", "--clip-norm", "1", "--schedule", "warm-up:1+cosine"];
@@ -76,6 +85,19 @@ Deno.test("train builds the network that a JSON file describes, and its record h
   assertEquals(repeat.code, 0, repeat.stderr);
 });
 
+Deno.test("train --model takes the models for images, with --width, --crop and --flip", async () => {
+  await using folder = await temporaryFolder();
+  const data = ["--data", "glyphs", "--rows", "40", "--test-rows", "10", "--epochs", "1", "--batch-size", "10"];
+  for (const [model, ...more] of [["cnn"], ["convnet", "--crop", "2"], ["resnet18", "--width", "0.05", "--flip"]]) {
+    const args = ["train", ...data, "--model", model!, ...more, "--out", model!, "--quiet"];
+    const { code, stderr } = await run(args, { cwd: folder.path });
+    assertEquals(code, 0, stderr);
+    const record = JSON.parse(await Deno.readTextFile(`${folder.path}/${model}/config.json`));
+    const first = record.network.layers[0];
+    assertEquals([first.kind, first.filters], ["conv2d", model === "resnet18" ? 3 : 32]);
+  }
+});
+
 Deno.test("train learns spirals with the loss that follows the labels", async () => {
   await using folder = await temporaryFolder();
   const args = ["--data", "spirals", "--hidden", "64,64", "--epochs", "40", "--learning-rate", "0.01", "--json"];
@@ -99,7 +121,7 @@ for (
     [
       ["tran"],
       2,
-      "Cannot use the command tran: expected one of train, compare, predict, runs, info (did you mean train?)",
+      "Cannot use the command tran: expected one of train, find-rate, compare, predict, export, runs, info (did you mean train?)",
     ],
     [["train", "--epoch", "3"], 2, "Cannot use --epoch: expected an option of train (did you mean --epochs?)"],
     [["train", "--data", "spiral"], 2, "Cannot use --data: expected one of glyphs, spirals,"],

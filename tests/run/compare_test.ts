@@ -1,5 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import {
+  adam,
   combine,
   compare,
   type CompareOptions,
@@ -132,6 +133,12 @@ Deno.test("compare() takes every rule of the list", async () => {
     assertEquals(runs[0]!.curve.length, 1, name);
     assert(runs[0]!.bytes > 0, name);
   }
+});
+
+Deno.test("compare() tells of rules with another optimizer", async () => {
+  const rules = ["backprop", { rule: memAop({ minSize: 0 }), optimizer: adam(1e-3) }];
+  const found = await compare({ ...small, rules, epochs: 1, seeds: [0], learningRates: [0.01] });
+  assert(found.notes.includes("mem-aop trains with adam, backprop with sgd"), found.notes.join());
 });
 
 Deno.test("compare() ends with the signal's reason", async () => {

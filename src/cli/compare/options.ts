@@ -8,8 +8,8 @@ import { rules } from "../../rules/mod.ts";
 import type { CommandSpec, OptionSpec, Values } from "../options.ts";
 import { trainCommand, trainOptions, type TrainValues } from "../train_options.ts";
 
-/** Options of `train` that a comparison decides itself. */
-const DECIDED: readonly string[] = ["rule", "seed", "learning-rate"];
+/** Options of `train` that a comparison decides itself: every rule has the same number of epochs, and nothing is saved. */
+const DECIDED: readonly string[] = ["rule", "seed", "learning-rate", "early-stopping", "monitor", "checkpoint-every"];
 
 /** Groups of options of `train` that a comparison has too. */
 const GROUPS: readonly string[] = ["Data", "Network", "Training"];

@@ -241,16 +241,17 @@ impl<T: Real> Linear<T> {
     pub fn learn(&mut self, pass: &Pass, parameters: &mut [T], x: &[T], g: &[T], learn: Learn<T>) {
         let Learn { gradient, first, second, scratch, update, moment } = learn;
         let (size, par) = (self.weights(), pass.par);
+        let (start, count) = (self.bias_start(), self.map.outputs());
         let weight_gradient = &mut gradient[..size];
         if let Some(form) = &mut self.collapsed {
             form.learn(pass, x, g, update);
-            return self.learn_bias(par, parameters, g, Learn { gradient, first, second, scratch, update, moment });
+            let learn = Learn { gradient, first, second, scratch, update, moment };
+            return self.learn_bias(par, parameters, Some(g), learn);
         }
         let mut chosen = self.slots.products.choose(pass, &self.map, (x, g), &moment, scratch);
         if let Some(support) = &self.support {
             chosen.sparse_weight_gradient(support, par, weight_gradient, scratch);
             if self.bias {
-                let (start, count) = (self.bias_start(), self.map.outputs());
                 self.bias_gradient(par, g, &mut gradient[start..start + count], scratch);
             }
             self.grow(pass, parameters, x, g, gradient, (first, second), &moment);
@@ -259,7 +260,7 @@ impl<T: Real> Linear<T> {
         }
         match (update, &self.map, &mut chosen) {
             // Each block of the gradient is applied while it is in the cache.
-            (Some(update), Map::Dense { inputs, outputs }, Chosen::Samples { count, x, g }) => {
+            (Some(update), Map::Dense { inputs, outputs }, Chosen::Samples { count, x, g, .. }) => {
                 let dims = Dims { rows: *count, inputs: *inputs, outputs: *outputs };
                 let weights = linear::Weights {
                     w: &mut parameters[..size],
@@ -276,15 +277,20 @@ impl<T: Real> Linear<T> {
                 }
             }
         }
-        self.learn_bias(par, parameters, g, Learn { gradient, first, second, scratch, update, moment });
+        let known = self.bias && chosen.write_sums(&mut gradient[start..start + count]);
+        let learn = Learn { gradient, first, second, scratch, update, moment };
+        self.learn_bias(par, parameters, (!known).then_some(g), learn);
     }
 
-    fn learn_bias(&mut self, par: Par, parameters: &mut [T], g: &[T], learn: Learn<T>) {
+    /// The bias from the gradients `g` of the pre-activations; without them its own gradient is known already.
+    fn learn_bias(&mut self, par: Par, parameters: &mut [T], g: Option<&[T]>, learn: Learn<T>) {
         let Learn { gradient, first, second, scratch, update, .. } = learn;
         if self.bias {
             let (start, count) = (self.bias_start(), self.map.outputs());
             let bias_gradient = &mut gradient[start..start + count];
-            self.bias_gradient(par, g, bias_gradient, scratch);
+            if let Some(g) = g {
+                self.bias_gradient(par, g, bias_gradient, scratch);
+            }
             if let Some(update) = update {
                 let bias = &mut parameters[start..start + count];
                 update.apply(bias, bias_gradient, part(first, start, count), part(second, start, count));

@@ -78,7 +78,7 @@ impl<T: Real> Products<T> {
         scratch: &mut [T],
     ) -> Chosen<'a, T> {
         match self {
-            Products::All(_) => Chosen::Samples { count: pass.rows, x, g },
+            Products::All(_) => Chosen::Samples { count: pass.rows, x, g, sums: None },
             Products::MemAop(rule) => {
                 let (mut chosen, comparison) = rule.choose(pass, x, g, moment);
                 if let Some(comparison) = comparison {

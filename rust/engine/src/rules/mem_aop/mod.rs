@@ -1,5 +1,5 @@
-//! Mem-AOP-GD (Hernandez, Rini, Duman 2021, "Speeding-up back-propagation using approximate outer products in deep neural
-//! networks"): the weight gradient Xᵀ G is a sum of outer products, one for each row of the batch; k of them are kept, and a
+//! Mem-AOP-GD (Hernandez, Rini, Duman 2021, "Speeding-Up Back-Propagation in DNN: Approximate Outer Product with Memory",
+//! arXiv 2110.09164): the weight gradient Xᵀ G is a sum of outer products, one for each row of the batch; k of them are kept, and a
 //! residual memory carries what was left over.
 //!
 //! ```text
@@ -207,6 +207,8 @@ pub enum Chosen<'a, T> {
         x: &'a [T],
         /// Their gradients.
         g: &'a [T],
+        /// Sums of the gradients of all samples, where they are known already: the bias gradient of a dense map.
+        sums: Option<&'a [T]>,
     },
     /// Patches of a convolution.
     Patches {
@@ -218,12 +220,19 @@ pub enum Chosen<'a, T> {
 }
 
 impl<T: Real> Chosen<'_, T> {
+    /// Writes the sums of all gradients to `out`, where they are known.
+    pub fn write_sums(&self, out: &mut [T]) -> bool {
+        let Chosen::Samples { sums: Some(sums), .. } = self else { return false };
+        out.copy_from_slice(sums);
+        true
+    }
+
     /// dw = the sum over what was chosen.
     pub fn weight_gradient(&mut self, map: &Map, par: Par, dw: &mut [T], scratch: &mut [T]) {
         match self {
             // An unbiased choice among gradients that are all 0.
             Chosen::Samples { count: 0, .. } => dw.fill(T::zero()),
-            Chosen::Samples { count, x, g } => map.weight_gradient(par, *count, x, g, dw, scratch),
+            Chosen::Samples { count, x, g, .. } => map.weight_gradient(par, *count, x, g, dw, scratch),
             Chosen::Patches { chosen, x } => chosen.weight_gradient(par, x, dw),
         }
     }
@@ -234,7 +243,7 @@ impl<T: Real> Chosen<'_, T> {
     pub fn sparse_weight_gradient(&self, support: &Support<T>, par: Par, dw: &mut [T], scratch: &mut [T]) {
         match self {
             Chosen::Samples { count: 0, .. } => dw.fill(T::zero()),
-            Chosen::Samples { count, x, g } => support.weight_gradient(par, *count, x, g, dw, scratch),
+            Chosen::Samples { count, x, g, .. } => support.weight_gradient(par, *count, x, g, dw, scratch),
             Chosen::Patches { .. } => unreachable!("patches beside sparse weights"),
         }
     }
@@ -294,7 +303,7 @@ impl<T: Real> MemAop<T> {
         moment: &Moment,
     ) -> (Chosen<'a, T>, Option<&'a mut Comparison<T>>) {
         let chosen = match &mut self.mode {
-            Mode::Exact(_) => Chosen::Samples { count: pass.rows, x, g },
+            Mode::Exact(_) => Chosen::Samples { count: pass.rows, x, g, sums: None },
             Mode::Samples(samples) => samples.choose(pass, x, g, moment),
             Mode::Patches(patches) => {
                 patches.choose(pass, x, g, moment);

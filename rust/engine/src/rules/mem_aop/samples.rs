@@ -14,6 +14,9 @@ use kernels::select::{Choice, Stream};
 use kernels::{Buffer, Par, Real, reduce};
 use serde_json::{Value, json};
 
+/// What samples of a dense map are called.
+const ROWS: &str = "rows";
+
 /// One factor of the outer products: inputs, or gradients.
 struct Factor<T> {
     /// Shape of one sample.
@@ -89,7 +92,7 @@ impl Approximation {
             carries_rate: false,
             number: 0,
         };
-        let mut samples = Samples::with(settings, "rows", rows, [vec![inputs], vec![outputs]])?;
+        let mut samples = Samples::with(settings, ROWS, rows, [vec![inputs], vec![outputs]])?;
         if let Some((of_x, of_g)) = &memory {
             samples.x.memory.copy_from_slice(of_x);
             samples.g.memory.copy_from_slice(of_g);
@@ -116,7 +119,7 @@ pub struct Samples<T> {
     memory: bool,
     carries_rate: bool,
     number: u32,
-    /// "rows" or "images".
+    /// [`ROWS`] or "images".
     unit: &'static str,
     x: Factor<T>,
     g: Factor<T>,
@@ -134,7 +137,7 @@ impl<T: Real> Samples<T> {
     pub fn new(config: &Config, site: &Site) -> Result<Samples<T>> {
         let (batch, keep) = (site.batch, config.keep(site.batch));
         let (unit, of_x, of_g) = match &site.map {
-            Map::Dense { inputs, outputs } => ("rows", vec![*inputs], vec![*outputs]),
+            Map::Dense { inputs, outputs } => (ROWS, vec![*inputs], vec![*outputs]),
             Map::Conv(g) => {
                 ("images", vec![g.height, g.width, g.inputs], vec![g.out_height(), g.out_width(), g.outputs])
             }
@@ -180,7 +183,7 @@ impl<T: Real> Samples<T> {
         let (rows, par) = (pass.rows, pass.par);
         // At rate 0 factors with the rate inside are 0: nothing is added, nothing is used.
         if self.carries_rate && moment.rate == 0.0 {
-            return Chosen::Samples { count: 0, x: &[], g: &[] };
+            return Chosen::Samples { count: 0, x: &[], g: &[], sums: None };
         }
         if self.center {
             reduce::column_sums(par, x, self.x.size, false, &mut self.mean);
@@ -231,7 +234,8 @@ impl<T: Real> Samples<T> {
             of_g.kept[count * of_g.size..(count + 1) * of_g.size].copy_from_slice(sum);
             count += 1;
         }
-        Chosen::Samples { count, x: &of_x.kept[..count * of_x.size], g: &of_g.kept[..count * of_g.size] }
+        let (x, g) = (&of_x.kept[..count * of_x.size], &of_g.kept[..count * of_g.size]);
+        Chosen::Samples { count, x, g, sums: (self.center && self.unit == ROWS).then_some(&self.sum[..]) }
     }
 
     /// The memory.

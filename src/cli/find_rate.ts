@@ -1,0 +1,125 @@
+/**
+ * The command `find-rate`: a short run whose learning rate grows, its losses as a picture, and the rates that they suggest.
+ *
+ * @module
+ */
+
+import { native } from "../ffi/native.ts";
+import { Network } from "../network/network.ts";
+import { writeWhole } from "../run/files.ts";
+import { findLearningRate, type RateSearch } from "../train/find_rate.ts";
+import { loadFrom, splitValidation } from "./data.ts";
+import { UsageError } from "./errors.ts";
+import { type CommandSpec, helpText, type OptionSpec, parseOptions } from "./options.ts";
+import { makePlan } from "./plan.ts";
+import { figure } from "./progress.ts";
+import { readRequest } from "./request.ts";
+import { note, print } from "./terminal.ts";
+import { trainCommand, trainOptions } from "./train_options.ts";
+
+const group = "Search";
+
+const own = [
+  { name: "lowest", type: "number", value: "X", help: "first learning rate (1e-6)", group, effect: "display" },
+  { name: "highest", type: "number", value: "X", help: "last learning rate (10)", group, effect: "display" },
+  { name: "steps", type: "number", value: "N", help: "steps between them (100)", group, effect: "display" },
+  { name: "picture", type: "text", value: "FILE", help: "an SVG of the losses", group, effect: "display" },
+] as const satisfies readonly OptionSpec[];
+
+/** Options of `train` that mean nothing in a search. */
+const WITHOUT: readonly string[] = [
+  "epochs",
+  "schedule",
+  "learning-rate",
+  "average-decay",
+  "early-stopping",
+  "monitor",
+  "checkpoint-every",
+  "out",
+  "resume",
+  "explain",
+  "probe",
+  "runs",
+  "mlflow",
+  "quiet",
+];
+
+/** The command: options of `train` for data, network and run, and those of the search. */
+export const findRateCommand: CommandSpec = {
+  ...trainCommand,
+  name: "find-rate",
+  description: "Looks for a learning rate. Defaults in brackets.",
+  options: [...own, ...trainOptions.filter(({ name }) => !WITHOUT.includes(name))],
+};
+
+/**
+ * Runs the command.
+ *
+ * @param args its arguments
+ */
+export async function findRate(args: readonly string[]): Promise<void> {
+  const parsed = parseOptions(findRateCommand, args);
+  if (parsed.help) return print(helpText(findRateCommand));
+  const { lowest, highest, steps, picture, ...values } = parsed.values as Record<string, number & string>;
+  if (picture !== undefined && !/\.svg$/i.test(picture)) {
+    throw new UsageError("--picture", "a name that ends in .svg", picture);
+  }
+  const request = await readRequest({ ...parsed, values });
+  native();
+  const { data } = splitValidation(await loadFrom(request.values, {}), request.values);
+  const { network: wanted, training } = makePlan(request, data.train);
+  const { epochs: _, schedule: __, ...rest } = training;
+  using network = Network.create(wanted);
+  const search = await findLearningRate(network, data, {
+    ...rest,
+    ...(lowest !== undefined && { lowest }),
+    ...(highest !== undefined && { highest }),
+    ...(steps !== undefined && { steps }),
+  });
+  if (picture !== undefined) {
+    await writeWhole(picture, [new TextEncoder().encode(await draw(search))]);
+    note(`Drew the losses of ${search.points.length} steps to ${picture}\n`);
+  }
+  if (request.values.json) return print(`${JSON.stringify(search)}\n`);
+  print(
+    `The loss falls fastest at a learning rate of ${figure(search.steepest)} and is smallest at ${
+      figure(search.smallest)
+    }, after ${search.points.length} steps.\nTry      deno task train --learning-rate ${figure(search.steepest)}\n`,
+  );
+}
+
+/** The losses over the rates, with the steepest fall marked. The plotting library is loaded here. */
+async function draw({ points, steepest }: RateSearch): Promise<string> {
+  const [vega, lite] = await Promise.all([import("vega"), import("vega-lite")]);
+  const x = { field: "rate", type: "quantitative", scale: { type: "log" }, title: "learning rate" };
+  const spec = {
+    background: "white",
+    width: 480,
+    height: 300,
+    layer: [
+      {
+        data: { values: points },
+        mark: { type: "point", size: 12, opacity: 0.4 },
+        encoding: { x, y: { field: "loss", type: "quantitative", title: "loss", scale: { zero: false } } },
+      },
+      {
+        data: { values: points },
+        mark: { type: "line" },
+        encoding: { x, y: { field: "smoothed", type: "quantitative" } },
+      },
+      {
+        data: { values: [{ rate: steepest }] },
+        mark: { type: "rule", strokeDash: [4, 4], color: "firebrick" },
+        encoding: { x },
+      },
+    ],
+  };
+  const view = new vega.View(vega.parse(lite.compile(spec as Parameters<typeof lite.compile>[0]).spec), {
+    renderer: "none",
+  });
+  try {
+    return await view.toSVG();
+  } finally {
+    view.finalize();
+  }
+}

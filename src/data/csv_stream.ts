@@ -1,0 +1,196 @@
+/**
+ * CSV files larger than memory: columns are fitted on the first rows, then rows come part by part.
+ *
+ * @module
+ */
+
+import { number } from "../config.ts";
+import { DataError } from "../errors.ts";
+import { type CsvOptions, parseCsv } from "./csv.ts";
+import { type CsvSheet, parseSheet } from "./csv_records.ts";
+import { applyColumns, categoryFinder, type CsvTransform, numberField, place } from "./csv_transform.ts";
+import { readFault } from "./files.ts";
+import type { LabelTargets, Table, ValueTargets } from "./table.ts";
+
+/** Options of {@linkcode csvStream}: those of `readCsv` that do not split or shuffle rows, and sizes. */
+export interface CsvStreamOptions
+  extends
+    Pick<CsvOptions, "target" | "task" | "oneHot" | "ignore" | "standardize" | "header" | "delimiter" | "precision"> {
+  /** Rows at the beginning that columns are fitted on: means, deviations, categories, classes. Default 100000. */
+  readonly fitRows?: number;
+  /** Rows of a part. Default 4096. */
+  readonly partRows?: number;
+}
+
+/** A CSV file as a stream. */
+export interface CsvStream {
+  /** Begins a pass over the rows: what `train` takes. */
+  readonly train: () => AsyncGenerator<Table, void, void>;
+  /** Rows of the file; `stepsPerEpoch` is that over the batch size, rounded up. */
+  readonly rows: number;
+  /** What the columns became. */
+  readonly transform: CsvTransform;
+}
+
+/**
+ * Opens a CSV file whose rows do not fit into memory. The first rows are read to fit the columns, the others are counted.
+ *
+ * @param path the file, plain or gzip, in UTF-8; no record has a line end inside a field of more than `partRows` records
+ * @param options which columns are what
+ * @returns the stream
+ * @throws {DataError} with file, line and column, where a field cannot be used, also in the middle of training
+ * @throws {ConfigError} where an option cannot be used
+ *
+ * @example
+ * ```ts ignore
+ * import { csvStream, mlp, Network, train } from "@leanprop/leanprop";
+ * const stream = await csvStream("clicks.csv.gz", { target: "clicked", task: "classification" });
+ * using network = Network.create(mlp({ input: [stream.transform.columns.length], outputs: 2 }));
+ * const stepsPerEpoch = Math.ceil(stream.rows / 128);
+ * for await (const p of train(network, stream, { stepsPerEpoch, epochs: 3 })) console.log(p.trainLoss);
+ * ```
+ */
+export async function csvStream(path: string, options: CsvStreamOptions = {}): Promise<CsvStream> {
+  const { fitRows = 100_000, partRows = 4096, ...columns } = options;
+  number("fitRows", fitRows, { min: 1, whole: true });
+  number("partRows", partRows, { min: 1, whole: true });
+  let transform: CsvTransform | undefined;
+  let names: readonly string[] | undefined;
+  let records = 0;
+  for await (const block of blocks(path, fitRows + 1)) {
+    records += block.records;
+    if (transform) continue;
+    ({ transform } = parseCsv(block.text, { ...columns, where: path }));
+    const { header, delimiter = "," } = columns;
+    names = parseSheet(block.text, { where: path, delimiter, ...(header !== undefined && { header }) }).names;
+  }
+  if (!transform || !names) throw new DataError(path, "at least one record", "an empty file");
+  const fitted = { path, transform, names, partRows, precision: columns.precision ?? "f32" };
+  return { train: () => tables(fitted), rows: records - (transform.headed ? 1 : 0), transform };
+}
+
+/** What a pass over a file needs to know. */
+interface Fitted {
+  readonly path: string;
+  readonly transform: CsvTransform;
+  readonly names: readonly string[];
+  readonly partRows: number;
+  readonly precision: "f32" | "f64";
+}
+
+async function* tables({ path, transform, names, partRows, precision }: Fitted): AsyncGenerator<Table, void, void> {
+  let first = true;
+  for await (const { text, line } of blocks(path, partRows)) {
+    const header = first && transform.headed;
+    first = false;
+    const where = line === 1 ? path : `${path}, after line ${line - 1}`;
+    const alone = header && text.trimEnd().split(/\r\n|\r|\n/).length === 1;
+    if (alone) continue;
+    const { records } = parseSheet(text, { where, header, delimiter: transform.delimiter });
+    const sheet: CsvSheet = {
+      where: path,
+      headed: transform.headed,
+      names,
+      records: records.map((record) => ({ ...record, line: record.line + line - 1 })),
+    };
+    const short = sheet.records.find(({ fields }) => fields.length < transform.width);
+    if (short) throw new DataError(`${path}, line ${short.line}`, `${transform.width} fields`, short.fields.length);
+    yield {
+      ...applyColumns(sheet, { columns: transform.columns, precision }),
+      targets: targetsOf(sheet, { transform, precision }),
+    };
+  }
+}
+
+function targetsOf(
+  sheet: CsvSheet,
+  { transform, precision }: Pick<Fitted, "transform" | "precision">,
+): LabelTargets | ValueTargets {
+  const { targets, classNames } = transform;
+  const { records } = sheet;
+  if (classNames) {
+    const find = categoryFinder(classNames);
+    const column = targets[0]!.index;
+    const values = Uint32Array.from(records, (record) => {
+      const label = find(record.fields[column]!);
+      if (label !== undefined) return label;
+      const expected = "a class of the first rows (more of them with fitRows)";
+      throw new DataError(place(sheet, { record, column }), expected, record.fields[column]!.trim());
+    });
+    return { kind: "labels", classes: classNames.length, values, names: classNames };
+  }
+  const size = targets.length;
+  const values = precision === "f64"
+    ? new Float64Array(records.length * size)
+    : new Float32Array(records.length * size);
+  records.forEach((record, row) =>
+    targets.forEach(({ index }, position) =>
+      values[row * size + position] = numberField(sheet, { record, column: index })
+    )
+  );
+  return { kind: "values", size, values, names: targets.map(({ name }) => name) };
+}
+
+/** Some whole records of a file. */
+interface Block {
+  readonly text: string;
+  /** Line of the file on which it starts, from 1. */
+  readonly line: number;
+  /** Records that are not blank. */
+  readonly records: number;
+}
+
+/** A file in blocks of whole records; a line end inside quotes ends none. Blocks of blank lines are left out. */
+async function* blocks(path: string, most: number): AsyncGenerator<Block, void, void> {
+  let [rest, line, records, lines] = ["", 1, 0, 0];
+  let [at, start, quoted] = [0, 0, false];
+  for await (const text of readTexts(path)) {
+    rest += text;
+    for (; at < rest.length; at++) {
+      const code = rest.charCodeAt(at);
+      if (code === 34) quoted = !quoted;
+      else if (code === 10) lines++;
+      if (code !== 10 || quoted) continue;
+      if (rest.slice(start, at).trim() !== "") records++;
+      start = at + 1;
+      if (records < most) continue;
+      yield { text: rest.slice(0, start), line, records };
+      line += lines;
+      [rest, records, lines] = [rest.slice(start), 0, 0];
+      [at, start] = [-1, 0];
+    }
+  }
+  if (rest.slice(start).trim() !== "") records++;
+  if (records > 0) yield { text: rest, line, records };
+}
+
+/** The text of a file, piece by piece; gzip is undone where the first two bytes say so. */
+async function* readTexts(path: string): AsyncGenerator<string, void, void> {
+  const file = await Deno.open(path).catch((cause) => {
+    throw readFault(path, cause);
+  });
+  const head = new Uint8Array(2);
+  try {
+    await file.read(head);
+    await file.seek(0, Deno.SeekMode.Start);
+  } catch (cause) {
+    file.close();
+    throw readFault(path, cause);
+  }
+  const zipped = head[0] === 0x1f && head[1] === 0x8b;
+  const plain = zipped ? file.readable.pipeThrough(new DecompressionStream("gzip")) : file.readable;
+  const reader = plain.pipeThrough(new TextDecoderStream("utf-8", { fatal: true })).getReader();
+  try {
+    for (;;) {
+      const { value, done } = await reader.read().catch((cause) => {
+        throw new DataError(path, zipped ? "a whole gzip file of UTF-8 text" : "UTF-8 text", "bytes that are not", {
+          cause,
+        });
+      });
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    await reader.cancel().catch(() => {});
+  }
+}

@@ -1,0 +1,220 @@
+/**
+ * Folders of images as data sets: the `./images` export. It needs the npm package image-js, which is loaded at the first image.
+ *
+ * @module
+ */
+
+import { boolean, knownOptions, number, oneOf } from "../config.ts";
+import { readBytes, readFault } from "../data/files.ts";
+import { permutation } from "../data/random.ts";
+import type { Data, Table } from "../data/table.ts";
+import { ConfigError, DataError } from "../errors.ts";
+
+/** File names that are taken for images. */
+const IMAGES = /\.(png|jpe?g)$/i;
+
+/** Options of {@linkcode imageFolder}. */
+export interface ImageFolderOptions {
+  /** Height and width that images are brought to. Default: as they are, which must be alike. */
+  readonly size?: readonly [number, number];
+  /** `"rgb"` for three channels, `"grey"` for one. Default `"rgb"`. */
+  readonly colour?: "rgb" | "grey";
+  /** Whether files that cannot be read are left out. Default `false`. */
+  readonly skipBroken?: boolean;
+  /** Told of each file that is left out. */
+  readonly onSkip?: (file: string, fault: Error) => void;
+  /** Told how many images have been read. */
+  readonly onProgress?: (done: number, total: number) => void;
+  /** Ends the reading with its reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of {@linkcode imageStream}. */
+export interface ImageStreamOptions extends Omit<ImageFolderOptions, "onProgress"> {
+  /** Images of a part. Default 64. */
+  readonly partRows?: number;
+  /** Seed of an order of its own; whole number from 0. Default 0: classes would come one after another otherwise. */
+  readonly seed?: number;
+}
+
+/** A folder of images as a stream. */
+export interface ImageStream {
+  /** Begins a pass: what `train` takes. */
+  readonly train: () => AsyncGenerator<Table, void, void>;
+  /** Number of images. */
+  readonly rows: number;
+  /** Names of the classes, in the order of their labels. */
+  readonly classes: readonly string[];
+}
+
+const OPTIONS = ["size", "colour", "skipBroken", "onSkip", "onProgress", "signal"];
+
+/**
+ * Reads a folder of PNG and JPEG images into memory: one folder for each class, `FOLDER/CLASS/*.png`, or those in `FOLDER/train`
+ * and `FOLDER/test`. Classes are in the order of their names, images too.
+ *
+ * @param folder the folder
+ * @param options size, colours, what to do with broken files
+ * @returns rows of shape [height, width, channels] with labels
+ * @throws {DataError} where a file is broken (named), images differ in size, or there are fewer than two classes
+ * @throws {ConfigError} where an option cannot be used
+ *
+ * @example
+ * ```ts ignore
+ * import { imageFolder } from "@leanprop/leanprop/images";
+ * const data = await imageFolder("flowers", { size: [64, 64] });
+ * ```
+ */
+export async function imageFolder(folder: string, options: ImageFolderOptions = {}): Promise<Data> {
+  knownOptions("imageFolder", options, OPTIONS);
+  const parts = await isFolder(`${folder}/train`);
+  const name = folder.split(/[/\\]/).findLast((word) => word !== "") ?? "images";
+  const train = await list(parts ? `${folder}/train` : folder);
+  const whole = await read(train, train.files, options);
+  if (!parts || !await isFolder(`${folder}/test`)) return { name, train: whole };
+  const test = await list(`${folder}/test`);
+  if (String(test.classes) !== String(train.classes)) {
+    throw new DataError(
+      `${folder}/test`,
+      `the classes of train (${train.classes.join(", ")})`,
+      test.classes.join(", "),
+    );
+  }
+  const size = options.size ?? [whole.shape[0]!, whole.shape[1]!];
+  const { rows, features, targets, shape } = await read(test, test.files, options);
+  if (String(shape.slice(0, 2)) !== String(size)) {
+    throw new DataError(`${folder}/test`, `images of ${size.join("×")} as in train`, shape.slice(0, 2).join("×"));
+  }
+  return { name, train: whole, test: { rows, features, targets, shape } };
+}
+
+/**
+ * A folder of images that does not fit into memory: images are decoded while the network trains. The layout is that of
+ * {@linkcode imageFolder}, without the folders `train` and `test`.
+ *
+ * @param folder the folder
+ * @param options size, colours, order
+ * @returns the stream
+ * @throws {DataError} where a file is broken (named, in the middle of training) or there are fewer than two classes
+ * @throws {ConfigError} where an option cannot be used
+ */
+export async function imageStream(folder: string, options: ImageStreamOptions = {}): Promise<ImageStream> {
+  const { partRows = 64, seed = 0, ...rest } = options;
+  knownOptions("imageStream", rest, OPTIONS);
+  number("imageStream.partRows", partRows, { min: 1, whole: true });
+  const found = await list(folder);
+  const order = permutation(found.files.length, seed);
+  const files = Array.from(order, (index) => found.files[index]!);
+  async function* train(): AsyncGenerator<Table, void, void> {
+    for (let from = 0; from < files.length; from += partRows) {
+      const part = await read(found, files.slice(from, from + partRows), rest);
+      if (part.rows > 0) yield part;
+    }
+  }
+  return { train, rows: files.length, classes: found.classes };
+}
+
+/** The images of a folder. */
+interface Listing {
+  readonly folder: string;
+  readonly classes: readonly string[];
+  readonly files: readonly { readonly path: string; readonly label: number }[];
+}
+
+async function list(folder: string): Promise<Listing> {
+  const classes: string[] = [];
+  const files: { path: string; label: number }[] = [];
+  for (const name of await names(folder, (entry) => entry.isDirectory)) {
+    const images = await names(`${folder}/${name}`, (entry) => entry.isFile && IMAGES.test(entry.name));
+    if (images.length === 0) continue;
+    files.push(...images.map((image) => ({ path: `${folder}/${name}/${image}`, label: classes.length })));
+    classes.push(name);
+  }
+  if (classes.length < 2) {
+    throw new DataError(folder, "at least two folders with PNG or JPEG files, one for each class", `${classes.length}`);
+  }
+  return { folder, classes, files };
+}
+
+async function names(folder: string, wanted: (entry: Deno.DirEntry) => boolean): Promise<string[]> {
+  const found: string[] = [];
+  try {
+    for await (const entry of Deno.readDir(folder)) if (wanted(entry)) found.push(entry.name);
+  } catch (cause) {
+    throw cause instanceof Deno.errors.NotFound
+      ? new DataError(folder, "a folder", "nothing there", { cause })
+      : readFault(folder, cause);
+  }
+  return found.sort();
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return await Deno.stat(path).then((stat) => stat.isDirectory, () => false);
+}
+
+/** Reads some files into one table. */
+async function read(
+  { folder, classes }: Listing,
+  files: Listing["files"],
+  options: Omit<ImageFolderOptions, "onProgress"> & Pick<ImageFolderOptions, "onProgress">,
+): Promise<Table> {
+  const colour = oneOf("colour", options.colour ?? "rgb", ["rgb", "grey"]);
+  const skipBroken = boolean("skipBroken", options.skipBroken ?? false);
+  const size = options.size?.map((length, axis) =>
+    number(`size[${axis}]`, length, { min: 1, max: 65_535, whole: true })
+  );
+  if (size && size.length !== 2) throw new ConfigError("size", "height and width, such as [64, 64]", options.size);
+  const channels = colour === "rgb" ? 3 : 1;
+  let shape = size && [...size, channels];
+  const pixels: Uint8Array[] = [];
+  const labels: number[] = [];
+  for (const { path, label } of files) {
+    options.signal?.throwIfAborted();
+    try {
+      const image = await decodeImage(path, { colour, size });
+      const found = [image.height, image.width, channels];
+      shape ??= found;
+      if (String(found) !== String(shape)) {
+        const expected = `an image of ${shape[0]}×${shape[1]} like the first one, or size as an option`;
+        throw new DataError(path, expected, `${found[0]}×${found[1]}`);
+      }
+      pixels.push(image.pixels);
+      labels.push(label);
+    } catch (fault) {
+      if (!skipBroken || !(fault instanceof DataError)) throw fault;
+      options.onSkip?.(path, fault);
+    }
+    options.onProgress?.(pixels.length, files.length);
+  }
+  if (!shape) throw new DataError(folder, "at least one image that can be read", "none");
+  const length = shape.reduce((product, axis) => product * axis, 1);
+  const features = new Uint8Array(pixels.length * length);
+  pixels.forEach((image, row) => features.set(image, row * length));
+  const targets = {
+    kind: "labels",
+    classes: classes.length,
+    values: Uint32Array.from(labels),
+    names: classes,
+  } as const;
+  return { rows: pixels.length, shape, features, targets };
+}
+
+/** One image as bytes: height × width × channels. The decoder is loaded here. */
+async function decodeImage(
+  path: string,
+  { colour, size }: { readonly colour: "rgb" | "grey"; readonly size: readonly number[] | undefined },
+): Promise<{ height: number; width: number; pixels: Uint8Array }> {
+  const bytes = await readBytes(path);
+  const { decode } = await import("image-js");
+  try {
+    let image = decode(bytes);
+    if (image.bitDepth !== 8) image = image.convertBitDepth(8);
+    const model = colour === "rgb" ? "RGB" : "GREY";
+    if (image.colorModel !== model) image = image.convertColor(model);
+    const [height, width] = size ?? [image.height, image.width];
+    if (height !== image.height || width !== image.width) image = image.resize({ height: height!, width: width! });
+    return { height: image.height, width: image.width, pixels: new Uint8Array(image.getRawImage().data) };
+  } catch (cause) {
+    throw new DataError(path, "a PNG or JPEG image", `a damaged one (${(cause as Error).message})`, { cause });
+  }
+}

@@ -1,0 +1,199 @@
+/** Early stopping, averages, class weights, checkpoints now and then, the rate finder and exports, from the command line. */
+
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { jsonLines, run, start, temporaryFolder } from "./helpers.ts";
+
+const small = ["--data", "spirals", "--rows", "300", "--test-rows", "90", "--hidden", "16", "--runs", "none"];
+
+async function bytes(path: string): Promise<string> {
+  return (await Deno.readFile(path)).toHex();
+}
+
+Deno.test("train --early-stopping stops, keeps the best network, and stops there again when it is resumed", async () => {
+  await using folder = await temporaryFolder();
+  const at = { cwd: folder.path };
+  const options = [
+    "--early-stopping",
+    "2",
+    "--learning-rate",
+    "0.5",
+    "--epochs",
+    "60",
+    "--json",
+    "--average-decay",
+    "0.5",
+  ];
+  const { code, stdout, stderr } = await run(["train", ...small, ...options, "--out", "a"], at);
+  assertEquals(code, 0, stderr);
+  const events = jsonLines(stdout);
+  const done = events.pop()!;
+  const losses = events.map(({ validationLoss }) => validationLoss as number);
+  const best = losses.indexOf(Math.min(...losses)) + 1;
+  assertEquals([done.event, done.bestEpoch, done.stoppedEarly], ["done", best, true]);
+  assertEquals(events.length, best + 2);
+  assertEquals(done.checkpoint, "a/best.safetensors");
+  const again = await run(["train", "--resume", "a", "--json", "--runs", "none"], at);
+  assertEquals(again.code, 0, again.stderr);
+  assertEquals(jsonLines(again.stdout), [done]);
+  // What predict takes by default is the best network, and a run of as many epochs tests it alike.
+  assertMatch(
+    (await run(["train", ...small, ...options.filter((word) => word !== "--json"), "--out", "b"], at)).stdout,
+    new RegExp(`Stopped early: the network of epoch ${best}, the best, is kept`),
+  );
+});
+
+Deno.test("train --early-stopping needs rows to watch; --monitor needs early stopping and classes", async () => {
+  await using folder = await temporaryFolder();
+  const at = { cwd: folder.path };
+  const refuse = async (args: string[], message: string) => {
+    const { code, stderr } = await run(["train", ...small, ...args], at);
+    assertEquals([code, stderr], [2, `error: ${message}\n`]);
+  };
+  await refuse(
+    ["--early-stopping", "2", "--validation-split", "0"],
+    "Cannot use --early-stopping: expected validation rows to watch but found none",
+  );
+  await refuse(["--monitor", "loss"], "Cannot use --monitor: expected --early-stopping beside it but found none");
+  await refuse(
+    ["--early-stopping", "0"],
+    "Cannot use --early-stopping: expected a whole number from 1 up but found 0".replace(
+      "--early-stopping",
+      "--early-stopping",
+    ),
+  );
+  await refuse(
+    ["--class-weights", "1,x,2"],
+    "Cannot use --class-weights: expected balanced, or numbers with commas between, such as 1,2,0.5 but found 1,x,2",
+  );
+  await refuse(
+    ["--checkpoint-every", "0"],
+    "Cannot use --checkpoint-every: expected a whole number from 1 up but found 0",
+  );
+});
+
+Deno.test("train with all habits and a checkpoint now and then goes on to the same bits after Ctrl-C and after a kill", async () => {
+  await using folder = await temporaryFolder();
+  const at = { cwd: folder.path };
+  const options = [
+    ...["--epochs", "150", "--accumulate", "4", "--class-weights", "balanced", "--average-decay", "0.9"],
+    ...["--checkpoint-every", "7", "--early-stopping", "140", "--json"],
+  ];
+  const whole = await run(["train", ...small, ...options, "--out", "a"], at);
+  assertEquals(whole.code, 0, whole.stderr);
+  assertEquals(jsonLines(whole.stdout).pop()!.checkpoint, "a/best.safetensors");
+
+  let args = ["train", ...small, ...options, "--out", "b"];
+  for (const signal of ["SIGINT", "SIGKILL", "SIGKILL"] as const) {
+    const process = start(args, at);
+    const reader = process.stdout.getReader();
+    for (let lines = 0; lines < 10;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      lines += new TextDecoder().decode(value).split("\n").length - 1;
+    }
+    process.kill(signal);
+    await reader.cancel();
+    await process.stderr.cancel();
+    await process.status;
+    args = ["train", "--resume", "b", "--json", "--runs", "none"];
+  }
+  const rest = await run(args, at);
+  assertEquals(rest.code, 0, rest.stderr);
+  for (const file of ["best", "checkpoint"]) {
+    const [a, b] = await Promise.all(["a", "b"].map((name) => bytes(`${folder.path}/${name}/${file}.safetensors`)));
+    assertEquals(a === b, true, file);
+  }
+  const plain = ({ seconds: _, checkpoint: __, ...event }: Record<string, unknown>) => event;
+  const [a, b] = await Promise.all(
+    ["a", "b"].map(async (name) =>
+      jsonLines(await Deno.readTextFile(`${folder.path}/${name}/metrics.jsonl`)).map(plain)
+    ),
+  );
+  assertEquals(b!.filter(({ event }) => event !== "interrupted"), a!);
+});
+
+Deno.test("export writes ONNX, npz and a state_dict; find-rate draws and suggests", async () => {
+  await using folder = await temporaryFolder();
+  const at = { cwd: folder.path };
+  const trained = await run(["train", ...small, "--epochs", "1", "--quiet", "--out", "a"], at);
+  assertEquals(trained.code, 0, trained.stderr);
+  for (const [name, start] of [["net.onnx", "080a"], ["net.npz", "504b"], ["net.safetensors", ""]] as const) {
+    const { code, stderr } = await run(["export", "--checkpoint", "a", "--out", name], at);
+    assertEquals([code, stderr], [0, `Wrote the network of a to ${name}\n`]);
+    assert((await bytes(`${folder.path}/${name}`)).startsWith(start), name);
+  }
+  const refused = await run(["export", "--checkpoint", "a", "--out", "net.pb"], at);
+  assertEquals(
+    [refused.code, refused.stderr],
+    [2, "error: Cannot use --out: expected a name that ends in .onnx, .npz, .safetensors but found net.pb\n"],
+  );
+  const search = ["find-rate", ...small.slice(0, -2), "--steps", "60", "--picture", "rates.svg"];
+  const found = await run(search, at);
+  assertEquals(found.code, 0, found.stderr);
+  assertMatch(
+    found.stdout,
+    /^The loss falls fastest at a learning rate of [\d.e-]+ and is smallest at [\d.e-]+, after \d+ steps/,
+  );
+  const svg = await Deno.readTextFile(`${folder.path}/rates.svg`);
+  assertStringIncludes(svg, "learning rate");
+  const unknown = await run(["find-rate", "--epochs", "3"], at);
+  assertEquals(unknown.code, 2);
+});
+
+Deno.test("a run whose first checkpoint cannot be written leaves no folder behind", async () => {
+  await using folder = await temporaryFolder();
+  await Deno.mkdir(`${folder.path}/runs`);
+  // A folder that nobody may write to stands for a full disk: root may, so the file system is asked to refuse by a quota of 0.
+  const script = 'ulimit -f 0; exec "$@"';
+  const [program, ...args] = (await import("./helpers.ts")).commandLine(["train", ...small, "--epochs", "1"]);
+  const { code, stderr } = await new Deno.Command("bash", {
+    args: ["-c", `trap '' XFSZ; ${script}`, "bash", program!, ...args],
+    cwd: folder.path,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).output();
+  assertEquals(code, 1, new TextDecoder().decode(stderr));
+  assertEquals([...Deno.readDirSync(`${folder.path}/runs`)], []);
+});
+
+Deno.test("CSV columns are standardised by the training rows alone: validation rows leave no trace", async () => {
+  await using folder = await temporaryFolder();
+  const at = { cwd: folder.path };
+  const rows = Array.from({ length: 40 }, (_, i) => `${i % 7},${(i * 13) % 11},${i % 2 ? "a" : "b"}`);
+  const record = async (out: string, lines: string[]) => {
+    await Deno.writeTextFile(`${folder.path}/x.csv`, `p,q,class\n${lines.join("\n")}\n`);
+    const args = [
+      "train",
+      "--data",
+      "csv:x.csv",
+      "--epochs",
+      "1",
+      "--hidden",
+      "4",
+      "--quiet",
+      "--runs",
+      "none",
+      "--out",
+      out,
+    ];
+    const { code, stderr } = await run(args, at);
+    assertEquals(code, 0, stderr);
+    return JSON.parse(await Deno.readTextFile(`${folder.path}/${out}/config.json`));
+  };
+  const first = await record("a", rows);
+  assertEquals(first.data.rows, { train: 36, validation: 4, test: 0 });
+  // Every row alone made huge: the fit changes for rows in training only, so for exactly 36 of them.
+  const { splitOrder } = await import("../../src/data/split.ts");
+  const { split } = splitOrder(40, { fraction: 0.1, seed: 0 });
+  const huge = rows.map((row, index) => split.includes(index) ? row.replace(/^\d+/, "1000") : row);
+  const second = await record("b", huge);
+  assertEquals(second.data.transform, first.data.transform);
+  const repeated = await run(["train", "--config", "b/config.json", "--out", "c", "--quiet", "--runs", "none"], at);
+  assertEquals(repeated.code, 0, repeated.stderr);
+  assertEquals(
+    await bytes(`${folder.path}/b/checkpoint.safetensors`),
+    await bytes(`${folder.path}/c/checkpoint.safetensors`),
+  );
+});

@@ -1,0 +1,180 @@
+/** Image folders, Parquet files and CSV files in streams: what is read, and what is said about faults. */
+
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { encodeJpeg, encodePng, Image } from "image-js";
+import { parquetWriteBuffer } from "hyparquet-writer";
+import { csvStream, DataError, dense, flatten, mlp, Network, parseCsv, readCsv, type Table, train } from "../../mod.ts";
+import { imageFolder, imageStream } from "../../src/formats/image_folder.ts";
+import { readParquet } from "../../src/formats/parquet.ts";
+import { assertSameBits, bits, inTemporaryFolder } from "../helpers.ts";
+
+/** An image whose pixels follow from a number. */
+function picture(height: number, width: number, value: number): Image {
+  const data = Uint8Array.from({ length: height * width * 3 }, (_, index) => (value * 40 + index * 3) % 256);
+  return new Image(width, height, { colorModel: "RGB", data });
+}
+
+async function writeImages(folder: string, classes: Record<string, number[]>, size = [4, 6]): Promise<void> {
+  for (const [name, values] of Object.entries(classes)) {
+    await Deno.mkdir(`${folder}/${name}`, { recursive: true });
+    for (const value of values) {
+      await Deno.writeFile(`${folder}/${name}/${value}.png`, encodePng(picture(size[0]!, size[1]!, value)));
+    }
+  }
+}
+
+Deno.test("imageFolder() reads PNG exactly and JPEG nearly, with labels by folder, and train and test apart", async () => {
+  await inTemporaryFolder(async (folder) => {
+    await writeImages(`${folder}/train`, { cat: [1, 2], dog: [3] });
+    await writeImages(`${folder}/test`, { cat: [5], dog: [6] });
+    await Deno.writeTextFile(`${folder}/train/cat/notes.txt`, "not an image");
+    const smooth = new Image(6, 4, { colorModel: "RGB", data: new Uint8Array(72).fill(90) });
+    await Deno.writeFile(`${folder}/train/dog/9.jpg`, encodeJpeg(smooth));
+    const { train, test } = await imageFolder(folder);
+    assertEquals([train.rows, train.shape, [...train.targets.values]], [4, [4, 6, 3], [0, 0, 1, 1]]);
+    assertEquals(train.targets.names, ["cat", "dog"]);
+    assertEquals([...train.features.subarray(72, 144)], [...picture(4, 6, 2).getRawImage().data]);
+    train.features.subarray(216).forEach((byte) => assert(Math.abs(byte - 90) <= 2, `${byte} in a JPEG of 90`));
+    assertEquals([test!.rows, [...test!.targets.values]], [2, [0, 1]]);
+    const grey = await imageFolder(folder, { colour: "grey", size: [2, 2] });
+    assertEquals(grey.train.shape, [2, 2, 1]);
+  });
+});
+
+Deno.test("a broken image is named, and left out on request only; images of other sizes are named", async () => {
+  await inTemporaryFolder(async (folder) => {
+    await writeImages(folder, { cat: [1, 2], dog: [3] });
+    await Deno.writeFile(`${folder}/cat/3.png`, encodePng(picture(4, 6, 1)).subarray(0, 60));
+    const fault = await assertRejects(() => imageFolder(folder), DataError);
+    assert(
+      fault.message.startsWith(`Cannot read ${folder}/cat/3.png: expected a PNG or JPEG image but found`),
+      fault.message,
+    );
+    const skipped: string[] = [];
+    const { train } = await imageFolder(folder, { skipBroken: true, onSkip: (file) => skipped.push(file) });
+    assertEquals([train.rows, skipped], [3, [`${folder}/cat/3.png`]]);
+    await Deno.remove(`${folder}/cat/3.png`);
+    await writeImages(folder, { dog: [7] }, [5, 5]);
+    await assertRejects(
+      () => imageFolder(folder),
+      DataError,
+      `Cannot read ${folder}/dog/7.png: expected an image of 4×6 like the first one, or size as an option but found 5×5`,
+    );
+    await Deno.remove(`${folder}/dog`, { recursive: true });
+    await assertRejects(() => imageFolder(folder), DataError, "expected at least two folders with PNG or JPEG files");
+    await assertRejects(() => imageFolder(`${folder}/none`), DataError, "expected a folder but found nothing there");
+    const controller = new AbortController();
+    controller.abort(new Error("enough"));
+    await writeImages(folder, { dog: [3] });
+    await assertRejects(() => imageFolder(folder, { signal: controller.signal }), Error, "enough");
+  });
+});
+
+Deno.test("imageStream() trains while it decodes, every image once a pass", async () => {
+  await inTemporaryFolder(async (folder) => {
+    await writeImages(folder, { cat: [1, 2, 3, 4], dog: [5, 6, 7] });
+    const stream = await imageStream(folder, { partRows: 3, seed: 1 });
+    assertEquals([stream.rows, stream.classes], [7, ["cat", "dog"]]);
+    const parts: Table[] = [];
+    for await (const part of stream.train()) parts.push(part);
+    assertEquals(parts.map(({ rows }) => rows), [3, 3, 1]);
+    const labels = parts.flatMap(({ targets }) => [...targets.values]);
+    assertEquals(labels.filter((label) => label === 1).length, 3);
+    using network = Network.create({ input: [4, 6, 3], layers: [flatten(), dense(2)] });
+    for await (const p of train(network, stream, { stepsPerEpoch: 4, batchSize: 2, epochs: 2 })) {
+      assertEquals(p.rows, 7);
+    }
+  });
+});
+
+const csv = (rows: number) =>
+  `town,size,"the ""price"""\n${
+    Array.from({ length: rows }, (_, i) => `"${["a", "b\nc"][i % 2]}",${i % 9},${i * 1.5}`).join("\n")
+  }\n`;
+
+Deno.test("readParquet() reads what readCsv() reads, compressed or not", async () => {
+  await inTemporaryFolder(async (folder) => {
+    const rows = Array.from({ length: 50 }, (_, i) => i);
+    for (const codec of ["UNCOMPRESSED", "SNAPPY"] as const) {
+      const columnData = [
+        { name: "town", data: rows.map((i) => ["a", "b"][i % 2]!), type: "STRING" as const },
+        { name: "size", data: rows.map((i) => i / 3), type: "DOUBLE" as const },
+        { name: "big", data: rows.map((i) => BigInt(i)), type: "INT64" as const },
+        { name: "price", data: rows.map((i) => i * 0.1), type: "DOUBLE" as const },
+      ];
+      await Deno.writeFile(`${folder}/x.parquet`, new Uint8Array(parquetWriteBuffer({ columnData, codec })));
+      const options = { task: "regression", oneHot: ["town"], testFraction: 0.2, precision: "f64" } as const;
+      const found = await readParquet(`${folder}/x.parquet`, options);
+      const text = `town,size,big,price\n${
+        rows.map((i) => `${["a", "b"][i % 2]},${i / 3},${i},${i * 0.1}`).join("\n")
+      }`;
+      const expected = parseCsv(text, options);
+      assertEquals(found.train, expected.train);
+      assertEquals(found.test, expected.test);
+    }
+    await Deno.writeTextFile(`${folder}/x.parquet`, "no parquet at all");
+    await assertRejects(() => readParquet(`${folder}/x.parquet`), DataError, "expected a Parquet file but found");
+    await assertRejects(() => readParquet(`${folder}/y.parquet`), DataError, "expected a file but found nothing there");
+  });
+});
+
+Deno.test("csvStream() gives the rows of readCsv(), also gzipped, over line ends in quotes, however it is cut", async () => {
+  await inTemporaryFolder(async (folder) => {
+    const path = `${folder}/x.csv`;
+    const text = csv(103);
+    const gzip = new Blob([text]).stream().pipeThrough(new CompressionStream("gzip"));
+    const options = { task: "regression", oneHot: ["town"], precision: "f64" } as const;
+    for (const bytes of [new TextEncoder().encode(text), await new Response(gzip).bytes()]) {
+      await Deno.writeFile(path, bytes);
+      const whole = await readCsv(path, options);
+      for (const partRows of [1, 7, 1000]) {
+        const stream = await csvStream(path, { ...options, partRows });
+        assertEquals([stream.rows, stream.transform], [103, whole.transform]);
+        const features: number[] = [];
+        const targets: number[] = [];
+        for await (const part of stream.train()) {
+          features.push(...part.features);
+          targets.push(...part.targets.values);
+        }
+        assertEquals(features, [...whole.train.features]);
+        assertEquals(targets, [...whole.train.targets.values]);
+      }
+    }
+    const classes = text.replaceAll(/,(\d+)(?:\.\d+)?\n/g, (_, n) => `,class ${n % 5}\n`);
+    await Deno.writeTextFile(path, classes);
+    const stream = await csvStream(path, { oneHot: ["town"], partRows: 10 });
+    const model = { ...mlp({ input: [3], outputs: 5, hidden: [5] }), precision: "f64" } as const;
+    using streamed = Network.create(model);
+    for await (const _ of train(streamed, stream, { stepsPerEpoch: 13, batchSize: 8, epochs: 2 }));
+    using stored = Network.create(model);
+    const { train: rows } = await readCsv(path, { oneHot: ["town"] });
+    for await (const _ of train(stored, rows, { batchSize: 8, epochs: 2, shuffle: false }));
+    assertSameBits(bits(streamed), bits(stored), "a CSV stream");
+  });
+});
+
+Deno.test("csvStream() names file, line and column of a fault in the middle", async () => {
+  await inTemporaryFolder(async (folder) => {
+    const path = `${folder}/x.csv`;
+    const lines = ["a,b,c", ...Array.from({ length: 30 }, (_, i) => `${i},${i * 2},${i % 2 ? "yes" : "no"}`)];
+    const faultOf = async (line: number, text: string) => {
+      await Deno.writeTextFile(path, lines.with(line - 1, text).join("\n"));
+      const stream = await csvStream(path, { fitRows: 10, partRows: 4 });
+      const fault = await assertRejects(async () => {
+        for await (const _ of stream.train());
+      }, DataError);
+      return fault.message.replace(folder, "");
+    };
+    assertEquals(
+      await faultOf(25, "1,x,yes"),
+      "Cannot read /x.csv, line 25, column 2 (b): expected a finite number but found x",
+    );
+    assertEquals(
+      await faultOf(25, "1,2,perhaps"),
+      "Cannot read /x.csv, line 25, column 3 (c): expected a class of the first rows (more of them with fitRows) but found perhaps",
+    );
+    await assertRejects(() => csvStream(`${folder}/none.csv`), DataError, "expected a file but found nothing there");
+    await Deno.writeTextFile(path, "");
+    await assertRejects(() => csvStream(path), DataError, "expected at least one record but found an empty file");
+  });
+});

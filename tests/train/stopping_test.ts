@@ -1,0 +1,123 @@
+/** Early stopping in `train`, the rate finder, and weights of classes from their rows. */
+
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  adam,
+  balancedClassWeights,
+  ConfigError,
+  dense,
+  EarlyStopping,
+  findLearningRate,
+  mlp,
+  Network,
+  type Progress,
+  relu,
+  sgd,
+  sparse,
+  spirals,
+  train,
+  withValidation,
+} from "../../mod.ts";
+import { assertSameBits, bits, table } from "../helpers.ts";
+
+const data = withValidation(spirals({ rows: 300 }), { fraction: 0.2, seed: 1 });
+const model = { input: [2], layers: [dense(16), relu(), dense(3)], seed: 1 };
+
+Deno.test("EarlyStopping counts epochs since the best, and minDelta is what counts as better", () => {
+  const seen = (losses: number[], options = {}) => {
+    const stopping = new EarlyStopping({ patience: 2, ...options });
+    return losses.map((loss) =>
+      `${stopping.observe({ loss, accuracy: -loss })} ${stopping.stop} ${stopping.bestEpoch}`
+    );
+  };
+  assertEquals(seen([3, 2, 2, 1, 4, 5]), [
+    "true false 1",
+    "true false 2",
+    "false false 2",
+    "true false 4",
+    "false false 4",
+    "false true 4",
+  ]);
+  assertEquals(seen([3, 2.95, 2.9], { minDelta: 0.2 }).at(-1), "false true 1");
+  assertEquals(seen([3, 2, 2.5, 2.6], { monitor: "accuracy" }).at(-1), "false true 2");
+  assertThrows(() => new EarlyStopping({ patience: 0 }), ConfigError, "earlyStopping.patience");
+  assertThrows(
+    () => new EarlyStopping({ monitor: "accuracy" }).observe({ loss: 1 }),
+    ConfigError,
+    "Cannot use earlyStopping: expected validation rows with class labels beside it but found none",
+  );
+});
+
+for (const rule of [undefined, sparse({ sparsity: 0.5, schedule: "gmp", begin: 0.1, end: 0.9, every: 3 })]) {
+  for (const averageDecay of rule ? [undefined] : [undefined, 0.8]) {
+    Deno.test(`train() stops early and has the best epoch's network: ${rule?.name ?? "backprop"}, ${averageDecay}`, async () => {
+      using network = Network.create(model);
+      const options = { epochs: 40, batchSize: 16, optimizer: adam(0.3), ...(rule && { rule }) };
+      const run = { ...options, ...(averageDecay !== undefined && { averageDecay }) };
+      const epochs: Progress[] = [];
+      for await (const p of train(network, data, { ...run, earlyStopping: { patience: 3 } })) epochs.push(p);
+      const last = epochs.at(-1)!;
+      const losses = epochs.map((p) => p.validation!.loss);
+      const best = Math.min(...losses);
+      assertEquals([last.done, last.stoppedEarly, epochs.length - losses.indexOf(best)], [true, true, 4]);
+      assertEquals((await network.evaluate(data.validation!)).loss, best);
+      using other = Network.create(model);
+      for await (const p of train(other, data, { ...run, earlyStopping: { patience: 3, restoreBest: false } })) {
+        if (p.done) assertEquals((await other.evaluate(data.validation!)).loss, losses.at(-1));
+      }
+    });
+  }
+}
+
+Deno.test("train() refuses early stopping without rows to watch", async () => {
+  using network = Network.create(model);
+  await assertRejects(
+    () => train(network, data.train, { earlyStopping: {} }).next(),
+    ConfigError,
+    "Cannot use earlyStopping: expected data with validation rows beside it but found none",
+  );
+});
+
+Deno.test("findLearningRate() tries growing rates, leaves the network as it was, and its rate trains well", async () => {
+  using network = Network.create(model);
+  const before = bits(network);
+  const { points, steepest, smallest } = await findLearningRate(network, data, {
+    optimizer: sgd(1),
+    batchSize: 16,
+    lowest: 1e-4,
+    highest: 100,
+    steps: 80,
+  });
+  assertSameBits(bits(network), before, "the network");
+  assert(points.length > 30 && points.length <= 80, `${points.length} points`);
+  points.forEach(({ rate }, index) => {
+    const expected = 1e-4 * (1e6 ** (1 / 79)) ** index;
+    assert(Math.abs(rate / expected - 1) < 1e-6, `rate ${rate} of step ${index} where ${expected} is expected`);
+  });
+  assert(steepest <= smallest && steepest > 1e-4 && smallest < 100, `${steepest} ${smallest}`);
+  const after = async (rate: number) => {
+    using fresh = Network.create(model);
+    let loss = NaN;
+    for await (const p of train(fresh, data.train, { optimizer: sgd(rate), epochs: 5, batchSize: 16 })) {
+      loss = p.trainLoss;
+    }
+    return loss;
+  };
+  assert(await after(steepest) < await after(1e-4), "better than the first rate");
+  const wrong = findLearningRate(network, data, { epochs: 3 } as Record<string, number>);
+  await assertRejects(() => wrong, ConfigError, "Cannot use findLearningRate.epochs");
+  await assertRejects(
+    () => findLearningRate(network, data, { lowest: 2, highest: 1 }),
+    ConfigError,
+    "findLearningRate.highest",
+  );
+});
+
+Deno.test("balancedClassWeights() makes every class count alike", () => {
+  const labels = Uint32Array.of(0, 0, 0, 1);
+  const weights = balancedClassWeights({ rows: 4, targets: { kind: "labels", classes: 3, values: labels } });
+  assertEquals(weights, [4 / 9, 4 / 3, 0]);
+  assertThrows(() => balancedClassWeights(table(3, { shape: [2], values: 1 })), ConfigError, "class labels");
+  using network = Network.create(mlp({ input: [2], outputs: 3 }));
+  assert(network.handle > 0);
+});

@@ -30,6 +30,7 @@ export {
   type GradientOptions,
   type Gradients,
   type LayerDescription,
+  type LayerTime,
   type MaskDescription,
   Network,
   type NetworkDescription,

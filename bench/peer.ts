@@ -36,6 +36,8 @@ export interface Ran {
   readonly seconds: number;
   /** Mean loss over them. */
   readonly meanLoss: number;
+  /** The most memory that its process had so far. */
+  readonly peakBytes: number;
 }
 
 /** Anything that trains a case. */
@@ -59,13 +61,13 @@ const PYTHON = new URL("./peers/.venv/bin/python", import.meta.url);
  * Starts a peer, or says why it cannot take part.
  *
  * @param script file below bench/peers
- * @param job the case
+ * @param job the case, as the script reads it
  * @param options name in tables, environment
  * @returns the peer, or the reason in one sentence
  */
 export async function startPeer(
   script: string,
-  job: Case,
+  job: object,
   options: { readonly name: string; readonly env?: Record<string, string> },
 ): Promise<Side | string> {
   const program = new URL(`./peers/${script}`, import.meta.url);

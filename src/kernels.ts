@@ -27,12 +27,12 @@ export {
   sparseConv2d,
   sparseConv2dBackward,
   type SparseConv2dOptions,
-  type SparseGradients,
   type SparseWeights,
   spmm,
   spmmBackward,
   type SpmmOptions,
 } from "./sparse_kernels.ts";
+export { type SparseGradients, SparseMap, type SparseMapOptions, type SparseSide } from "./sparse_map.ts";
 
 /** Arrays that kernels compute on; all arrays of one call have the same type. */
 export type KernelArray = Float32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;

@@ -1,16 +1,18 @@
 /**
- * Sparse linear maps and convolutions on typed arrays. A pattern is built anew in each call: for studies, not for speed.
+ * Sparse linear maps and convolutions on typed arrays in one call. A map is made ready anew in each of them; a
+ * {@linkcode SparseMap} is made once.
  *
  * @module
  */
 
-import { knownOptions, number, typeName } from "./config.ts";
+import { knownOptions } from "./config.ts";
 import { ConfigError } from "./errors.ts";
-import { native } from "./ffi/native.ts";
-import { check, newStatus } from "./ffi/status.ts";
 import type { KernelArray } from "./kernels.ts";
+import { type SparseGradients, SparseMap, type SparseMapOptions } from "./sparse_map.ts";
 
-const status = newStatus();
+const LINEAR = ["inputs", "outputs", "bias"];
+
+const IMAGES = [...LINEAR, "height", "width", "kernel", "stride", "padding"];
 
 /** The weights of a sparse linear map or convolution. */
 export interface SparseWeights<T extends KernelArray> {
@@ -47,14 +49,6 @@ export interface SparseConv2dOptions extends SpmmOptions {
   readonly padding?: readonly [number, number];
 }
 
-/** Gradients of a sparse map. */
-export interface SparseGradients<T extends KernelArray> {
-  /** Gradient of the inputs, shaped like them. */
-  readonly inputs: T;
-  /** Gradient of the weights, one for each position. */
-  readonly values: T;
-}
-
 /**
  * y = x · Wᵀ + b with sparse weights: rows × inputs in, rows × outputs out.
  *
@@ -73,7 +67,8 @@ export interface SparseGradients<T extends KernelArray> {
  * ```
  */
 export function spmm<T extends KernelArray>(weights: SparseWeights<T>, x: T, options: SpmmOptions): T {
-  return sparseForward("spmm", weights, x, linearSizes("spmm", x, options));
+  knownOptions("spmm", options, LINEAR);
+  return forward(weights, x, options);
 }
 
 /**
@@ -90,7 +85,8 @@ export function spmmBackward<T extends KernelArray>(
   [x, g]: readonly [T, T],
   options: Omit<SpmmOptions, "bias">,
 ): SparseGradients<T> {
-  return sparseBackward("spmmBackward", weights, [x, g], linearSizes("spmmBackward", x, options));
+  knownOptions("spmmBackward", options, LINEAR);
+  return backward(weights, [x, g], options);
 }
 
 /**
@@ -103,7 +99,8 @@ export function spmmBackward<T extends KernelArray>(
  * @throws as {@linkcode spmm}
  */
 export function sparseConv2d<T extends KernelArray>(weights: SparseWeights<T>, x: T, options: SparseConv2dOptions): T {
-  return sparseForward("sparseConv2d", weights, x, imageSizes("sparseConv2d", x, options));
+  knownOptions("sparseConv2d", options, IMAGES);
+  return forward(weights, x, options);
 }
 
 /**
@@ -120,92 +117,40 @@ export function sparseConv2dBackward<T extends KernelArray>(
   [x, g]: readonly [T, T],
   options: Omit<SparseConv2dOptions, "bias">,
 ): SparseGradients<T> {
-  return sparseBackward("sparseConv2dBackward", weights, [x, g], imageSizes("sparseConv2dBackward", x, options));
+  knownOptions("sparseConv2dBackward", options, IMAGES);
+  return backward(weights, [x, g], options);
 }
 
-/** Sizes of one call as the engine takes them, elements of the outputs, and the bias. */
-interface SparseSizes {
-  readonly sizes: Uint32Array<ArrayBuffer>;
-  readonly outputs: number;
-  readonly bias: KernelArray | undefined;
-}
-
-function linearSizes(name: string, x: KernelArray, options: SpmmOptions): SparseSizes {
-  knownOptions(name, options, ["inputs", "outputs", "bias"]);
-  const [inputs, outputs] = [size(`${name}.inputs`, options.inputs), size(`${name}.outputs`, options.outputs)];
-  const rows = Math.floor(x.length / inputs);
-  return { sizes: Uint32Array.of(rows, inputs, outputs), outputs: rows * outputs, bias: options.bias };
-}
-
-function imageSizes(name: string, x: KernelArray, options: SparseConv2dOptions): SparseSizes {
-  knownOptions(name, options, ["inputs", "outputs", "bias", "height", "width", "kernel", "stride", "padding"]);
-  const of = (option: "inputs" | "outputs" | "height" | "width") => size(`${name}.${option}`, options[option]);
-  const [inputs, outputs, height, width] = [of("inputs"), of("outputs"), of("height"), of("width")];
-  const stride = number(`${name}.stride`, options.stride ?? 1, { min: 1, max: 2, whole: true });
-  const pair = (option: "kernel" | "padding", [a, b]: readonly [number, number], min: number) =>
-    [a, b].map((value, i) => number(`${name}.${option}[${i}]`, value, { min, max: 2 ** 16, whole: true }));
-  const [rows = 1, columns = 1] = pair("kernel", options.kernel, 1);
-  const [above = 0, beside = 0] = pair("padding", options.padding ?? [0, 0], 0);
-  const batch = Math.floor(x.length / (height * width * inputs));
-  const results = (padded: number, taps: number) => Math.max(0, Math.floor((padded - taps) / stride) + 1);
-  const pixels = results(height + 2 * above, rows) * results(width + 2 * beside, columns);
-  return {
-    sizes: Uint32Array.of(batch, inputs, outputs, height, width, rows, columns, stride, stride, above, beside),
-    outputs: batch * pixels * outputs,
-    bias: options.bias,
-  };
-}
-
-function size(path: string, value: number): number {
-  return number(path, value, { min: 1, max: 2 ** 24, whole: true });
-}
-
-function checkSparse<T extends KernelArray>(
-  name: string,
+/** A map for the rows of `x`, and the weights in its order. */
+function made<T extends KernelArray>(
   { positions, values }: SparseWeights<T>,
-  arrays: object,
-): boolean {
-  if (!(positions instanceof Uint32Array)) {
-    throw new ConfigError(`${name}.weights.positions`, "a Uint32Array", typeName(positions));
+  x: T,
+  { bias: _, ...sizes }: SpmmOptions & Partial<SparseConv2dOptions>,
+): { readonly map: SparseMap; readonly ordered: T } {
+  const { inputs, height = 1, width = 1 } = sizes;
+  const batch = Math.max(1, Math.floor(x.length / (height * width * inputs)));
+  if (values.length !== positions.length) {
+    throw new ConfigError("weights.values", `${positions.length} values, one for each position`, values.length);
   }
-  if (!(values instanceof Float32Array || values instanceof Float64Array)) {
-    throw new ConfigError(`${name}.weights.values`, "a Float32Array or Float64Array", typeName(values));
-  }
-  const wide = values instanceof Float64Array;
-  for (const [part, array] of Object.entries(arrays)) {
-    if (wide ? array instanceof Float64Array : array instanceof Float32Array) continue;
-    throw new ConfigError(`${name}.${part}`, `${typeName(values)} like the weights`, typeName(array));
-  }
-  return wide;
+  const map = SparseMap.create(positions, { ...sizes, batch } satisfies SparseMapOptions);
+  return { map, ordered: values.map((_, slot) => values[map.order[slot]!]!) as T };
 }
 
-function sparseForward<T extends KernelArray>(name: string, weights: SparseWeights<T>, x: T, sizes: SparseSizes): T {
-  const wide = checkSparse(name, weights, { x, ...(sizes.bias && { bias: sizes.bias }) });
-  const make = (length: number) => wide ? new Float64Array(length) : new Float32Array(length);
-  const [{ positions, values }, bias, out] = [weights, sizes.bias ?? make(0), make(sizes.outputs)];
-  const call = wide ? native().kernel_sparse_forward_f64 : native().kernel_sparse_forward_f32;
-  const where = [sizes.sizes, sizes.sizes.length, positions, positions.length] as const;
-  const arrays = [values, values.length, bias, bias.length, x, x.length, out, out.length] as const;
-  check(call(...where, ...arrays, status), status);
-  return out as T;
+function forward<T extends KernelArray>(weights: SparseWeights<T>, x: T, options: SpmmOptions): T {
+  const { map: of, ordered } = made(weights, x, options);
+  using map = of;
+  return map.forward(ordered, x, options.bias === undefined ? {} : { bias: options.bias });
 }
 
-function sparseBackward<T extends KernelArray>(
-  name: string,
+function backward<T extends KernelArray>(
   weights: SparseWeights<T>,
-  [x, g]: readonly [T, T],
-  { sizes }: SparseSizes,
+  arrays: readonly [T, T],
+  options: SpmmOptions,
 ): SparseGradients<T> {
-  const wide = checkSparse(name, weights, { x, g });
-  const make = (length: number) => (wide ? new Float64Array(length) : new Float32Array(length)) as T;
-  const { positions, values } = weights;
-  const gradients = { inputs: make(x.length), values: make(values.length) };
-  const call = wide ? native().kernel_sparse_backward_f64 : native().kernel_sparse_backward_f32;
-  const arrays = [
-    ...[sizes, sizes.length, positions, positions.length] as const,
-    ...[values, values.length, x, x.length, g, g.length] as const,
-    ...[gradients.inputs, gradients.inputs.length, gradients.values, gradients.values.length] as const,
-  ] as const;
-  check(call(...arrays, status), status);
-  return gradients;
+  const { map: of, ordered } = made(weights, arrays[0], options);
+  using map = of;
+  const { inputs, values } = map.backward(ordered, arrays);
+  const given = values.slice() as T;
+  map.order.forEach((place, slot) => given[place] = values[slot]!);
+  return { inputs, values: given };
 }

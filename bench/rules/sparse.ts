@@ -2,10 +2,10 @@
  * Whole training steps with sparse weights beside our dense steps and PyTorch's dense steps, in turns: medians of the ratios within
  * a round.
  *
- * `deno run --allow-ffi --allow-read --allow-env --allow-run bench/rules/sparse.ts [--threads 1] [--sparsity 0.8,0.9,0.95]
- * [--batch 128] [--optimizer sgd] [--rounds 7] [--seconds 0.3]`
+ * `deno run --allow-ffi --allow-read --allow-env --allow-run bench/rules/sparse.ts [--net 784-1024-1024-10 or resnet18]
+ * [--threads 1] [--sparsity 0.8,0.9,0.95] [--batch 128] [--optimizer sgd] [--rounds 7] [--seconds 0.3]`
  *
- * Single layers are measured by `cargo run --release --example sparse_speed` in rust/kernels.
+ * Single layers are measured by `bench/rules/sparse_layers.ts`.
  *
  * @module
  */
@@ -20,6 +20,7 @@ import { type Case, type Side, startPeer } from "../peer.ts";
 
 const { values } = parseArgs({
   options: {
+    net: { type: "string", default: "784-1024-1024-10" },
     threads: { type: "string", default: "1" },
     sparsity: { type: "string", default: "0.8,0.9,0.95" },
     batch: { type: "string", default: "128" },
@@ -31,10 +32,12 @@ const { values } = parseArgs({
 
 const optimizer = values.optimizer === "adam" ? "adam" : "sgd";
 const batch = Number(values.batch);
+const net = values.net === "resnet18" ? "resnet18" : values.net.split("-").map(Number);
 const job: Case = {
-  net: [784, 1024, 1024, 10],
+  net,
   batch,
-  batches: 16,
+  // Few enough for a net that takes a second a step.
+  batches: net === "resnet18" ? 2 : 16,
   optimizer,
   rate: optimizer === "sgd" ? 0.01 : 1e-4,
   threads: Number(values.threads),
@@ -45,9 +48,14 @@ const sides: Side[] = [await startOurs(job, { name: "dense" })];
 for (const sparsity of values.sparsity.split(",").map(Number)) {
   sides.push(await startOurs(job, { name: `sparse ${sparsity}`, rule: sparse({ sparsity }) }));
 }
-const peer = await startPeer("torch_step.py", job, { name: "torch dense" });
-if (typeof peer === "string") console.error(`torch dense is left out: ${peer}`);
-else sides.push(peer);
+// Images in both of PyTorch's layouts: which one is faster depends on the network.
+const layouts: [name: string, job: Case][] = [["torch dense", job]];
+if (net === "resnet18") layouts.push(["torch channels last", { ...job, layout: "channels_last" }]);
+for (const [name, job] of layouts) {
+  const peer = await startPeer("torch_step.py", job, { name });
+  if (typeof peer === "string") console.error(`${name} is left out: ${peer}`);
+  else sides.push(peer);
+}
 
 // A step that learns nothing would be no step: losses fall from the first to the tenth pass over the batches.
 for (const side of sides) {
@@ -57,12 +65,14 @@ for (const side of sides) {
 const timings = await interleave(sides, { rounds: Number(values.rounds), seconds: Number(values.seconds) });
 for (const side of sides) await side.stop();
 
-const torch = timings.find(({ name }) => name.startsWith("torch"));
-console.log(`784-1024-1024-10, batch ${batch}, ${optimizer}, ${job.threads} thread(s)`);
+// Ratios are to PyTorch's faster layout.
+const torch = timings.filter(({ name }) => name.startsWith("torch"))
+  .toSorted((a, b) => a.seconds.median - b.seconds.median)[0];
+console.log(`${values.net}, batch ${batch}, ${optimizer}, ${job.threads} thread(s)`);
 for (const { name, seconds, ratio } of timings) {
   const beside = torch ? `  torch ÷ it ${(torch.seconds.median / seconds.median).toFixed(2)}` : "";
   console.log(
-    `  ${name.padEnd(12)} ${(seconds.median * 1e3).toFixed(3)} ms (p10 ${(seconds.p10 * 1e3).toFixed(3)})  ` +
+    `  ${name.padEnd(20)} ${(seconds.median * 1e3).toFixed(3)} ms (p10 ${(seconds.p10 * 1e3).toFixed(3)})  ` +
       `dense ÷ it ${(1 / ratio.median).toFixed(2)}${beside}`,
   );
 }

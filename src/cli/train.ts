@@ -20,6 +20,7 @@ import { UsageError } from "./errors.ts";
 import { Interrupt } from "./interrupt.ts";
 import { describeMachine } from "./machine.ts";
 import { helpText, parseOptions } from "./options.ts";
+import { describeMasks } from "./masks_table.ts";
 import { chooseStopping, makePlan, type Plan } from "./plan.ts";
 import { ProgressView } from "./progress.ts";
 import { writeReport } from "./report/run_report.ts";
@@ -40,7 +41,7 @@ import { tablePlace } from "./run_table/database.ts";
 import { serverAddress } from "./run_table/mlflow.ts";
 import { Tracking } from "./run_table/tracking.ts";
 import { Shadow } from "./shadow.ts";
-import { print } from "./terminal.ts";
+import { note, print } from "./terminal.ts";
 import { trainToEnd } from "./train_loop.ts";
 import { trainCommand } from "./train_options.ts";
 import { summarizeRun } from "./train_summary.ts";
@@ -87,6 +88,9 @@ export async function train(args: readonly string[]): Promise<void> {
   const { json = false } = request.values;
   const { plan: forecast } = await run.trainer.network.describePropagation() as { plan?: RunPlan };
   if (forecast && !json) print(`${forecast.reason}\n`);
+  const masks = await describeMasks(run.trainer.network);
+  if (masks.table && !json) print(`${masks.table}\n`);
+  for (const warning of masks.warnings) note(`warning: ${warning}\n`);
   const validation = data.validation && owned.use(await Dataset.create(data.validation));
   const collapses = plan.training.rule?.slots.propagation?.kind === "frontContribution";
   const shadow = request.values.probe && collapses

@@ -2,7 +2,7 @@
 // deno-fmt-ignore-file
 
 /** Fingerprint of the interface that this file was generated from. */
-export const ABI_FINGERPRINT = 0x3eb8459b;
+export const ABI_FINGERPRINT = 0x9b234084;
 
 /** The library's functions, for `Deno.dlopen`. */
 export const symbols = {
@@ -171,24 +171,44 @@ export const symbols = {
     parameters: [/* rows */ "u32", /* policy */ "u32", /* k */ "u32", /* center */ "u32", /* seed */ "f64", /* step */ "u32", /* x */ "buffer", /* x_length */ "u32", /* g */ "buffer", /* g_length */ "u32", /* memory_x */ "buffer", /* memory_x_length */ "u32", /* memory_g */ "buffer", /* memory_g_length */ "u32", /* out */ "buffer", /* out_length */ "u32", /* status */ "buffer"],
     result: "u32",
   },
-  /** y = x · w + bias with sparse weights, in f32; shape is [batch, inputs, outputs], for images (batch × height × width × inputs) also height, width, and two numbers each of kernel, stride and padding; positions ascend in outputs × inputs (× kernel). */
+  /** Makes a map with sparse weights ready: shape is [batch, inputs, outputs], for images (batch × height × width × inputs) also height, width, and two numbers each of kernel, stride and padding; positions ascend in outputs × inputs (× kernel). Writes the place among the positions of each of the map's values, and five numbers: the handle, elements of inputs and outputs as rows, and as tiles. Calls take rows where `rows` is not 0, else tiles. */
+  sparse_create: {
+    parameters: [/* shape */ "buffer", /* shape_length */ "u32", /* positions */ "buffer", /* position_count */ "u32", /* rows */ "u32", /* threads */ "u32", /* order */ "buffer", /* order_length */ "u32", /* made */ "buffer", /* made_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** Frees a map with sparse weights. */
+  sparse_destroy: {
+    parameters: [/* map */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** y = x · w + bias, in f32; the values are in the map's order. */
   kernel_sparse_forward_f32: {
-    parameters: [/* shape */ "buffer", /* shape_length */ "u32", /* positions */ "buffer", /* position_count */ "u32", /* values */ "buffer", /* value_count */ "u32", /* bias */ "buffer", /* bias_length */ "u32", /* x */ "buffer", /* x_length */ "u32", /* y */ "buffer", /* y_length */ "u32", /* status */ "buffer"],
+    parameters: [/* map */ "u32", /* values */ "buffer", /* value_count */ "u32", /* bias */ "buffer", /* bias_length */ "u32", /* x */ "buffer", /* x_length */ "u32", /* y */ "buffer", /* y_length */ "u32", /* status */ "buffer"],
     result: "u32",
   },
-  /** dx = g · wᵀ, and dw at the positions, for `kernel_sparse_forward_f32`. */
-  kernel_sparse_backward_f32: {
-    parameters: [/* shape */ "buffer", /* shape_length */ "u32", /* positions */ "buffer", /* position_count */ "u32", /* values */ "buffer", /* value_count */ "u32", /* x */ "buffer", /* x_length */ "u32", /* g */ "buffer", /* g_length */ "u32", /* dx */ "buffer", /* dx_length */ "u32", /* dw */ "buffer", /* dw_length */ "u32", /* status */ "buffer"],
-    result: "u32",
-  },
-  /** y = x · w + bias with sparse weights, in f64; shape is [batch, inputs, outputs], for images (batch × height × width × inputs) also height, width, and two numbers each of kernel, stride and padding; positions ascend in outputs × inputs (× kernel). */
+  /** As `kernel_sparse_forward_f32`, in f64. */
   kernel_sparse_forward_f64: {
-    parameters: [/* shape */ "buffer", /* shape_length */ "u32", /* positions */ "buffer", /* position_count */ "u32", /* values */ "buffer", /* value_count */ "u32", /* bias */ "buffer", /* bias_length */ "u32", /* x */ "buffer", /* x_length */ "u32", /* y */ "buffer", /* y_length */ "u32", /* status */ "buffer"],
+    parameters: [/* map */ "u32", /* values */ "buffer", /* value_count */ "u32", /* bias */ "buffer", /* bias_length */ "u32", /* x */ "buffer", /* x_length */ "u32", /* y */ "buffer", /* y_length */ "u32", /* status */ "buffer"],
     result: "u32",
   },
-  /** dx = g · wᵀ, and dw at the positions, for `kernel_sparse_forward_f64`. */
+  /** dx = g · wᵀ, and dw of the map's values, in f32. */
+  kernel_sparse_backward_f32: {
+    parameters: [/* map */ "u32", /* values */ "buffer", /* value_count */ "u32", /* x */ "buffer", /* x_length */ "u32", /* g */ "buffer", /* g_length */ "u32", /* dx */ "buffer", /* dx_length */ "u32", /* dw */ "buffer", /* dw_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** As `kernel_sparse_backward_f32`, in f64. */
   kernel_sparse_backward_f64: {
-    parameters: [/* shape */ "buffer", /* shape_length */ "u32", /* positions */ "buffer", /* position_count */ "u32", /* values */ "buffer", /* value_count */ "u32", /* x */ "buffer", /* x_length */ "u32", /* g */ "buffer", /* g_length */ "u32", /* dx */ "buffer", /* dx_length */ "u32", /* dw */ "buffer", /* dw_length */ "u32", /* status */ "buffer"],
+    parameters: [/* map */ "u32", /* values */ "buffer", /* value_count */ "u32", /* x */ "buffer", /* x_length */ "u32", /* g */ "buffer", /* g_length */ "u32", /* dx */ "buffer", /* dx_length */ "u32", /* dw */ "buffer", /* dw_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** Rows to tiles where `to_tiles` is not 0, else tiles to rows; of the inputs where `of_inputs` is not 0, else of the outputs. */
+  kernel_sparse_convert_f32: {
+    parameters: [/* map */ "u32", /* of_inputs */ "u32", /* to_tiles */ "u32", /* from */ "buffer", /* from_length */ "u32", /* to */ "buffer", /* to_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** As `kernel_sparse_convert_f32`, in f64. */
+  kernel_sparse_convert_f64: {
+    parameters: [/* map */ "u32", /* of_inputs */ "u32", /* to_tiles */ "u32", /* from */ "buffer", /* from_length */ "u32", /* to */ "buffer", /* to_length */ "u32", /* status */ "buffer"],
     result: "u32",
   },
   /** k = x · xᵀ for x of `rows` × `columns`, in f32. */

@@ -149,6 +149,18 @@ export interface TrainingMemory {
   readonly kept: number;
 }
 
+/** How long one layer took in training. */
+export interface LayerTime {
+  /** Its name; a residual layer stands for its sum. */
+  readonly name: string;
+  /** Its kind. An activation that the layer in front of it applies is counted there. */
+  readonly kind: string;
+  /** Seconds of all forward passes. */
+  readonly forward: number;
+  /** Seconds of all backward passes, with the update where a step applies it layer by layer. */
+  readonly backward: number;
+}
+
 /** What {@linkcode Network.gradients} gives. */
 export interface Gradients {
   /** Mean loss of the rows. */
@@ -374,6 +386,26 @@ export class Network implements Disposable {
    */
   async trainingMemory(): Promise<TrainingMemory> {
     return await this.#request({ do: "trainingMemory" });
+  }
+
+  /**
+   * Begins to measure how long each layer takes in the steps of the run in training, from zero.
+   *
+   * @throws {EngineError} `busy` where no run is attached
+   */
+  async startLayerTimes(): Promise<void> {
+    await this.#request({ do: "startLayerTimes" });
+  }
+
+  /**
+   * How long each layer took since {@linkcode Network.startLayerTimes}, and ends measuring. Batches, loss and updates of
+   * the whole gradient are not part of it.
+   *
+   * @returns one entry a layer, in the order of the forward pass
+   * @throws {EngineError} `busy` where no run is attached or nothing was measured
+   */
+  async layerTimes(): Promise<LayerTime[]> {
+    return await this.#request({ do: "layerTimes" });
   }
 
   /** {@linkcode Network.describe} as a table in text. */

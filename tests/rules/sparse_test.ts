@@ -21,7 +21,14 @@ import {
   Trainer,
   type TrainOptions,
 } from "../../mod.ts";
-import { sparseConv2d, sparseConv2dBackward, spmm, spmmBackward } from "../../src/kernels.ts";
+import {
+  sparseConv2d,
+  sparseConv2dBackward,
+  SparseMap,
+  type SparseMapOptions,
+  spmm,
+  spmmBackward,
+} from "../../src/kernels.ts";
 import { ruleByName } from "../../src/rules/mod.ts";
 import { decodeSafetensors } from "../../src/run/safetensors.ts";
 import { assertSameBits, bits, inTemporaryFolder, numbers, scramble, steps, table } from "../helpers.ts";
@@ -569,4 +576,69 @@ Deno.test("exported kernels agree with their definition", () => {
   assertThrows(() => spmm(weights, new Float64Array(2), { inputs: 2, outputs: 2 }), EngineError, "ascending positions");
   const float = { positions: Uint32Array.of(1), values: Float32Array.of(1) };
   assertThrows(() => spmm(float as never, new Float64Array(2), { inputs: 2, outputs: 2 }), ConfigError, "Float32Array");
+});
+
+Deno.test("a sparse map is used again and again, in rows and in tiles, with the same bits at any number of threads", () => {
+  const shapes = [
+    { batch: 37, inputs: 70, outputs: 45 },
+    { batch: 19, inputs: 9, outputs: 12, height: 8, width: 7, kernel: [3, 3], stride: 2, padding: [1, 1] },
+  ] as const;
+  for (const shape of shapes) {
+    const { inputs, outputs } = shape;
+    const all = inputs * outputs * ("kernel" in shape ? 9 : 1);
+    const positions = Uint32Array.from(numbers(all, 1).keys()).filter((at) => at * 7919 % 10 < 3);
+    const found = [1, 2, 3].map((threads) => {
+      using rows = SparseMap.create(positions, { ...shape, threads });
+      using tiles = SparseMap.create(positions, { ...shape, threads, layout: "tiles" });
+      assertEquals(rows.positions, tiles.positions);
+      assertEquals(rows.order.map((place) => positions[place]!), rows.positions);
+      const values = Float32Array.from(numbers(positions.length, 2));
+      const bias = Float32Array.from(numbers(outputs, 3));
+      const results = [4, 5].map((seed) => {
+        const x = Float32Array.from(numbers(rows.elements("inputs"), seed));
+        const g = Float32Array.from(numbers(rows.elements("outputs"), seed + 2));
+        const y = rows.forward(values, x, { bias });
+        const { inputs: dx, values: dw } = rows.backward(values, [x, g]);
+        const [packed, of] = [tiles.toTiles("inputs", x), tiles.toTiles("outputs", g)];
+        assertEquals(packed.length, tiles.elements("inputs"));
+        assertEquals(tiles.toRows("inputs", packed), x);
+        const out = new Float32Array(tiles.elements("outputs"));
+        assertEquals(tiles.forward(values, packed, { bias, out }), out);
+        assertEquals(tiles.toRows("outputs", out), y);
+        const gradients = tiles.backward(values, [packed, of]);
+        assertEquals(tiles.toRows("inputs", gradients.inputs), dx);
+        assertEquals(gradients.values, dw);
+        return [y, dx, dw];
+      });
+      const again = { positions: positions, values: new Float32Array(values.length) };
+      rows.order.forEach((place, slot) => again.values[place] = values[slot]!);
+      const x = Float32Array.from(numbers(rows.elements("inputs"), 4));
+      const { batch: _, ...sizes } = shape;
+      const once = "kernel" in sizes ? sparseConv2d(again, x, { ...sizes, bias }) : spmm(again, x, { ...sizes, bias });
+      assertEquals(once, results[0]![0]);
+      return results;
+    });
+    assertEquals(found[1], found[0]);
+    assertEquals(found[2], found[0]);
+  }
+});
+
+Deno.test("what a sparse map cannot do is refused", () => {
+  const sizes = { batch: 2, inputs: 2, outputs: 2 };
+  const positions = Uint32Array.of(1, 2);
+  const refused = (options: SparseMapOptions, message: string) =>
+    void assertThrows(() => SparseMap.create(positions, options), ConfigError, message);
+  refused({ ...sizes, batch: 0 }, "Cannot use sparseMap.batch: expected a whole number from 1");
+  refused({ ...sizes, stride: 2 }, "Cannot use sparseMap.stride: expected height, width and kernel beside it");
+  refused({ ...sizes, height: 3, width: 3 }, "Cannot use sparseMap.kernel");
+  refused({ ...sizes, height: 3, width: 3, kernel: [1, 1], stride: 3 }, "Cannot use sparseMap.stride");
+  refused({ ...sizes, layout: "tile" as "tiles" }, "did you mean tiles");
+  assertThrows(() => SparseMap.create(Uint32Array.of(4), sizes), EngineError, "ascending positions below 4");
+  const map = SparseMap.create(positions, sizes);
+  const values = new Float32Array(2);
+  assertThrows(() => map.forward(values, new Float32Array(3)), EngineError, "x: expected 4 elements but found 3");
+  assertThrows(() => map.forward(new Float32Array(3), new Float32Array(4)), EngineError, "values");
+  assertThrows(() => map.forward(values, new Float64Array(4) as never), ConfigError, "Float32Array like the weights");
+  map[Symbol.dispose]();
+  assertThrows(() => map.forward(values, new Float32Array(4)), EngineError, "it is disposed");
 });

@@ -48,6 +48,10 @@ pub enum Request {
     GradientCosines {},
     /// Bytes that the run in training takes.
     TrainingMemory {},
+    /// Begins to measure the time of each layer in training.
+    StartLayerTimes {},
+    /// What was measured.
+    LayerTimes {},
     /// Puts the running averages in the place of the parameters, or takes them out again.
     UseAverage {
         /// Which of the two.
@@ -67,6 +71,8 @@ impl<T: Real> Network<T> {
             Request::PlanFrontContribution { training, rows, shared } => self.plan_front(&training, rows, shared)?,
             Request::GradientCosines {} => self.gradient_cosines()?,
             Request::TrainingMemory {} => self.training_memory()?,
+            Request::StartLayerTimes {} => self.start_layer_times()?,
+            Request::LayerTimes {} => self.layer_times()?,
             Request::UseAverage { on } => self.use_average(on)?,
         };
         Ok(answer.to_string())

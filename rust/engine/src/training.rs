@@ -145,7 +145,9 @@ impl<T: Real> Training<T> {
     /// New memory for gradients and values of other sizes.
     pub(crate) fn resize_workspace(&mut self, plan: &Plan<T>, threads: usize) -> Result<()> {
         let rows = self.config.part_rows(self.config.batch_size);
+        let clock = std::mem::take(&mut self.workspace.clock);
         self.workspace = Workspace::new(plan, rows, threads, true)?;
+        self.workspace.clock = clock;
         self.resize_gradient(plan)
     }
 
@@ -762,6 +764,24 @@ impl<T: Real> Network<T> {
         let (values, gradients) = training.workspace.bytes();
         let (tangents, kept) = training.propagation.bytes();
         Ok(json!({ "values": values, "gradients": gradients, "tangents": tangents, "kept": kept }))
+    }
+
+    /// Begins to measure the time of each layer in the steps of the run in training.
+    pub fn start_layer_times(&mut self) -> Result<Value> {
+        let Some(training) = &mut self.training else { return Err(no_run("measure layers")) };
+        training.workspace.clock.start(self.plan.nodes.len());
+        Ok(Value::Null)
+    }
+
+    /// What was measured since; ends measuring.
+    pub fn layer_times(&mut self) -> Result<Value> {
+        let Some(training) = &mut self.training else { return Err(no_run("tell the times of layers")) };
+        training.workspace.clock.finish(&self.plan).ok_or_else(|| {
+            Error::new(
+                Code::Busy,
+                "Cannot tell the times of layers: nothing was measured; call startLayerTimes() first",
+            )
+        })
     }
 
     /// How near the rule's gradient is to back-propagation's, on the last step's batch with the parameters after it: the

@@ -172,32 +172,44 @@ exports! {
         g: *const f64, g_length: u32, memory_x: *mut f64, memory_x_length: u32,
         memory_g: *mut f64, memory_g_length: u32, out: *mut f64, out_length: u32,
     ) = crate::kernel_calls::approximate_product::<f64>;
-    /// y = x · w + bias with sparse weights, in f32; shape is [batch, inputs, outputs], for images (batch × height × width × inputs)
-    /// also height, width, and two numbers each of kernel, stride and padding; positions ascend in outputs × inputs (× kernel).
+    /// Makes a map with sparse weights ready: shape is [batch, inputs, outputs], for images (batch × height × width × inputs) also
+    /// height, width, and two numbers each of kernel, stride and padding; positions ascend in outputs × inputs (× kernel). Writes
+    /// the place among the positions of each of the map's values, and five numbers: the handle, elements of inputs and outputs as
+    /// rows, and as tiles. Calls take rows where `rows` is not 0, else tiles.
+    blocking fn sparse_create(
+        shape: *const u32, shape_length: u32, positions: *const u32, position_count: u32, rows: u32, threads: u32,
+        order: *mut u32, order_length: u32, made: *mut u32, made_length: u32,
+    ) = crate::sparse_calls::create;
+    /// Frees a map with sparse weights.
+    blocking fn sparse_destroy(map: u32) = crate::sparse_calls::destroy;
+    /// y = x · w + bias, in f32; the values are in the map's order.
     blocking fn kernel_sparse_forward_f32(
-        shape: *const u32, shape_length: u32, positions: *const u32, position_count: u32,
-        values: *const f32, value_count: u32, bias: *const f32, bias_length: u32,
+        map: u32, values: *const f32, value_count: u32, bias: *const f32, bias_length: u32,
         x: *const f32, x_length: u32, y: *mut f32, y_length: u32,
     ) = crate::sparse_calls::forward::<f32>;
-    /// dx = g · wᵀ, and dw at the positions, for `kernel_sparse_forward_f32`.
-    blocking fn kernel_sparse_backward_f32(
-        shape: *const u32, shape_length: u32, positions: *const u32, position_count: u32,
-        values: *const f32, value_count: u32, x: *const f32, x_length: u32, g: *const f32, g_length: u32,
-        dx: *mut f32, dx_length: u32, dw: *mut f32, dw_length: u32,
-    ) = crate::sparse_calls::backward::<f32>;
-    /// y = x · w + bias with sparse weights, in f64; shape is [batch, inputs, outputs], for images (batch × height × width × inputs)
-    /// also height, width, and two numbers each of kernel, stride and padding; positions ascend in outputs × inputs (× kernel).
+    /// As `kernel_sparse_forward_f32`, in f64.
     blocking fn kernel_sparse_forward_f64(
-        shape: *const u32, shape_length: u32, positions: *const u32, position_count: u32,
-        values: *const f64, value_count: u32, bias: *const f64, bias_length: u32,
+        map: u32, values: *const f64, value_count: u32, bias: *const f64, bias_length: u32,
         x: *const f64, x_length: u32, y: *mut f64, y_length: u32,
     ) = crate::sparse_calls::forward::<f64>;
-    /// dx = g · wᵀ, and dw at the positions, for `kernel_sparse_forward_f64`.
+    /// dx = g · wᵀ, and dw of the map's values, in f32.
+    blocking fn kernel_sparse_backward_f32(
+        map: u32, values: *const f32, value_count: u32, x: *const f32, x_length: u32, g: *const f32, g_length: u32,
+        dx: *mut f32, dx_length: u32, dw: *mut f32, dw_length: u32,
+    ) = crate::sparse_calls::backward::<f32>;
+    /// As `kernel_sparse_backward_f32`, in f64.
     blocking fn kernel_sparse_backward_f64(
-        shape: *const u32, shape_length: u32, positions: *const u32, position_count: u32,
-        values: *const f64, value_count: u32, x: *const f64, x_length: u32, g: *const f64, g_length: u32,
+        map: u32, values: *const f64, value_count: u32, x: *const f64, x_length: u32, g: *const f64, g_length: u32,
         dx: *mut f64, dx_length: u32, dw: *mut f64, dw_length: u32,
     ) = crate::sparse_calls::backward::<f64>;
+    /// Rows to tiles where `to_tiles` is not 0, else tiles to rows; of the inputs where `of_inputs` is not 0, else of the outputs.
+    blocking fn kernel_sparse_convert_f32(
+        map: u32, of_inputs: u32, to_tiles: u32, from: *const f32, from_length: u32, to: *mut f32, to_length: u32,
+    ) = crate::sparse_calls::convert::<f32>;
+    /// As `kernel_sparse_convert_f32`, in f64.
+    blocking fn kernel_sparse_convert_f64(
+        map: u32, of_inputs: u32, to_tiles: u32, from: *const f64, from_length: u32, to: *mut f64, to_length: u32,
+    ) = crate::sparse_calls::convert::<f64>;
     /// k = x · xᵀ for x of `rows` × `columns`, in f32.
     blocking fn kernel_gram_f32(rows: u32, columns: u32, x: *const f32, x_length: u32, k: *mut f32, k_length: u32) = crate::kernel_calls::gram::<f32>;
     /// As `kernel_gram_f32`, in f64.

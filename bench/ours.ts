@@ -4,6 +4,7 @@
  * @module
  */
 
+import process from "node:process";
 import { adam, cnn, convnet, Dataset, mlp, type Model, Network, resnet18, type Rule, sgd, Trainer } from "../mod.ts";
 import { reorder } from "../src/run/pytorch.ts";
 import { pytorchEntries } from "../src/run/pytorch_names.ts";
@@ -14,7 +15,7 @@ import type { Case, Ran, Side } from "./peer.ts";
 const CLASSES = 10;
 
 /** The network of a case. */
-function modelOf({ net, width = 1 }: Case): Model {
+export function modelOf({ net, width = 1 }: Pick<Case, "net" | "width">): Model {
   const colour = { input: [32, 32, 3], outputs: CLASSES };
   switch (net) {
     case "cnn":
@@ -64,7 +65,7 @@ export async function startOurs(
       last = progress.step;
       seconds = (performance.now() - start) / 1000;
     } while (!enough(last - first, seconds));
-    return { steps: last - first, seconds, meanLoss };
+    return { steps: last - first, seconds, meanLoss, peakBytes: 1024 * process.resourceUsage().maxRSS };
   };
   return {
     name: options.name ?? "leanprop",

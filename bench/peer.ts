@@ -36,6 +36,8 @@ export interface Ran {
   readonly seconds: number;
   /** Mean loss over them. */
   readonly meanLoss: number;
+  /** The most memory that its process had so far. */
+  readonly peakBytes: number;
 }
 
 /** Anything that trains a case. */

@@ -1,6 +1,7 @@
 /**
  * Our training steps beside those of JAX and PyTorch: same network, data, weights, precision and threads, in turns, with the
- * losses of all sides compared first. `deno task bench:peers --suite dense`; `--json` prints one line for each case.
+ * losses of all sides compared first. `deno task bench:peers --suite dense`; `--json` prints one line for each case. Where options
+ * leave one case, the largest memory of each side's process is reported too.
  *
  * @module
  */
@@ -68,7 +69,7 @@ const { values } = parseArgs({
 if (values.help) {
   console.log(
     "bench:peers [--suite dense or conv] [--json] [--rounds 9] [--seconds 0.25] [--threads 1] [--filter 784-256] " +
-      "[--peers jax,torch]",
+      "[--peers jax,torch; leanprop for our step on one thread]",
   );
   Deno.exit(0);
 }
@@ -80,11 +81,13 @@ if (!suite) {
   Deno.exit(2);
 }
 
+const nameOf = (job: Case) => `${[job.net].flat().join("-")}, ${job.batch}, ${job.optimizer}`;
+const jobs = suite.filter((job) =>
+  (!values.threads || Number(values.threads) === job.threads) && nameOf(job).includes(values.filter ?? "")
+);
 let failed = false;
-for (const job of suite) {
-  const name = `${[job.net].flat().join("-")}, ${job.batch}, ${job.optimizer}`;
-  if (values.threads && Number(values.threads) !== job.threads) continue;
-  if (values.filter && !name.includes(values.filter)) continue;
+for (const job of jobs) {
+  const name = nameOf(job);
   const { sides, missing } = await startAll(job);
   const losses: Record<string, number> = {};
   for (const side of sides) losses[side.name] = (await side.steps(job.batches)).meanLoss;
@@ -96,8 +99,11 @@ for (const job of suite) {
   }
   const options = { rounds: Number(values.rounds), seconds: Number(values.seconds) };
   const timings = await interleave(sides, options);
+  // Our side's process is this one: after several cases its peak is that of the largest.
+  const peaks: Record<string, number> = {};
+  if (jobs.length === 1) { for (const side of sides) peaks[side.name] = (await side.steps(1)).peakBytes; }
   for (const side of sides) await side.stop();
-  report(name, job, { timings, losses, missing });
+  report(name, job, { timings, losses, peaks, missing });
 }
 if (failed) Deno.exit(1);
 
@@ -122,6 +128,8 @@ async function startAll(job: Case): Promise<{ sides: Side[]; missing: Record<str
     return [active, ["torch_step.py", `torch${suffix} passive`, job, { OMP_WAIT_POLICY: "passive" }]];
   });
   const peers = values.peers.split(",");
+  // How much further threads gain, in the same turns.
+  if (peers.includes("leanprop")) sides.push(await startOurs({ ...job, threads: 1 }, { name: "leanprop, 1 thread" }));
   const wanted = [...(peers.includes("jax") ? jax : []), ...(peers.includes("torch") ? torch : [])];
   for (const [script, name, job, env] of wanted) {
     const peer = await startPeer(script, job, { name, env });
@@ -134,7 +142,12 @@ async function startAll(job: Case): Promise<{ sides: Side[]; missing: Record<str
 function report(
   name: string,
   job: Case,
-  result: { timings: Timing[]; losses: Record<string, number>; missing: Record<string, string> },
+  result: {
+    timings: Timing[];
+    losses: Record<string, number>;
+    peaks: Record<string, number>;
+    missing: Record<string, string>;
+  },
 ): void {
   if (values.json) {
     console.log(JSON.stringify({ case: name, ...job, ...result }));
@@ -145,10 +158,11 @@ function report(
   console.log(`${name}, ${job.threads} thread${job.threads > 1 ? "s" : ""}`);
   for (const { name, seconds, ratio } of result.timings) {
     const loss = result.losses[name]!.toFixed(5);
+    const peak = result.peaks[name] === undefined ? "" : `  peak ${(result.peaks[name] / 1e6).toFixed(0)} MB`;
     console.log(
       `  ${name.padEnd(27)} ${ms(seconds.median).padStart(9)} (p10 ${ms(seconds.p10)})  ÷ ours ${
         ratio.median.toFixed(2)
-      }  loss ${loss}`,
+      }  loss ${loss}${peak}`,
     );
   }
   for (const [peer, why] of Object.entries(result.missing)) console.log(`  ${peer.padEnd(27)} left out: ${why}`);

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import resource
 import sys
 import time
 from dataclasses import dataclass, fields
@@ -260,7 +261,9 @@ def run_for(peer: Peer, seconds: float, pace: float, reply: Any) -> float:
 def report(reply: Any, steps: int, seconds: float, last: float, mean: float) -> None:
     if not (math.isfinite(last) and math.isfinite(mean)):
         raise CaseError(f"Cannot report the run: expected a finite loss but found {last}; try a smaller rate")
-    reply(event="ran", steps=steps, seconds=seconds, loss=last, meanLoss=mean)
+    # Bytes on macOS, KiB elsewhere.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    reply(event="ran", steps=steps, seconds=seconds, loss=last, meanLoss=mean, peakBytes=peak)
 
 
 def main(start: Any) -> None:

@@ -85,6 +85,19 @@ Deno.test("train builds the network that a JSON file describes, and its record h
   assertEquals(repeat.code, 0, repeat.stderr);
 });
 
+Deno.test("train --model takes the models for images, with --width, --crop and --flip", async () => {
+  await using folder = await temporaryFolder();
+  const data = ["--data", "glyphs", "--rows", "40", "--test-rows", "10", "--epochs", "1", "--batch-size", "10"];
+  for (const [model, ...more] of [["cnn"], ["convnet", "--crop", "2"], ["resnet18", "--width", "0.05", "--flip"]]) {
+    const args = ["train", ...data, "--model", model!, ...more, "--out", model!, "--quiet"];
+    const { code, stderr } = await run(args, { cwd: folder.path });
+    assertEquals(code, 0, stderr);
+    const record = JSON.parse(await Deno.readTextFile(`${folder.path}/${model}/config.json`));
+    const first = record.network.layers[0];
+    assertEquals([first.kind, first.filters], ["conv2d", model === "resnet18" ? 3 : 32]);
+  }
+});
+
 Deno.test("train learns spirals with the loss that follows the labels", async () => {
   await using folder = await temporaryFolder();
   const args = ["--data", "spirals", "--hidden", "64,64", "--epochs", "40", "--learning-rate", "0.01", "--json"];

@@ -8,6 +8,7 @@ import {
   ConfigError,
   conv2d,
   convnet,
+  Dataset,
   dense,
   dropout2d,
   EngineError,
@@ -22,9 +23,10 @@ import {
   resnet18,
   sgd,
   train,
+  Trainer,
 } from "../../mod.ts";
 import { checkLayer } from "../../src/network/layers.ts";
-import { assertSameBits, bitsOf, table } from "../helpers.ts";
+import { assertSameBits, bitsOf, steps, table } from "../helpers.ts";
 import { assertClose, tolerance } from "../tolerance.ts";
 
 const refused: [what: string, layers: Layer[], message: string][] = [
@@ -331,4 +333,36 @@ Deno.test("images of another size are refused", async () => {
     (fault as EngineError).message,
     "Cannot use the data set: expected rows of shape [28, 28, 1] (the network's input) but found [32, 32, 3]",
   );
+});
+
+Deno.test("layerTimes() tells the seconds of each layer in training, changes no bit, and is refused where nothing was measured", async () => {
+  const rows = table(64, { shape: everything.input, classes: 4 });
+  using data = await Dataset.create(rows);
+  const trained = async (measured: boolean) => {
+    using network = Network.create(everything);
+    const refusal = async () => (await network.layerTimes().catch((fault) => fault) as EngineError).message;
+    assertEquals(await refusal(), "Cannot tell the times of layers: no training run is attached to this network");
+    using _trainer = await Trainer.create(network, data, { epochs: 4, batchSize: 32 });
+    assertEquals(
+      await refusal(),
+      "Cannot tell the times of layers: nothing was measured; call startLayerTimes() first",
+    );
+    if (measured) await network.startLayerTimes();
+    const start = performance.now();
+    await steps(network, data, 3);
+    const seconds = (performance.now() - start) / 1000;
+    if (measured) {
+      const times = await network.layerTimes();
+      const sum = times.reduce((sum, { forward, backward }) => sum + forward + backward, 0);
+      assert(0 < sum && sum < seconds, `${sum} of ${seconds} seconds`);
+      for (const kind of ["conv2d", "batchNorm", "maxPool2d", "residual", "groupNorm", "dense"]) {
+        assert(times.some((time) => time.kind === kind && time.forward > 0 && time.backward > 0), kind);
+      }
+      const names = network.describe().layers.map(({ name }) => name);
+      assert(times.every(({ name }) => names.includes(name)));
+      await refusal();
+    }
+    return bitsOf([...network.parameters().values()]);
+  };
+  assertSameBits(await trained(true), await trained(false), "measured");
 });

@@ -7,6 +7,7 @@
 
 pub mod augment;
 pub mod average;
+pub mod clock;
 pub mod config;
 pub mod dataset;
 pub mod directional;

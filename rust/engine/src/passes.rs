@@ -1,5 +1,6 @@
 //! The forward and the backward pass over the nodes of a network.
 
+use crate::clock::Direction;
 use crate::layers::linear::Learn;
 use crate::layers::{Memory, Pass, Trace};
 use crate::plan::{Op, Part, Plan, extent};
@@ -52,6 +53,7 @@ pub fn forward_node<T: Real>(
     workspace: &mut Workspace<T>,
     pass: &Pass,
 ) {
+    let start = workspace.clock.now();
     let Plan { nodes, sizes, tiles, .. } = plan;
     let extent = |value: usize| extent(sizes[value], tiles[value], pass.rows);
     let node = &mut nodes[index];
@@ -84,6 +86,7 @@ pub fn forward_node<T: Real>(
         }
     }
     workspace.values[node.output] = output;
+    workspace.clock.add(index, Direction::Forward, start);
 }
 
 /// Carries the gradient of the network's output (already in its slot) back to all parameters.
@@ -101,7 +104,8 @@ pub fn backward<T: Real>(
         if node.part == Part::Skipped {
             continue;
         }
-        let Workspace { values, saved, gradients, gradient_of, begun, part: spare, scratch, .. } = workspace;
+        let start = workspace.clock.now();
+        let Workspace { values, saved, gradients, gradient_of, begun, part: spare, scratch, clock, .. } = workspace;
         let mut upper = replace(&mut gradients[gradient_of[node.output]], Buffer::empty());
         let gy = &mut upper[..extent(node.output)];
         let parameters = &mut parameters[node.parameters.clone()];
@@ -159,6 +163,7 @@ pub fn backward<T: Real>(
         begun[input] = true;
         let slot = gradient_of[node.output];
         gradients[slot] = upper;
+        clock.add(index, Direction::Backward, start);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Memory for one batch: sized once, so that a step allocates nothing.
 
+use crate::clock::Clock;
 use crate::error::Result;
 use crate::plan::{Node, Op, Part, Plan};
 use kernels::{Buffer, Par, Real};
@@ -22,6 +23,8 @@ pub struct Workspace<T> {
     pub part: Buffer<T>,
     /// Scratch for the kernels of all threads.
     pub scratch: Buffer<T>,
+    /// Time of each node, where it is measured.
+    pub clock: Clock,
     /// Memory that values take turns with; none where each value has its own.
     turns: Option<Turns<T>>,
 }
@@ -53,6 +56,7 @@ impl<T: Real> Workspace<T> {
             begun: vec![],
             part: Buffer::empty(),
             scratch,
+            clock: Clock::default(),
             turns: None,
         };
         if learning {

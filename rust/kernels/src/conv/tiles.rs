@@ -240,4 +240,110 @@ mod tests {
         let right = inner(&w, &transformed::<WeightsAdjoint, SIDE, 3>(&g));
         assert!((left - right).abs() < 1e-12, "{left} against {right}");
     }
+
+    type Rows<T> = Vec<Vec<T>>;
+
+    /// The matrix of a transform.
+    fn matrix<F: Transform<A, B>, const A: usize, const B: usize>() -> Rows<f64> {
+        type V = <f64 as Lanes>::Portable;
+        let mut rows = vec![vec![0.0; A]; B];
+        for column in 0..A {
+            // SAFETY: every machine has the portable register, which is no wider than the array.
+            unsafe {
+                let unit = std::array::from_fn(|at| V::splat(if at == column { 1.0 } else { 0.0 }));
+                for (row, element) in rows.iter_mut().zip(F::apply::<f64, V>(unit)) {
+                    let mut lanes = [0.0; 8];
+                    element.store(lanes.as_mut_ptr());
+                    row[column] = lanes[0];
+                }
+            }
+        }
+        rows
+    }
+
+    /// M · X · Mᵀ in f32.
+    fn around(m: &Rows<f64>, x: &Rows<f32>) -> Rows<f32> {
+        let times = |x: &Rows<f32>| -> Rows<f32> {
+            let columns = 0..x[0].len();
+            let dot = |row: &Vec<f64>, j: usize| row.iter().zip(x).map(|(m, x)| *m as f32 * x[j]).sum();
+            // Transposed: so that a second call multiplies from the other side.
+            columns.map(|j| m.iter().map(|row| dot(row, j)).collect()).collect()
+        };
+        times(&times(x))
+    }
+
+    /// The largest error of one tile in f32 over 64 channels, relative to the largest output, over many tiles.
+    fn error([input, weights, output]: [&Rows<f64>; 3]) -> f64 {
+        let mut seed = 1u32;
+        let mut draw = |side: usize| -> Rows<f32> {
+            let mut number = || {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (seed >> 8) as f32 / (1 << 24) as f32 - 0.5
+            };
+            (0..side).map(|_| (0..side).map(|_| number()).collect()).collect()
+        };
+        let (side, out) = (input.len(), output.len());
+        let (mut most, mut largest) = (0.0f64, 0.0f64);
+        for _ in 0..40 {
+            let mut products = vec![vec![0.0f32; side]; side];
+            let mut exact = vec![vec![0.0f64; out]; out];
+            for _ in 0..64 {
+                let (x, w) = (draw(side), draw(3));
+                let (tx, tw) = (around(input, &x), around(weights, &w));
+                for (i, j) in (0..side).flat_map(|i| (0..side).map(move |j| (i, j))) {
+                    products[i][j] += tx[i][j] * tw[i][j];
+                }
+                for (i, j) in (0..out).flat_map(|i| (0..out).map(move |j| (i, j))) {
+                    exact[i][j] +=
+                        (0..9).map(|k| f64::from(x[i + k / 3][j + k % 3]) * f64::from(w[k / 3][k % 3])).sum::<f64>();
+                }
+            }
+            for (found, exact) in around(output, &products).iter().flatten().zip(exact.iter().flatten()) {
+                most = most.max((f64::from(*found) - exact).abs());
+                largest = largest.max(exact.abs());
+            }
+        }
+        most / largest
+    }
+
+    /// What tiles of four and their points cost in accuracy, and what they would cost at the textbook's points.
+    #[test]
+    fn points_near_one_keep_the_error_of_large_tiles_small() {
+        let rows = |rows: &[&[f64]]| -> Rows<f64> { rows.iter().map(|row| row.to_vec()).collect() };
+        // F(2, 3) at 0, ±1, and F(4, 3) at 0, ±1, ±2 (Lavin, Gray 2016).
+        let small = error([
+            &rows(&[&[1., 0., -1., 0.], &[0., 1., 1., 0.], &[0., -1., 1., 0.], &[0., 1., 0., -1.]]),
+            &rows(&[&[1., 0., 0.], &[0.5, 0.5, 0.5], &[0.5, -0.5, 0.5], &[0., 0., 1.]]),
+            &rows(&[&[1., 1., 1., 0.], &[0., 1., -1., -1.]]),
+        ]);
+        let textbook = error([
+            &rows(&[
+                &[4., 0., -5., 0., 1., 0.],
+                &[0., -4., -4., 1., 1., 0.],
+                &[0., 4., -4., -1., 1., 0.],
+                &[0., -2., -1., 2., 1., 0.],
+                &[0., 2., -1., -2., 1., 0.],
+                &[0., 4., 0., -5., 0., 1.],
+            ]),
+            &rows(&[
+                &[1. / 4., 0., 0.],
+                &[-1. / 6., -1. / 6., -1. / 6.],
+                &[-1. / 6., 1. / 6., -1. / 6.],
+                &[1. / 24., 1. / 12., 1. / 6.],
+                &[1. / 24., -1. / 12., 1. / 6.],
+                &[0., 0., 1.],
+            ]),
+            &rows(&[
+                &[1., 1., 1., 1., 1., 0.],
+                &[0., 1., -1., 2., -2., 0.],
+                &[0., 1., 1., 4., 4., 0.],
+                &[0., 1., -1., 8., -8., 1.],
+            ]),
+        ]);
+        let ours =
+            error([&matrix::<Input, SIDE, SIDE>(), &matrix::<Weights, 3, SIDE>(), &matrix::<Output, SIDE, OUT>()]);
+        println!("F(2×2): {small:.1e}, F(4×4): {ours:.1e}, at the textbook's points: {textbook:.1e}");
+        assert!(small < ours && ours < textbook / 1.5, "{small}, {ours}, {textbook}");
+        assert!(ours < 3e-6, "{ours}");
+    }
 }

@@ -29,6 +29,7 @@ export {
   type GradientLikeness,
   type GradientOptions,
   type Gradients,
+  type InputStatistics,
   type LayerDescription,
   type LayerTime,
   type MaskDescription,
@@ -49,6 +50,13 @@ export {
 } from "./src/network/directional.ts";
 
 // Learning rules.
+export {
+  type Decorrelated,
+  decorrelated,
+  type DecorrelatedOptions,
+  type DecorrelationForm,
+  type FirstLayer,
+} from "./src/rules/decorrelated.ts";
 export {
   type Collapse,
   type CollapsedOptimizer,

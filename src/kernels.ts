@@ -11,6 +11,11 @@ import { native } from "./ffi/native.ts";
 import { check, newStatus } from "./ffi/status.ts";
 import { ROW_POLICIES, type RowPolicy } from "./rules/mem_aop.ts";
 
+export {
+  type DecorrelationStep,
+  decorrelationUpdate,
+  type DecorrelationUpdateOptions,
+} from "./decorrelation_kernels.ts";
 export { ConfigError, EngineError } from "./errors.ts";
 export {
   gram,

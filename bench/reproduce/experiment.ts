@@ -10,6 +10,8 @@ export interface ReproduceOptions {
   readonly runs: number;
   /** Only settings whose name contains this. */
   readonly only: string;
+  /** Share of the training rows that a run takes, above 0 and up to 1; experiments without such a choice take all. */
+  readonly share: number;
   /** Folder of the data sets, where it is not in the usual places. */
   readonly dataDir?: string;
   /** Whether data sets that are missing may be fetched. */

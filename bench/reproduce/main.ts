@@ -33,6 +33,14 @@ const command = {
       effect: "result",
     },
     {
+      name: "share",
+      type: "number",
+      value: "X",
+      help: "share of the training rows, for a quick look; default 1 (decorrelated)",
+      group: "Options",
+      effect: "result",
+    },
+    {
       name: "data-dir",
       type: "text",
       value: "FOLDER",
@@ -84,11 +92,14 @@ async function main(args: readonly string[]): Promise<void> {
   }
   const runs = values.runs ?? experiment.runs;
   if (!Number.isInteger(runs) || runs < 1) throw new UsageError("--runs", "a whole number from 1 up", String(runs));
+  const share = values.share ?? 1;
+  if (!(share > 0 && share <= 1)) throw new UsageError("--share", "a number above 0 and up to 1", String(share));
   const start = performance.now();
   const outcome = await experiment.run({
     runs,
     download: values.download ?? false,
     only: values.only ?? "",
+    share,
     ...(values["data-dir"] !== undefined && { dataDir: values["data-dir"] }),
     ...(values.reference !== undefined && { reference: values.reference }),
     report: (line) => note(`${line}\n`),

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { decorrelatedExperiment } from "./decorrelated.ts";
 import type { Experiment } from "./experiment.ts";
 import { frontContributionExperiment } from "./front_contribution.ts";
 import { memAopEnergy } from "./mem_aop_energy.ts";
@@ -11,4 +12,10 @@ import { memAopMnist } from "./mem_aop_mnist.ts";
 import { sparseMnist } from "./sparse_mnist.ts";
 
 /** The experiments by name. */
-export const experiments: readonly Experiment[] = [memAopEnergy, memAopMnist, frontContributionExperiment, sparseMnist];
+export const experiments: readonly Experiment[] = [
+  memAopEnergy,
+  memAopMnist,
+  frontContributionExperiment,
+  sparseMnist,
+  decorrelatedExperiment,
+];

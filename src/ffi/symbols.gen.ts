@@ -2,7 +2,7 @@
 // deno-fmt-ignore-file
 
 /** Fingerprint of the interface that this file was generated from. */
-export const ABI_FINGERPRINT = 0x9b234084;
+export const ABI_FINGERPRINT = 0xd78e48fb;
 
 /** The library's functions, for `Deno.dlopen`. */
 export const symbols = {
@@ -169,6 +169,16 @@ export const symbols = {
   /** As `kernel_approximate_product_f32`, in f64. */
   kernel_approximate_product_f64: {
     parameters: [/* rows */ "u32", /* policy */ "u32", /* k */ "u32", /* center */ "u32", /* seed */ "f64", /* step */ "u32", /* x */ "buffer", /* x_length */ "u32", /* g */ "buffer", /* g_length */ "u32", /* memory_x */ "buffer", /* memory_x_length */ "u32", /* memory_g */ "buffer", /* memory_g_length */ "u32", /* out */ "buffer", /* out_length */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** One step of R (size × size) by the local rule from x (rows × size), in f32; a limit of 0 is none; writes the loss before and the rate. */
+  kernel_decorrelation_update_f32: {
+    parameters: [/* rows */ "u32", /* rate */ "f64", /* kappa */ "f64", /* limit */ "f64", /* x */ "buffer", /* x_length */ "u32", /* r */ "buffer", /* r_length */ "u32", /* figures */ "buffer", /* figure_count */ "u32", /* status */ "buffer"],
+    result: "u32",
+  },
+  /** As `kernel_decorrelation_update_f32`, in f64. */
+  kernel_decorrelation_update_f64: {
+    parameters: [/* rows */ "u32", /* rate */ "f64", /* kappa */ "f64", /* limit */ "f64", /* x */ "buffer", /* x_length */ "u32", /* r */ "buffer", /* r_length */ "u32", /* figures */ "buffer", /* figure_count */ "u32", /* status */ "buffer"],
     result: "u32",
   },
   /** Makes a map with sparse weights ready: shape is [batch, inputs, outputs], for images (batch × height × width × inputs) also height, width, and two numbers each of kernel, stride and padding; positions ascend in outputs × inputs (× kernel). Writes the place among the positions of each of the map's values, and five numbers: the handle, elements of inputs and outputs as rows, and as tiles. Calls take rows where `rows` is not 0, else tiles. */

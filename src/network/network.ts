@@ -92,6 +92,24 @@ export interface SlotDescription {
   >;
 }
 
+/** How correlated the inputs of one linear map are, as its weights see them. */
+export interface InputStatistics {
+  /** Name of the layer. */
+  readonly layer: string;
+  /** Kind of the layer. */
+  readonly kind: string;
+  /** Inputs of a row: features, or elements of a patch. */
+  readonly inputs: number;
+  /** Rows that were counted. */
+  readonly rows: number;
+  /** Mean absolute correlation of two different inputs, inputs that never change left out. */
+  readonly correlation: number;
+  /** (1 − κ) · the sum of squares of the second moments of two different inputs + κ · that of (second moment − 1), over inputs². */
+  readonly loss: number;
+  /** Mean variance of the inputs. */
+  readonly variance: number;
+}
+
 /** The weights that one dense or convolutional layer has. */
 export interface MaskDescription {
   /** Name of the layer. */
@@ -250,7 +268,7 @@ export class Network implements Disposable {
   }
 
   /**
-   * Writes parameters and configuration as a safetensors file; weights have PyTorch's shapes and `Sequential` names. The file
+   * Writes parameters (folded, see {@linkcode Network.fold}) and configuration as a safetensors file; weights have PyTorch's shapes and `Sequential` names. The file
    * is complete or, after a fault, the old one is still there.
    *
    * @param path the file
@@ -368,6 +386,51 @@ export class Network implements Disposable {
   }
 
   /**
+   * A network of its own with the same function and plain parameters: the matrices and means that `decorrelated()` keeps during a run are
+   * folded into weights and biases, masks stay. (A run that ends does that to its network.)
+   *
+   * @param options threads to use
+   * @returns the network
+   */
+  fold(options: { readonly threads?: number } = {}): Network {
+    const { threads: _, ...config } = this.config;
+    const network = Network.create({ ...config, ...options });
+    try {
+      for (const { name, group } of this.tensors()) {
+        if (group === "mask") {
+          network.setMask(name.slice(0, -".weight.mask".length), this.mask(name.split(".weight")[0]!));
+        }
+      }
+      for (const { name, group } of this.tensors()) {
+        if (group === "parameter" || group === "buffer") network.write(name, this.read(name, { folded: true }));
+      }
+    } catch (cause) {
+      network[Symbol.dispose]();
+      throw cause;
+    }
+    return network;
+  }
+
+  /**
+   * How correlated the inputs of dense and convolutional layers are, as their weights see them in evaluation: with `decorrelated()` in
+   * training, behind its matrices. Convolutions are counted by a patch of each row, and more where there are fewer than 2,000 rows. Take
+   * a thousand rows or more: below that chance alone looks like correlation.
+   *
+   * @param data a table, or a data set in the engine, with targets
+   * @returns one entry for each dense or convolutional layer
+   */
+  async inputStatistics(data: Table | Dataset): Promise<InputStatistics[]> {
+    await this.#request({ do: "watchInputs", patches: Math.ceil(2000 / data.rows) });
+    try {
+      await this.evaluate(data);
+    } catch (cause) {
+      await this.#request({ do: "describeInputs" });
+      throw cause;
+    }
+    return await this.#request({ do: "describeInputs" });
+  }
+
+  /**
    * How near the gradient of the rule in training is to back-propagation's, on the batch of the last step with the parameters
    * after it. Nothing changes.
    *
@@ -422,10 +485,12 @@ export class Network implements Disposable {
    * Copies a tensor out, by name.
    *
    * @param name one of {@linkcode Network.tensors}
+   * @param options whether what a learning rule keeps beside a parameter during a run is folded into it (see {@linkcode Network.fold});
+   * default `false`
    * @returns its elements, row after row
    * @throws {EngineError} `unknown-name` where there is none of that name
    */
-  read(name: string): ParameterArray {
+  read(name: string, { folded = false }: { readonly folded?: boolean } = {}): ParameterArray {
     const tensor = this.tensors().find((tensor) => tensor.name === name);
     if (!tensor) {
       throw new EngineError("unknown-name", `Cannot find tensor ${name}: this network has none of that name`);
@@ -438,7 +503,8 @@ export class Network implements Disposable {
       );
     }
     const values = tensor.dtype === "f32" ? new Float32Array(count) : new Float64Array(count);
-    this.#readBytes(name, new Uint8Array(values.buffer));
+    const place = folded && tensor.group === "parameter" ? `folded.${name}` : name;
+    this.#readBytes(place, new Uint8Array(values.buffer));
     return values;
   }
 

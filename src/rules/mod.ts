@@ -16,6 +16,7 @@
 import { knownOptions } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { frontContribution, frontContributionOptions } from "./front_contribution.ts";
+import { decorrelatedFromOptions, decorrelatedOptions } from "./decorrelated.ts";
 import { didYouMean } from "../nearest.ts";
 import { dual, DUAL_OPTIONS } from "./dual.ts";
 import { memAopFromOptions, memAopOptions } from "./mem_aop.ts";
@@ -104,6 +105,13 @@ export const rules: readonly RuleEntry[] = [
     paper: "Nikdan, Pegolotti, Iofinova, Kurtic, Alistarh 2023",
     options: sparseOptions,
     create: sparseFromOptions,
+  },
+  {
+    name: "decorrelated",
+    description: "layers see inputs whose correlations a matrix of their own takes away",
+    paper: "Dalm, Offergeld, Ahmad, van Gerven 2024, arXiv 2405.02385",
+    options: [...decorrelatedOptions, "paper"],
+    create: decorrelatedFromOptions,
   },
   {
     name: "front-contribution",

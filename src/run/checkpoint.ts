@@ -89,7 +89,8 @@ export async function saveCheckpoint(
       else tensors.set(name, { dtype: "U8", shape, bytes: mask });
       continue;
     }
-    const values = network.read(name);
+    // A run is saved as it is; a network alone computes the same without the rule's state.
+    const values = network.read(name, { folded: training === undefined });
     if (!values.every(Number.isFinite)) {
       const message = `Cannot write ${fileName(path)}: expected finite numbers in ${name} but found NaN or infinity`;
       throw new CheckpointError(`${message}; the network has diverged`);

@@ -59,8 +59,11 @@ impl Bench {
         let mut linear = Linear::new(map.clone(), false, Init::Zeros, Init::Zeros);
         let site = |config| Site {
             name: "layer".into(),
+            layer: "0".into(),
             number: 0,
             map: map.clone(),
+            bias: false,
+            first: false,
             last: false,
             batch,
             threads,
@@ -96,7 +99,7 @@ impl Bench {
             let (start, mut runs) = (Instant::now(), 0);
             while start.elapsed().as_secs_f64() < 4e-3 {
                 *step += 1;
-                let moment = Moment { seed: 1, step: *step, rate: 1e-9 };
+                let moment = Moment { seed: 1, step: *step, rate: 1e-9, factor: 1.0 };
                 let learn = Learn { gradient, first: &mut [], second: &mut [], scratch, update: Some(&update), moment };
                 linear.learn(&pass, parameters, x, g, learn);
                 runs += 1;

@@ -44,6 +44,13 @@ pub enum Request {
         /// Whether the products of the rows are kept from elsewhere.
         shared: bool,
     },
+    /// Has evaluations count how correlated the inputs of linear maps are, by so many rows of each sample of a convolution.
+    WatchInputs {
+        /// Patches of a sample.
+        patches: usize,
+    },
+    /// What evaluations have counted since then; they stop counting.
+    DescribeInputs {},
     /// How near the rule's gradient is to back-propagation's.
     GradientCosines {},
     /// Bytes that the run in training takes.
@@ -69,6 +76,8 @@ impl<T: Real> Network<T> {
             Request::Densify {} => self.densify()?,
             Request::DescribePropagation {} => self.describe_propagation(),
             Request::PlanFrontContribution { training, rows, shared } => self.plan_front(&training, rows, shared)?,
+            Request::WatchInputs { patches } => self.watch_inputs(patches)?,
+            Request::DescribeInputs {} => self.describe_inputs(),
             Request::GradientCosines {} => self.gradient_cosines()?,
             Request::TrainingMemory {} => self.training_memory()?,
             Request::StartLayerTimes {} => self.start_layer_times()?,

@@ -17,6 +17,9 @@ const COUNTERS: &str = "training.counters";
 /// What stands before the names of a learning rule's state: `rule.0.memory.inputs`.
 const RULE: &str = "rule.";
 
+/// What stands before the name of a parameter to read it as it is without the learning rule: `folded.0.weight`.
+const FOLDED: &str = "folded.";
+
 /// Numbers in that tensor.
 const COUNTER_COUNT: usize = 6;
 
@@ -122,11 +125,13 @@ impl<T: Real> Network<T> {
                 Ok(())
             });
         }
-        let (store, index) = self.find(name)?;
+        let (wanted, is_folded) = name.strip_prefix(FOLDED).map_or((name, false), |rest| (rest, true));
+        let (store, index) = self.find(wanted)?;
+        let folded = if is_folded && store == Store::Parameters { self.folded(index) } else { None };
         let parameter = &self.tensors_of(store)[index];
         let values = self.values_in(store).ok_or_else(|| unknown(name))?;
         check_bytes(name, parameter.elements() * T::BYTES, out.len())?;
-        let values = &values[parameter.range.clone()];
+        let values = folded.as_deref().unwrap_or(&values[parameter.range.clone()]);
         let mut dense = vec![];
         let values = match self.pattern_of(parameter).filter(|_| !store.holds_buffers()) {
             Some(pattern) => {
@@ -172,6 +177,9 @@ impl<T: Real> Network<T> {
             });
             if let Some(front) = self.training.as_mut().and_then(|training| training.front.as_mut()) {
                 front.touch();
+            }
+            if let Some(given) = self.training.as_mut().and_then(|training| training.given.as_mut()) {
+                given.touch();
             }
             return written;
         }

@@ -12,6 +12,7 @@ use crate::network::Network;
 use crate::optimizer::{self, Optimizer};
 use crate::passes::{self, Learning};
 use crate::plan::{Op, Plan};
+use crate::rules::decorrelated::first::Given;
 use crate::rules::dual::Frame;
 use crate::rules::front_contribution::{self, FrontContribution};
 use crate::rules::mem_aop::batch::BatchChoice;
@@ -123,6 +124,8 @@ pub struct Training<T> {
     losses: Buffer<T>,
     labels: Vec<u32>,
     values: Buffer<T>,
+    /// The features of all rows as the first layer sees them, where the rule works that out before the run.
+    pub(crate) given: Option<Given<T>>,
     /// The rule's choice of rows at the loss, where it makes one.
     pub(crate) batch_choice: Option<BatchChoice>,
     /// Order of the rows in the epoch whose number is beside it; for rows that come batch by batch, their numbers in the epoch.
@@ -226,6 +229,7 @@ impl<T: Real> Network<T> {
         }
         let mut slots = self.make_slots(&training.config, training.total_steps())?;
         self.begin_masks(&mut training, &mut slots)?;
+        self.decorrelate_input(&mut training, &mut slots, data)?;
         if let Some(decay) = training.config.average_decay {
             training.average = Some(Average::new(decay, &self.values, &self.buffers)?);
         }
@@ -326,6 +330,7 @@ impl<T: Real> Network<T> {
     fn make_slots(&self, config: &TrainingConfig, total_steps: u64) -> Result<Vec<Slots<T>>> {
         let (maps, others) = self.candidates();
         let sparsities = config.rule.weights.plan(&maps, &others)?;
+        config.rule.inputs.check(&config.rule, &maps)?;
         let linears = self.plan.nodes.iter().filter_map(|node| match &node.op {
             Op::Linear(linear) => Some((node, linear)),
             Op::Add { .. } | Op::Layer(_) => None,
@@ -333,8 +338,11 @@ impl<T: Real> Network<T> {
         let slots = linears.zip(sparsities).enumerate().map(|(number, ((node, linear), sparsity))| {
             Slots::new(&Site {
                 name: node.name(),
+                layer: node.layer.clone(),
                 number: number as u32,
                 map: linear.map.clone(),
+                bias: linear.bias,
+                first: node.input == 0,
                 last: node.output == self.plan.output,
                 batch: config.batch_size,
                 threads: self.threads.count(),
@@ -425,6 +433,7 @@ impl<T: Real> Network<T> {
             gradient: Buffer::zeroed(self.plan.elements)?,
             losses: Buffer::zeroed(batch)?,
             labels: Vec::with_capacity(batch),
+            given: None,
             batch_choice: self.make_batch_choice(&config)?,
             values: Buffer::zeroed(batch * target_size)?,
             order: vec![0; if streams { batch } else { data.rows() }],
@@ -445,6 +454,7 @@ impl<T: Real> Network<T> {
             let done = self.threads.run(|par| front.export(par, plan, values, false));
             done.expect("the last export needs a block of features, which the run had before");
         }
+        self.fold_inputs();
         for node in &mut self.plan.nodes {
             if let Op::Linear(linear) = &mut node.op {
                 linear.slots = Slots::default();
@@ -464,6 +474,7 @@ impl<T: Real> Network<T> {
             if let Some(front) = &mut training.front {
                 front.install(&mut self.plan);
             }
+            self.refresh_given(&mut training, data);
             let result = threads.run(|par| self.run(&mut training, data, steps, budget, par));
             if let Some(front) = &mut training.front {
                 front.uninstall(&mut self.plan);
@@ -562,7 +573,7 @@ impl<T: Real> Network<T> {
         let factor = training.factor(counters.step);
         let update = training.optimizer.update(counters.step + 1, factor);
         let rate = training.optimizer.rate() * factor;
-        let moment = Moment { seed: training.config.seed, step: counters.step, rate };
+        let moment = Moment { seed: training.config.seed, step: counters.step, rate, factor };
         if let Some(front) = &training.front {
             front.begin_step(&mut self.plan, (counters.step + 1, factor));
         }
@@ -649,9 +660,10 @@ impl<T: Real> Network<T> {
         }
         if training.front.as_ref().is_none_or(FrontContribution::reads_features) {
             let features = &mut workspace.values[0][..rows * self.plan.sizes[0]];
-            match &training.config.augment {
-                None => data.gather(picked, features),
-                Some(augment) => {
+            match (&training.given, &training.config.augment) {
+                (Some(given), _) => given.gather(samples, features),
+                (None, None) => data.gather(picked, features),
+                (None, Some(augment)) => {
                     let source = Source::new(augment, training.config.seed, counters.epoch);
                     data.gather_augmented((picked, samples), &source, par, features);
                 }
@@ -726,7 +738,7 @@ impl<T: Real> Network<T> {
             data.gather_labels(&samples, &mut training.labels);
             data.gather_values(&samples, &mut training.values);
             // A gradient has no rate: 1 lets rules that divide by it cancel it.
-            let moment = Moment { seed: training.config.seed, step: 0, rate: 1.0 };
+            let moment = Moment { seed: training.config.seed, step: 0, rate: 1.0, factor: 0.0 };
             training.propagation.forward(frame!(self, workspace, &pass), moment);
             let gradient = &mut workspace.gradients[workspace.gradient_of[last]][..rows * size];
             let targets = BatchTargets { labels: &training.labels, values: &training.values };
@@ -832,7 +844,7 @@ impl<T: Real> Network<T> {
             mode: Mode::Train { seed: config.seed, epoch: counters.epoch },
             samples: &order[from..from + rows],
         };
-        let moment = Moment { seed: config.seed, step: counters.step, rate: 1.0 };
+        let moment = Moment { seed: config.seed, step: counters.step, rate: 1.0, factor: 0.0 };
         let mut reference = Workspace::new(&self.plan, rows, self.threads.count(), true)?;
         let inputs = rows * self.plan.sizes[0];
         reference.values[0].copy_from_slice(&workspace.values[0][..inputs]);

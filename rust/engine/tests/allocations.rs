@@ -47,14 +47,14 @@ fn network(input: &[usize], layers: &[Value], threads: usize) -> String {
 fn training(
     optimizer: &Value,
     clip_norm: Option<f64>,
-    [propagation, weights, products]: [&Value; 3],
+    [propagation, inputs, weights, products]: [&Value; 4],
     images: bool,
 ) -> String {
     let augment = images.then(|| json!({ "crop": 2, "flip": true }));
     let plain = |kind: &str| json!({ "kind": kind });
     json!({
         "rule": {
-            "propagation": propagation, "inputs": plain("raw"), "weights": weights, "products": products,
+            "propagation": propagation, "inputs": inputs, "weights": weights, "products": products,
         },
         "optimizer": optimizer, "schedule": { "kind": "cosine", "finalFactor": 0.0 }, "epochs": 2.0, "batchSize": BATCH,
         "seed": 1, "shuffle": true, "dropLast": false, "clipNorm": clip_norm, "augment": augment,
@@ -183,22 +183,29 @@ fn a_step_allocates_nothing() {
         "choice": { "sparsity": 0.8, "distribution": "uniform", "layers": null, "minSparsity": 0.0, "allowEmpty": false },
         "schedule": { "kind": "rigl", "begin": 0.0, "end": 0.75, "every": 50, "dropFraction": 0.3 },
     });
-    for ((size, input, layers), weights) in
-        networks.iter().flat_map(|network| [(network, plain("dense")), (network, sparse.clone())])
+    let decorrelated = json!({
+        "kind": "decorrelated", "rate": 0.01, "kappa": 0.5, "rows": null, "every": 2, "center": null, "autoStep": 0.5,
+        "form": "local", "block": 100, "layers": null, "first": "learn",
+    });
+    let choices =
+        [(plain("dense"), plain("raw")), (sparse.clone(), plain("raw")), (plain("dense"), decorrelated.clone())];
+    for ((size, input, layers), (weights, inputs)) in
+        networks.iter().flat_map(|network| choices.iter().map(move |choice| (network, choice)))
     {
         let data = Arc::new(data(input));
         for threads in [1, 2] {
-            // Dual numbers do not pass every layer of images, and know no masks; batch normalisation mixes rows, and beside masks
-            // each layer chooses its own.
+            // Dual numbers do not pass every layer of images, and know no masks and no decorrelation; batch normalisation mixes rows,
+            // and beside masks or decorrelation each layer chooses its own.
             let (images, masks) = (*size == "images", weights["kind"] == "sparse");
-            let ways = propagations().into_iter().take(if images || masks { 1 } else { usize::MAX });
+            let alone = images || masks || inputs["kind"] != "raw";
+            let ways = propagations().into_iter().take(if alone { 1 } else { usize::MAX });
             let runs = ways.flat_map(|(way, propagation, count)| {
                 let with = move |(name, optimizer, clip)| {
                     (format!("{way}, {name}"), propagation.clone(), json!({ "kind": "all" }), optimizer, clip)
                 };
                 optimizers().into_iter().take(count).map(with)
             });
-            let chosen = products(masks).into_iter().filter(|(rule, _)| !((images || masks) && *rule == "batch"));
+            let chosen = products(masks).into_iter().filter(|(rule, _)| !(alone && *rule == "batch"));
             let chosen = chosen.flat_map(|(rule, products)| {
                 let with = move |(name, optimizer, clip)| {
                     (format!("{rule}, {name}"), json!({ "kind": "backprop" }), products.clone(), optimizer, clip)
@@ -207,7 +214,7 @@ fn a_step_allocates_nothing() {
             });
             for (name, propagation, products, optimizer, clip_norm) in runs.chain(chosen) {
                 let mut network = engine::create(&network(input, layers, threads)).unwrap();
-                let run = training(&optimizer, clip_norm, [&propagation, &weights, &products], images);
+                let run = training(&optimizer, clip_norm, [&propagation, inputs, weights, &products], images);
                 network.attach(&run, &data).unwrap();
                 let mut train = |steps| network.train(&data, steps, Duration::from_secs(3600)).unwrap();
                 train(WARM_UP);
@@ -221,7 +228,7 @@ fn a_step_allocates_nothing() {
                     (change.allocations, change.reallocations, change.deallocations)
                 };
                 let found = (0..3).map(|_| attempt()).min();
-                assert_eq!(found, Some((0, 0, 0)), "{size} network, {name}, {weights}, {threads} threads");
+                assert_eq!(found, Some((0, 0, 0)), "{size} network, {name}, {weights}, {inputs}, {threads} threads");
             }
         }
     }

@@ -172,6 +172,16 @@ exports! {
         g: *const f64, g_length: u32, memory_x: *mut f64, memory_x_length: u32,
         memory_g: *mut f64, memory_g_length: u32, out: *mut f64, out_length: u32,
     ) = crate::kernel_calls::approximate_product::<f64>;
+    /// One step of R (size × size) by the local rule from x (rows × size), in f32; a limit of 0 is none; writes the loss before and the rate.
+    blocking fn kernel_decorrelation_update_f32(
+        rows: u32, rate: f64, kappa: f64, limit: f64, x: *const f32, x_length: u32, r: *mut f32, r_length: u32,
+        figures: *mut f64, figure_count: u32,
+    ) = crate::kernel_calls::decorrelation_update::<f32>;
+    /// As `kernel_decorrelation_update_f32`, in f64.
+    blocking fn kernel_decorrelation_update_f64(
+        rows: u32, rate: f64, kappa: f64, limit: f64, x: *const f64, x_length: u32, r: *mut f64, r_length: u32,
+        figures: *mut f64, figure_count: u32,
+    ) = crate::kernel_calls::decorrelation_update::<f64>;
     /// Makes a map with sparse weights ready: shape is [batch, inputs, outputs], for images (batch × height × width × inputs) also
     /// height, width, and two numbers each of kernel, stride and padding; positions ascend in outputs × inputs (× kernel). Writes
     /// the place among the positions of each of the map's values, and five numbers: the handle, elements of inputs and outputs as

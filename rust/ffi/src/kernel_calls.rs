@@ -7,6 +7,7 @@ use engine::rules::mem_aop::PolicyName;
 use engine::rules::mem_aop::samples::Approximation;
 use engine::{Code, Error};
 use kernels::conv::{self, Geometry};
+use kernels::decorrelation::{self, Blocks, Rule};
 use kernels::gemm::{Matrix, gemm};
 use kernels::gram::{self, Panel};
 use kernels::optimize::Descent;
@@ -223,6 +224,48 @@ pub unsafe fn approximate_product<T: Real>(
     let (policy, k, seed) = (policy(policy_number)?, (k as usize).min(rows), seed as u64);
     let approximation = Approximation { policy, k, center: center != 0, seed, step: step.into() };
     approximation.product(rows, (x, g), memory, out)
+}
+
+#[allow(clippy::too_many_arguments)] // The signature of the exported function.
+pub unsafe fn decorrelation_update<T: Real>(
+    rows: u32,
+    rate: f64,
+    kappa: f64,
+    limit: f64,
+    x: *const T,
+    x_length: u32,
+    r: *mut T,
+    r_length: u32,
+    figures: *mut f64,
+    figure_count: u32,
+) -> Result<(), Fault> {
+    let rows = rows as usize;
+    // SAFETY: the caller's promise.
+    let (x, r, figures) = unsafe { (slice(x, x_length)?, slice_mut(r, r_length)?, slice_mut(figures, figure_count)?) };
+    if rows == 0 || x.is_empty() || !x.len().is_multiple_of(rows) {
+        return Err(Error::shape("x", format!("a multiple of {rows} elements, from {rows} up"), x.len()));
+    }
+    let size = x.len() / rows;
+    check_length("r", size * size, r.len())?;
+    check_length("the figures", 2, figures.len())?;
+    let blocks = Blocks { size, block: size };
+    // The engine keeps the transpose.
+    let mut s = Buffer::zeroed(size * size)?;
+    let turn = |from: &[T], to: &mut [T]| {
+        for (index, to) in to.iter_mut().enumerate() {
+            *to = from[index % size * size + index / size];
+        }
+    };
+    turn(r, &mut s);
+    let mut z = Buffer::zeroed(x.len())?;
+    decorrelation::apply(Par::SEQUENTIAL, blocks, rows, x, &s, None, &mut z);
+    let limit = (limit > 0.0).then_some(limit);
+    let rule = Rule { rate, kappa, limit, cap: f64::MAX, explicit: false };
+    let mut scratch = Buffer::zeroed(decorrelation::scratch_elements(blocks, rows, false))?;
+    let outcome = decorrelation::update(Par::SEQUENTIAL, blocks, rows, &z, &mut s, &rule, &mut scratch);
+    turn(&s, r);
+    figures.copy_from_slice(&[outcome.loss, outcome.rate]);
+    Ok(())
 }
 
 #[allow(clippy::too_many_arguments)] // The signature of the exported function.

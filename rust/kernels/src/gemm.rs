@@ -41,6 +41,22 @@ impl<'a, T> Matrix<'a, T> {
         }
     }
 
+    /// Number of rows.
+    pub fn height(self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn width(self) -> usize {
+        self.cols
+    }
+
+    /// A row, of a matrix that lies row after row.
+    pub fn row(self, index: usize) -> &'a [T] {
+        assert!(self.col_stride == 1 && index < self.rows);
+        &self.data[index * self.row_stride..][..self.cols]
+    }
+
     /// Columns `from..to`.
     pub fn columns(self, from: usize, to: usize) -> Self {
         assert!(from <= to && to <= self.cols);

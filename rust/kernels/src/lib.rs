@@ -8,6 +8,7 @@ pub mod batch_norm;
 pub mod buffer;
 pub mod carry;
 pub mod conv;
+pub mod decorrelation;
 pub mod directions;
 pub mod dropout;
 pub mod gemm;

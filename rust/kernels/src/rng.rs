@@ -19,6 +19,8 @@ pub enum Purpose {
     Rule = 5,
     /// Directions of tangent lanes; counter: (element, step, layer and lane, row).
     Lanes = 6,
+    /// Rows that decorrelation learns from; counter: (position, step, layer).
+    Decorrelate = 7,
 }
 
 /// A stream of random numbers addressed by counters.

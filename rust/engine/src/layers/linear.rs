@@ -2,8 +2,9 @@
 
 use super::map::Map;
 use super::support::Support;
-use super::{Order, Pass, Specification, Trace};
+use super::{Mode, Order, Pass, Specification, Trace};
 use crate::config::Init;
+use crate::rules::decorrelated::watch::Watch;
 use crate::rules::front_contribution::Form;
 use crate::rules::mem_aop::Chosen;
 use crate::rules::sparse::growth;
@@ -34,6 +35,8 @@ pub struct Linear<T> {
     pub support: Option<Support<T>>,
     /// What the learning rule put into the slots.
     pub slots: Slots<T>,
+    /// What counts how correlated the inputs are, while somebody wants to know.
+    pub watch: Option<Box<Watch<T>>>,
     /// What stands in for the weights while a step is taken, where they are collapsed.
     pub collapsed: Option<Box<Form<T>>>,
 }
@@ -67,6 +70,7 @@ impl<T: Real> Linear<T> {
             derivative_done: false,
             support: None,
             slots: Slots::default(),
+            watch: None,
             collapsed: None,
         }
     }
@@ -114,6 +118,12 @@ impl<T: Real> Linear<T> {
         if let Some(form) = &mut self.collapsed {
             return form.forward(pass, bias, self.activation, x, y);
         }
+        if let (Some(watch), Mode::Evaluate) = (&mut self.watch, pass.mode) {
+            watch.see(&self.map, pass, x, self.slots.inputs.decorrelated());
+        }
+        if let Some(rule) = self.slots.inputs.decorrelated() {
+            return rule.forward(&self.map, pass, x, weight, bias, self.activation, y, scratch);
+        }
         match &mut self.support {
             None => self.map.forward(pass.par, pass.rows, x, weight, bias, self.activation, y, scratch),
             Some(support) => support.forward(pass, x, weight, bias, self.activation, y, scratch),
@@ -146,6 +156,8 @@ impl<T: Real> Linear<T> {
             let weight = &parameters[..self.map.weights()];
             if let Some(form) = &self.collapsed {
                 form.input_gradient(pass, gy, below, gx);
+            } else if let Some(rule) = self.slots.inputs.decorrelated() {
+                rule.input_gradient(&self.map, pass, gy, weight, below, gx, learn.scratch);
             } else {
                 self.map.input_gradient(pass.par, pass.rows, gy, weight, below, gx, learn.scratch);
             }
@@ -239,6 +251,51 @@ impl<T: Real> Linear<T> {
 
     /// Weights and bias from the map's inputs and the gradient of its pre-activations, however that was found.
     pub fn learn(&mut self, pass: &Pass, parameters: &mut [T], x: &[T], g: &[T], learn: Learn<T>) {
+        let moment = learn.moment;
+        let Some(rule) = self.slots.inputs.decorrelated().filter(|rule| !rule.is_given(pass)) else {
+            return self.learn_from(pass, parameters, x, g, learn);
+        };
+        if let Some(z) = rule.take_inputs() {
+            self.learn_from(pass, parameters, &z[..x.len()], g, learn);
+            if let Some(rule) = self.slots.inputs.decorrelated() {
+                rule.put_back(z);
+            }
+        } else {
+            self.learn_turned(pass, parameters, x, g, learn);
+        }
+        if let Some(rule) = self.slots.inputs.decorrelated() {
+            rule.update(&self.map, pass, x, &moment);
+        }
+    }
+
+    /// As [`Linear::learn`] for weights behind a matrix: the gradient of their product is turned into theirs.
+    fn learn_turned(&mut self, pass: &Pass, parameters: &mut [T], x: &[T], g: &[T], learn: Learn<T>) {
+        let Learn { gradient, first, second, scratch, update, moment } = learn;
+        let (size, start, par) = (self.weights(), self.bias_start(), pass.par);
+        let (weights, biases) = gradient.split_at_mut(start);
+        let dw = &mut weights[..size];
+        self.slots
+            .products
+            .choose(pass, &self.map, (x, g), &moment, scratch)
+            .weight_gradient(&self.map, par, dw, scratch);
+        let db = self.bias.then(|| &mut biases[..self.map.outputs()]);
+        let db = db.map(|db| {
+            self.bias_gradient(par, g, db, scratch);
+            &*db
+        });
+        if let Some(rule) = self.slots.inputs.decorrelated() {
+            rule.turn_gradient(par, db, dw);
+        }
+        let Some(update) = update else { return };
+        optimize::apply_all(par, update, &mut parameters[..size], dw, part(first, 0, size), part(second, 0, size));
+        if let Some(db) = db {
+            let bias = &mut parameters[start..start + db.len()];
+            update.apply(bias, db, part(first, start, db.len()), part(second, start, db.len()));
+        }
+    }
+
+    /// As [`Linear::learn`] from what the weights multiply.
+    fn learn_from(&mut self, pass: &Pass, parameters: &mut [T], x: &[T], g: &[T], learn: Learn<T>) {
         let Learn { gradient, first, second, scratch, update, moment } = learn;
         let (size, par) = (self.weights(), pass.par);
         let (start, count) = (self.bias_start(), self.map.outputs());

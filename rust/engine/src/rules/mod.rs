@@ -4,10 +4,11 @@
 //! | slot | question | choices |
 //! | --- | --- | --- |
 //! | [`propagation`] | how does the loss reach each weight? | backprop, [`dual`], [`front_contribution`] |
-//! | [`inputs`] | what does a linear map see? | raw |
+//! | [`inputs`] | what does a linear map see? | raw, [`decorrelated`] |
 //! | [`weights`] | how are weights stored and multiplied? | dense, [`sparse`] |
 //! | [`products`] | which outer products make the weight gradient? | all, [`mem_aop`] |
 
+pub mod decorrelated;
 pub mod dual;
 pub mod front_contribution;
 pub mod inputs;
@@ -62,11 +63,7 @@ pub struct Slots<T> {
 impl<T: Real> Default for Slots<T> {
     /// The plain choices.
     fn default() -> Self {
-        Slots {
-            inputs: Inputs::Raw(PhantomData),
-            weights: Weights::Dense(PhantomData),
-            products: Products::All(PhantomData),
-        }
+        Slots { inputs: Inputs::raw(), weights: Weights::Dense(PhantomData), products: Products::All(PhantomData) }
     }
 }
 
@@ -74,10 +71,16 @@ impl<T: Real> Default for Slots<T> {
 pub struct Site<'a> {
     /// The layer as messages call it: `layer 2 (dense)`.
     pub name: String,
+    /// Its layer, such as `2.body.0`.
+    pub layer: String,
     /// Number among the linear maps, in the order of the forward pass: keeps their random numbers apart.
     pub number: u32,
     /// The map.
     pub map: Map,
+    /// Whether there is a bias.
+    pub bias: bool,
+    /// Whether it reads the network's input.
+    pub first: bool,
     /// Whether its outputs are the network's.
     pub last: bool,
     /// Most rows of a batch.
@@ -110,6 +113,8 @@ pub struct Moment {
     pub step: u64,
     /// Learning rate of this step, the schedule's factor included.
     pub rate: f64,
+    /// The schedule's factor alone; 0 where a gradient is wanted but no step is taken.
+    pub factor: f64,
 }
 
 /// A piece of state that a slot keeps between steps, to be saved and restored.

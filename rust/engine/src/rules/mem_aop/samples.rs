@@ -98,7 +98,7 @@ impl Approximation {
             samples.g.memory.copy_from_slice(of_g);
         }
         let pass = Pass { par: Par::SEQUENTIAL, rows, mode: Mode::Evaluate, samples: &[] };
-        let moment = Moment { seed: self.seed, step: self.step, rate: 1.0 };
+        let moment = Moment { seed: self.seed, step: self.step, rate: 1.0, factor: 1.0 };
         let map = Map::Dense { inputs, outputs };
         samples.choose(&pass, x, g, &moment).weight_gradient(&map, Par::SEQUENTIAL, out, &mut []);
         if let Some((of_x, of_g)) = memory {

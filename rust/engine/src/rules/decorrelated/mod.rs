@@ -1,0 +1,391 @@
+//! Decorrelated back-propagation (Dalm, Offergeld, Ahmad, van Gerven 2024, "Efficient deep learning with decorrelated
+//! backpropagation", arXiv 2405.02385): each linear map sees z = R x instead of x, where R is a matrix of its own that a local
+//! rule keeps near one that makes the elements of z uncorrelated.
+//!
+//! ```text
+//! forward    z = R (x − μ)           y = f(W z + b)
+//! backward   ∂W = g zᵀ               ∂x = Rᵀ (Wᵀ g)          R and μ stand still
+//! after      C = E[z zᵀ],  v = diag C − 1
+//!            R ← R − η ((1 − κ) (C − diag C) + κ diag v) R
+//! ```
+//!
+//! R starts as the identity, so that a run starts as back-propagation does. Stored is S = Rᵀ (z = x · S), like weights.
+//!
+//! This room decides what each map does ([`Decorrelated::new`]) and carries values through it; [`learn`] is what changes R;
+//! [`first`] finds R before a run, for the network's input; [`watch`] measures how correlated inputs are.
+
+pub mod first;
+mod learn;
+pub mod watch;
+
+use super::products;
+use super::{Site, StateTensor};
+use crate::error::{Error, Result};
+use crate::layers::map::Map;
+use crate::layers::{Mode, Pass};
+use kernels::decorrelation::{self, Blocks};
+use kernels::linear::{self, Dims};
+use kernels::{Activation, Buffer, Par, Real};
+use learn::Learner;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// The options as TypeScript sends them.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Config {
+    /// η, times the factor of the schedule of learning rates.
+    pub rate: f64,
+    /// κ: 0 for correlations alone, 1 for variances alone.
+    pub kappa: f64,
+    /// Rows (patches of a convolution) that R learns from in a step, or their share where below 1; without it max(64, 2 · inputs).
+    pub rows: Option<f64>,
+    /// Steps from one change of R to the next.
+    pub every: u64,
+    /// Whether inputs are centred; without it where there is a bias that can take the means up.
+    pub center: Option<bool>,
+    /// The most that η times the bound on the largest eigenvalue may be; none for η as it is.
+    pub auto_step: Option<f64>,
+    /// How R is found.
+    pub form: Form,
+    /// Rows of the blocks that R has on its diagonal; without it one block up to [`LARGEST`] inputs.
+    pub block: Option<usize>,
+    /// Names of the layers; without them all.
+    pub layers: Option<Vec<String>>,
+    /// What becomes of a layer that reads the network's input.
+    pub first: Option<First>,
+}
+
+/// How R is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Form {
+    /// By the local rule.
+    Local,
+    /// By the local rule, but the plain weights A are trained: their gradient is multiplied by Rᵀ R.
+    DriftFree,
+}
+
+/// What becomes of a layer that reads the network's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum First {
+    /// It learns R as the others do.
+    Learn,
+    /// R is found before the run, from the training rows, and stays.
+    Precompute,
+    /// It has no R.
+    Raw,
+}
+
+/// Most inputs of a map whose R is one block, where nothing else is said.
+const LARGEST: usize = 512;
+
+impl Config {
+    fn check(&self) -> Result<()> {
+        if !(self.rate >= 0.0 && self.rate.is_finite()) {
+            return Err(Error::config("rule.rate", "a number from 0 up", self.rate));
+        }
+        if !(0.0..=1.0).contains(&self.kappa) {
+            return Err(Error::config("rule.kappa", "a number from 0 to 1", self.kappa));
+        }
+        if let Some(rows) = self.rows
+            && !(rows > 0.0 && (rows < 1.0 || rows.fract() == 0.0))
+        {
+            return Err(Error::config("rule.rows", "a share between 0 and 1 or a whole number", rows));
+        }
+        if self.every == 0 {
+            return Err(Error::config("rule.every", "a whole number from 1 up", 0));
+        }
+        if let Some(limit) = self.auto_step
+            && !(limit > 0.0 && limit < 2.0)
+        {
+            return Err(Error::config("rule.autoStep", "a number above 0 and below 2", limit));
+        }
+        if self.block == Some(0) {
+            return Err(Error::config("rule.block", "a whole number from 1 up", 0));
+        }
+        Ok(())
+    }
+
+    /// Refuses names of layers that are not there.
+    pub fn check_layers(&self, maps: &[String]) -> Result<()> {
+        let missing = self.layers.iter().flatten().find(|layer| !maps.contains(layer));
+        match missing {
+            None => Ok(()),
+            Some(layer) => Err(Error::config("rule.layers", "names of dense and conv2d layers", layer)),
+        }
+    }
+
+    /// Rows of a batch of `rows` that R learns from.
+    fn budget(&self, inputs: usize, rows: usize) -> usize {
+        let wanted = match self.rows {
+            None => (2 * inputs).max(64),
+            Some(share) if share < 1.0 => ((share * rows as f64) as usize).max(1),
+            Some(count) => count as usize,
+        };
+        wanted.min(rows)
+    }
+}
+
+/// How values pass through R.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// First z = x · S, then z · W.
+    TwoStage,
+    /// x · (S · W).
+    Fused,
+    /// x · A: only the gradient of A knows R.
+    Around,
+}
+
+/// The rule in one linear map, with its state.
+pub struct Decorrelated<T> {
+    blocks: Blocks,
+    outputs: usize,
+    way: Way,
+    /// Whether the map's inputs have passed R already when a step begins.
+    given: bool,
+    s: Buffer<T>,
+    /// μ; empty without centring.
+    mean: Buffer<T>,
+    /// −μ · S; empty without centring.
+    shift: Buffer<T>,
+    /// z, or u = g · Wᵀ: batch × inputs each; empty unless in two stages.
+    z: Buffer<T>,
+    u: Buffer<T>,
+    /// S · W and the bias beside it, or the gradient of S · W; empty in two stages.
+    product: Buffer<T>,
+    bias: Buffer<T>,
+    /// What changes R; none where it stays.
+    learner: Option<Learner<T>>,
+}
+
+/// Why a map has no R, or none of its own.
+pub enum Choice<T> {
+    /// It sees its inputs as they are.
+    Raw(&'static str),
+    /// It has an R.
+    Decorrelated(Box<Decorrelated<T>>),
+}
+
+impl<T: Real> Decorrelated<T> {
+    /// Decides what a map does, and makes its memory.
+    pub fn choose(config: &Config, site: &Site) -> Result<Choice<T>> {
+        config.check()?;
+        if site.masked || site.sparsity.is_some() {
+            let expected = "dense weights beside decorrelated(), which ends by folding R into them";
+            return Err(Error::config("rule", expected, format!("zeros in {}", site.name)));
+        }
+        if config.layers.as_ref().is_some_and(|layers| !layers.contains(&site.layer)) {
+            return Ok(Choice::Raw("not among the layers"));
+        }
+        if let Map::Conv(g) = &site.map
+            && g.groups > 1
+        {
+            return match config.layers {
+                None => Ok(Choice::Raw("grouped convolution")),
+                Some(_) => {
+                    let expected = "convolutions with one group, whose patches have all channels";
+                    Err(Error::config("rule.layers", expected, format!("{} with {}", site.name, g.groups)))
+                }
+            };
+        }
+        if site.first && config.first == Some(First::Raw) {
+            return Ok(Choice::Raw("reads the network's input"));
+        }
+        if config.center == Some(true) && !site.bias {
+            let expected = "false, or a bias in every layer, which takes the means up in the end";
+            return Err(Error::config("rule.center", expected, format!("true and {} without one", site.name)));
+        }
+        Ok(Choice::Decorrelated(Box::new(Self::new(config, site)?)))
+    }
+
+    fn new(config: &Config, site: &Site) -> Result<Self> {
+        let (inputs, outputs, batch) = (site.map.inputs(), site.map.outputs(), site.batch);
+        let block = config.block.unwrap_or(if inputs <= LARGEST { inputs } else { LARGEST / 2 }).min(inputs);
+        let blocks = Blocks { size: inputs, block };
+        let precompute = site.first && config.first == Some(First::Precompute);
+        let dense = matches!(site.map, Map::Dense { .. });
+        let way = match config.form {
+            Form::DriftFree => Way::Around,
+            // Products that are chosen by rows need these rows.
+            Form::Local if dense && site.training.rule.products != (products::Config::All {}) => Way::TwoStage,
+            // Forward and, but for the network's input, backward; S · W and its gradient.
+            Form::Local if dense && batch * if site.first { 1 } else { 2 } <= 2 * outputs => Way::TwoStage,
+            Form::Local => Way::Fused,
+        };
+        let center = config.center.unwrap_or(site.bias);
+        let when = |yes: bool, size: usize| if yes { Buffer::zeroed(size) } else { Ok(Buffer::empty()) };
+        let mut s = Buffer::zeroed(blocks.elements())?;
+        blocks.identity(&mut s);
+        let two = way == Way::TwoStage;
+        let learner = if precompute { None } else { Some(Learner::new(config, site, blocks)?) };
+        Ok(Decorrelated {
+            blocks,
+            outputs,
+            way,
+            given: false,
+            s,
+            mean: when(center, inputs)?,
+            shift: when(center, inputs)?,
+            z: when(two, batch * inputs)?,
+            u: when(two, batch * inputs)?,
+            product: when(!two, inputs * outputs)?,
+            bias: when(!two, outputs)?,
+            learner,
+        })
+    }
+
+    /// Whether the inputs of a pass have passed R already.
+    pub fn is_given(&self, pass: &Pass) -> bool {
+        self.given && matches!(pass.mode, Mode::Train { .. })
+    }
+
+    /// Brings −μ · S up to date.
+    fn prepare(&mut self) {
+        if !self.mean.is_empty() {
+            decorrelation::apply(Par::SEQUENTIAL, self.blocks, 1, &self.mean, &self.s, None, &mut self.shift);
+            self.shift.iter_mut().for_each(|shift| *shift = -*shift);
+        }
+    }
+
+    /// y = f(R (x − μ) · W + bias).
+    #[allow(clippy::too_many_arguments)] // A linear map has that many parts.
+    pub fn forward(
+        &mut self,
+        map: &Map,
+        pass: &Pass,
+        x: &[T],
+        w: &[T],
+        bias: Option<&[T]>,
+        activation: Activation<T>,
+        y: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let (par, rows) = (pass.par, pass.rows);
+        self.prepare();
+        if self.way == Way::Around || self.is_given(pass) {
+            return map.forward(par, rows, x, w, bias, activation, y, scratch);
+        }
+        if self.way == Way::Fused {
+            decorrelation::multiply(par, self.blocks, self.outputs, &self.s, false, w, &mut self.product);
+            let bias = bias.map(|bias| {
+                self.bias.copy_from_slice(bias);
+                add_product(&self.shift, w, &mut self.bias);
+                &self.bias[..]
+            });
+            return map.forward(par, rows, x, &self.product, bias, activation, y, scratch);
+        }
+        // Evaluation may have larger batches: a part after the other.
+        let (inputs, outputs) = (self.blocks.size, self.outputs);
+        let most = self.z.len() / inputs;
+        for (x, y) in x.chunks(most * inputs).zip(y.chunks_mut(most * outputs)) {
+            let rows = x.len() / inputs;
+            let z = &mut self.z[..x.len()];
+            let shift = (!self.shift.is_empty()).then_some(&self.shift[..]);
+            decorrelation::apply(par, self.blocks, rows, x, &self.s, shift, z);
+            linear::forward(par, Dims { rows, inputs, outputs }, z, w, bias, activation, y);
+        }
+    }
+
+    /// dx = Rᵀ (W · g), times the derivative of the activation below where it is to be taken along, after [`Self::forward`].
+    #[allow(clippy::too_many_arguments)] // As `forward`.
+    pub fn input_gradient(
+        &mut self,
+        map: &Map,
+        pass: &Pass,
+        g: &[T],
+        w: &[T],
+        below: Option<(Activation<T>, &[T])>,
+        dx: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let (par, rows) = (pass.par, pass.rows);
+        match self.way {
+            Way::Around => map.input_gradient(par, rows, g, w, below, dx, scratch),
+            Way::Fused => map.input_gradient(par, rows, g, &self.product, below, dx, scratch),
+            Way::TwoStage => {
+                let u = &mut self.u[..dx.len()];
+                map.input_gradient(par, rows, g, w, None, u, scratch);
+                decorrelation::apply_transposed(par, self.blocks, rows, u, &self.s, below, dx);
+            }
+        }
+    }
+
+    /// What the weights multiply, taken out until [`Self::put_back`]; none where the gradient has to be turned instead.
+    pub fn take_inputs(&mut self) -> Option<Buffer<T>> {
+        (self.way == Way::TwoStage).then(|| std::mem::replace(&mut self.z, Buffer::empty()))
+    }
+
+    /// Puts back what [`Self::take_inputs`] gave.
+    pub fn put_back(&mut self, z: Buffer<T>) {
+        self.z = z;
+    }
+
+    /// Turns the gradient of x · A into that of z · W, or multiplies it by Rᵀ R where A is what is trained. `gradients` are the
+    /// gradients of the pre-activations summed over all rows, where there is a bias.
+    pub fn turn_gradient(&mut self, par: Par, sums: Option<&[T]>, gradient: &mut [T]) {
+        let (b, outputs) = (self.blocks, self.outputs);
+        if let (Some(sums), false) = (sums, self.mean.is_empty() || self.way == Way::Around) {
+            for (row, mean) in gradient.chunks_exact_mut(outputs).zip(&*self.mean) {
+                row.iter_mut().zip(sums).for_each(|(gradient, sum)| *gradient -= *mean * *sum);
+            }
+        }
+        let turned = &mut self.product;
+        decorrelation::multiply(par, b, outputs, &self.s, true, gradient, turned);
+        if self.way == Way::Around {
+            decorrelation::multiply(par, b, outputs, &self.s, false, turned, gradient);
+        } else {
+            gradient.copy_from_slice(turned);
+        }
+    }
+
+    /// Plain weights and bias with the same function.
+    pub fn fold(&mut self, w: &mut [T], bias: Option<&mut [T]>) {
+        if self.way == Way::Around {
+            return;
+        }
+        self.prepare();
+        if let Some(bias) = bias {
+            add_product(&self.shift, w, bias);
+        }
+        let plain = w.to_vec();
+        decorrelation::multiply(Par::SEQUENTIAL, self.blocks, self.outputs, &self.s, false, &plain, w);
+    }
+
+    /// What it keeps between steps.
+    pub fn state(&mut self) -> Vec<StateTensor<'_, T>> {
+        let Blocks { size, block } = self.blocks;
+        let shape = if size == block { vec![size, size] } else { vec![self.blocks.elements()] };
+        let mut list = vec![StateTensor { name: "inputs.s", shape, values: &mut self.s }];
+        if !self.mean.is_empty() {
+            list.push(StateTensor { name: "inputs.mean", shape: vec![size], values: &mut self.mean });
+        }
+        list
+    }
+
+    /// Its figures.
+    pub fn describe(&self) -> Value {
+        let way = match self.way {
+            Way::TwoStage => "two-stage",
+            Way::Fused => "fused",
+            Way::Around => "gradient",
+        };
+        let mut figures = json!({
+            "kind": "decorrelated", "inputs": self.blocks.size, "block": self.blocks.block, "way": way,
+            "center": !self.mean.is_empty(), "precomputed": self.learner.is_none(),
+        });
+        if let (Some(learner), Value::Object(figures)) = (&self.learner, &mut figures) {
+            learner.describe(figures);
+        }
+        figures
+    }
+}
+
+/// out += row · w, where there is a row.
+fn add_product<T: Real>(row: &[T], w: &[T], out: &mut [T]) {
+    for (x, w) in row.iter().zip(w.chunks_exact(out.len())) {
+        out.iter_mut().zip(w).for_each(|(out, w)| *out += *x * *w);
+    }
+}

@@ -1,0 +1,162 @@
+/**
+ * Decorrelated back-propagation: each layer sees its inputs through a matrix of its own that takes their correlations away (Dalm,
+ * Offergeld, Ahmad, van Gerven 2024, "Efficient deep learning with decorrelated backpropagation", arXiv 2405.02385).
+ *
+ * @module
+ */
+
+import { boolean, knownOptions, number, oneOf } from "../config.ts";
+import { ConfigError } from "../errors.ts";
+import type { Rule } from "./mod.ts";
+
+/** How R is found; see {@linkcode DecorrelatedOptions.form}. */
+export type DecorrelationForm = "local" | "driftFree";
+
+/** What becomes of a layer that reads the network's input; see {@linkcode DecorrelatedOptions.first}. */
+export type FirstLayer = "learn" | "precompute" | "raw";
+
+/** Options of {@linkcode decorrelated}. */
+export interface DecorrelatedOptions {
+  /** Step size η of R, from 0; the schedule of learning rates applies to it too. Default 0.001. */
+  readonly rate?: number;
+  /** Weight κ of variances against correlations, from 0 (correlations alone) to 1 (variances alone). Default 0.5. */
+  readonly kappa?: number;
+  /**
+   * Rows of a batch (patches of a convolution) that R learns from in a step, drawn without replacement: a whole number, or below 1
+   * their share. Default: max(64, 2 · inputs of the layer).
+   */
+  readonly rows?: number;
+  /** Steps from one change of R to the next. Default 4. */
+  readonly every?: number;
+  /**
+   * Whether inputs are centred by their running means, which like R the gradient takes as given. Default: in layers with a bias, which
+   * takes the means up in the end; `true` is refused where a layer has none.
+   */
+  readonly center?: boolean;
+  /**
+   * The most that η times a bound on the largest eigenvalue of the step may be, below 2; longer steps of R are shortened to that, so
+   * that they cannot diverge. `false` for steps as they are. Default 0.5.
+   */
+  readonly autoStep?: number | false;
+  /**
+   * How R is used and found.
+   *
+   * - `"local"`: layers see R x, and R moves by the published local rule.
+   * - `"driftFree"`: layers see x and train plain weights A, so that a change of R does not change the function; the gradient of A is
+   *   multiplied by Rᵀ R, which is what the weights behind an R that stands still would do. R moves by the local rule.
+   *
+   * Default `"local"`.
+   */
+  readonly form?: DecorrelationForm;
+  /** Inputs that one block of a block-diagonal R takes together. Default: all up to 512 inputs, above that 256. */
+  readonly block?: number;
+  /** Names of the layers that take part, such as `["0", "2"]`. Default: all dense layers and conv2d layers with one group. */
+  readonly layers?: readonly string[];
+  /**
+   * What becomes of layers that read the network's input: they `"learn"` R like the others; or R is found before the run from up to
+   * 8,192 training rows and stays (`"precompute"`), so that it costs nothing in a step (a dense layer is then given rows that have
+   * passed R, for which all training rows are stored once more); or they are left `"raw"`. Default `"learn"`.
+   */
+  readonly first?: FirstLayer;
+}
+
+/** {@linkcode decorrelated} and its preset. */
+export interface Decorrelated {
+  /**
+   * Decorrelated inputs: a layer computes y = f(W z + b) with z = R (x − μ). R starts as the identity and, after each step, moves
+   * against the correlations that z had in it and towards variance 1; gradients take R and μ as given. Weights then see inputs whose
+   * directions are alike, and need fewer steps.
+   *
+   * When a run ends, R and μ are folded into plain weights and biases, so that the network computes the same without them;
+   * `Network.fold` gives such a network in the middle of a run. The state of a run is saved with it. `Network.describeRule` has the
+   * figures of each layer, `Network.inputStatistics` measures how correlated inputs are.
+   *
+   * @param options rate, κ, rows and so on
+   * @returns the rule
+   * @throws {ConfigError} where an option cannot be used
+   *
+   * @example
+   * ```ts
+   * import { adam, decorrelated, dense, glyphs, Network, relu, train } from "@leanprop/leanprop";
+   * using network = Network.create({ input: [784], layers: [dense(64), relu(), dense(64), relu(), dense(10)] });
+   * const options = { epochs: 1, optimizer: adam(2e-3), rule: decorrelated() };
+   * for await (const p of train(network, glyphs({ rows: 2000 }), options)) console.log(p.trainLoss);
+   * ```
+   */
+  (options?: DecorrelatedOptions): Rule;
+  /**
+   * The published settings: η = 1e-4, κ = 0.01, a tenth of the rows, no centring, no limit on the step, one block in every layer. Use it
+   * with `adam`.
+   *
+   * @returns the rule
+   */
+  paper(): Rule;
+}
+
+/** Names of the options, for the command line; `paper` stands for the preset. */
+export const decorrelatedOptions = [
+  "rate",
+  "kappa",
+  "rows",
+  "every",
+  "center",
+  "autoStep",
+  "form",
+  "block",
+  "layers",
+  "first",
+] as const satisfies readonly (keyof DecorrelatedOptions)[];
+
+const NAME = "decorrelated";
+
+/** Larger than any layer: one block. */
+const WHOLE = 2 ** 24;
+
+function create(options: DecorrelatedOptions = {}): Rule {
+  knownOptions("decorrelated", options, decorrelatedOptions);
+  const { rows, layers, autoStep = 0.5 } = options;
+  if (layers !== undefined && (!Array.isArray(layers) || layers.some((layer) => typeof layer !== "string"))) {
+    throw new ConfigError("decorrelated.layers", "a list of names of layers", layers);
+  }
+  return rule({
+    rate: number("decorrelated.rate", options.rate ?? 0.001, { min: 0 }),
+    kappa: number("decorrelated.kappa", options.kappa ?? 0.5, { min: 0, max: 1 }),
+    rows: rows === undefined ? null : number("decorrelated.rows", rows, { above: 0, whole: !(rows < 1) }),
+    every: number("decorrelated.every", options.every ?? 4, { min: 1, whole: true }),
+    center: options.center === undefined ? null : boolean("decorrelated.center", options.center),
+    autoStep: autoStep === false ? null : number("decorrelated.autoStep", autoStep, { above: 0, below: 2 }),
+    form: oneOf("decorrelated.form", options.form ?? "local", ["local", "driftFree"] as const),
+    block: options.block === undefined ? null : number("decorrelated.block", options.block, { min: 1, whole: true }),
+    layers: layers ?? null,
+    first: oneOf("decorrelated.first", options.first ?? "learn", ["learn", "precompute", "raw"] as const),
+  });
+}
+
+function paper(): Rule {
+  return rule({
+    rate: 1e-4,
+    kappa: 0.01,
+    rows: 0.1,
+    every: 1,
+    center: false,
+    autoStep: null,
+    form: "local",
+    block: WHOLE,
+    layers: null,
+    first: "learn",
+  });
+}
+
+function rule(options: Record<string, unknown>): Rule {
+  return { name: NAME, slots: { inputs: { kind: "decorrelated", ...options } } };
+}
+
+/** Decorrelated back-propagation; see {@linkcode Decorrelated}. */
+export const decorrelated: Decorrelated = Object.assign(create, { paper });
+
+/** The rule from options of the command line, where `paper` is one of them. @throws {ConfigError} as {@linkcode decorrelated} */
+export function decorrelatedFromOptions({ paper: preset = false, ...options }: Record<string, unknown>): Rule {
+  if (!boolean("decorrelated.paper", preset)) return create(options);
+  knownOptions("decorrelated.paper", options, []);
+  return paper();
+}

@@ -1,0 +1,481 @@
+/** decorrelated: the laws of the rule inside a network, saving and resuming, folding, and what is refused. */
+
+import { assert, assertAlmostEquals, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  adam,
+  batchNorm,
+  combine,
+  ConfigError,
+  conv2d,
+  cosine,
+  Dataset,
+  decorrelated,
+  type DecorrelatedOptions,
+  dense,
+  dual,
+  EngineError,
+  flatten,
+  frontContribution,
+  globalAvgPool2d,
+  type Layer,
+  loadCheckpoint,
+  maxPool2d,
+  meanSquaredError,
+  memAop,
+  Network,
+  type Optimizer,
+  relu,
+  type Rule,
+  sgd,
+  sparse,
+  tanh,
+  train,
+  Trainer,
+  type TrainOptions,
+} from "../../mod.ts";
+import { decorrelationUpdate } from "../../src/kernels.ts";
+import { ruleByName } from "../../src/rules/mod.ts";
+import { assertSameBits, bits, bitsOf, inTemporaryFolder, numbers, steps, table } from "../helpers.ts";
+import { assertClose } from "../tolerance.ts";
+
+const nets: Record<string, { input: number[]; layers: Layer[] }> = {
+  // Wide enough for two stages, narrow enough for one, and 24 inputs for blocks.
+  dense: { input: [24], layers: [dense(40), tanh(), dense(24), relu(), dense(3)] },
+  conv: {
+    input: [8, 8, 2],
+    layers: [
+      conv2d(6, { padding: [1, 1] }),
+      relu(),
+      maxPool2d(),
+      conv2d(8, { stride: [2, 2] }),
+      tanh(),
+      globalAvgPool2d(),
+      dense(3),
+    ],
+  },
+};
+
+const BATCH = 10;
+
+const dataOf = (net: string) => table(40, { shape: nets[net]!.input, classes: 3 });
+
+interface Machine {
+  readonly threads?: number;
+  readonly precision?: "f32" | "f64";
+}
+
+function networkOf(net: string, { threads = 1, precision = "f64" }: Machine = {}): Network {
+  return Network.create({ ...nets[net]!, precision, threads, seed: 3 });
+}
+
+const common = { epochs: 2, batchSize: BATCH, seed: 4, schedule: cosine({ finalFactor: 0.1 }), optimizer: sgd(0.05) };
+
+async function trained(net: string, options: Partial<TrainOptions>, machine: Machine = {}) {
+  using network = networkOf(net, machine);
+  for await (const _ of train(network, dataOf(net), { ...common, ...options }));
+  return { bits: bits(network), parameters: network.parameters() };
+}
+
+const optimizers: Record<string, { optimizer: Optimizer; clipNorm?: number }> = {
+  "sgd": { optimizer: sgd(0.05) },
+  "momentum, clipped": { optimizer: sgd(0.02, { momentum: 0.9 }), clipNorm: 0.3 },
+  "adam": { optimizer: adam(1e-3) },
+};
+
+for (const [name, options] of Object.entries(optimizers)) {
+  for (const net of Object.keys(nets)) {
+    Deno.test(`decorrelated() with rate 0 is back-propagation: ${net}, ${name}`, async () => {
+      const plain = await trained(net, options);
+      for (const form of ["local", "driftFree"] as const) {
+        const found = await trained(net, { ...options, rule: decorrelated({ rate: 0, form }) });
+        for (const [parameter, values] of plain.parameters) {
+          assertClose({ name: `${form} ${parameter}`, limit: 1e-12 }, found.parameters.get(parameter)!, values);
+        }
+      }
+      const other = await trained(net, { ...options, rule: decorrelated() });
+      assertNotEquals(other.bits, plain.bits);
+    });
+  }
+}
+
+/** Rows of a matrix given flat. */
+const at = (values: ArrayLike<number>, columns: number) => (row: number, column: number) =>
+  values[row * columns + column]!;
+
+Deno.test("one step is the paper's: z = R (x − μ), gradients with R at rest, then R by the local rule", async () => {
+  const [size, kappa, rate] = [5, 0.2, 0.05];
+  for (const [way, units] of [["two-stage", 40], ["fused", 3]] as const) {
+    const rows_ = table(BATCH, { shape: [size], values: units });
+    using network = Network.create({
+      input: [size],
+      layers: [dense(units)],
+      loss: meanSquaredError(),
+      precision: "f64",
+      seed: 1,
+    });
+    const weights = () => at(network.read("0.weight"), size);
+    const rule = decorrelated({ rate, kappa, every: 1, center: false, autoStep: false });
+    const x = at(Float64Array.from(rows_.features as Float32Array), size);
+    const targets = rows_.targets.kind === "values" ? at(rows_.targets.values as Float64Array, units) : () => 0;
+    using data = await Dataset.create(rows_);
+    const options = { rule, optimizer: sgd(0.1), batchSize: BATCH, epochs: 10, shuffle: false };
+    using _trainer = await Trainer.create(network, data, options);
+    let r: number[][] = Array.from({ length: size }, (_, i) => Array.from({ length: size }, (_, j) => i === j ? 1 : 0));
+    let w = Array.from({ length: units }, (_, i) => Array.from({ length: size }, (_, j) => weights()(i, j)));
+    let b = Array(units).fill(0) as number[];
+    for (let step = 0; step < 3; step++) {
+      await steps(network, data, 1);
+      const rows = Array.from({ length: BATCH }, (_, row) => row);
+      const z = rows.map((row) => r.map((line) => line.reduce((sum, value, j) => sum + value * x(row, j), 0)));
+      const g = rows.map((row) =>
+        w.map((line, i) => {
+          const y = line.reduce((sum, value, j) => sum + value * z[row]![j]!, b[i]!);
+          return 2 * (y - targets(row, i)) / units / BATCH;
+        })
+      );
+      w = w.map((line, i) => line.map((value, j) => value - 0.1 * rows.reduce((s, n) => s + g[n]![i]! * z[n]![j]!, 0)));
+      b = b.map((value, i) => value - 0.1 * rows.reduce((sum, n) => sum + g[n]![i]!, 0));
+      const c = r.map((_, i) => r.map((_, j) => rows.reduce((sum, n) => sum + z[n]![i]! * z[n]![j]!, 0) / BATCH));
+      r = r.map((line, i) =>
+        line.map((value, j) => {
+          const cr = r.reduce((sum, other, k) => sum + (k === i ? 0 : c[i]![k]! * other[j]!), 0);
+          return value - rate * ((1 - kappa) * cr + kappa * (c[i]![i]! - 1) * value);
+        })
+      );
+      assertClose({ name: `${way} weights`, limit: 1e-10 }, network.read("0.weight"), Float64Array.from(w.flat()));
+      assertClose({ name: `${way} bias`, limit: 1e-10 }, network.read("0.bias"), Float64Array.from(b));
+      // Stored is the transpose.
+      const transposed = r.map((_, i) => r.map((line) => line[i]!)).flat();
+      assertClose({ name: `${way} R`, limit: 1e-10 }, network.read("rule.0.inputs.s"), Float64Array.from(transposed));
+    }
+    assertEquals((await network.describeRule())[0]!.slots.inputs.way, way);
+  }
+});
+
+/** A run in the middle, with R far from the identity. */
+async function underWay(net: string, options: DecorrelatedOptions = {}, machine: Machine = {}) {
+  const network = networkOf(net, machine);
+  const rule = decorrelated({ rate: 0.05, every: 1, ...options });
+  const data = await Dataset.create(dataOf(net));
+  const trainer = await Trainer.create(network, data, { ...common, rule });
+  await steps(network, data, 3);
+  return {
+    network,
+    trainer,
+    data,
+    [Symbol.dispose]() {
+      for (const one of [trainer, network, data]) one[Symbol.dispose]();
+    },
+  };
+}
+
+const ways: Record<string, DecorrelatedOptions> = {
+  "default": {},
+  "not centred": { center: false },
+  "blocks": { block: 7 },
+  "few rows": { rows: 4 },
+  "a share of the rows, every second step": { rows: 0.3, every: 2 },
+  "precomputed": { first: "precompute" },
+  "raw first layer": { first: "raw" },
+  "drift-free": { form: "driftFree" },
+};
+
+for (const net of Object.keys(nets)) {
+  for (const [name, options] of Object.entries(ways)) {
+    Deno.test(`folding and ending a run keep the function: ${net}, ${name}`, async () => {
+      using run = await underWay(net, options);
+      const { features } = dataOf(net);
+      const expected = await run.network.predict(features as Float32Array<ArrayBuffer>);
+      using folded = run.network.fold();
+      const found = await folded.predict(features as Float32Array<ArrayBuffer>);
+      assertClose({ name: "folded", limit: 1e-11 }, found, expected);
+      if (options.form !== "driftFree") {
+        assertNotEquals(folded.read("0.weight"), run.network.read(options.first === "raw" ? "0.bias" : "0.weight"));
+      }
+      await inTemporaryFolder(async (folder) => {
+        await run.network.save(`${folder}/plain.safetensors`);
+        using loaded = await Network.load(`${folder}/plain.safetensors`);
+        assertSameBits(bits(loaded), bits(folded), "saved");
+      });
+      run.trainer[Symbol.dispose]();
+      assertSameBits(bits(run.network), bits(folded), "after the run");
+      const after = await run.network.predict(features as Float32Array<ArrayBuffer>);
+      assertClose({ name: "after", limit: 1e-11 }, after, expected);
+    });
+
+    Deno.test(`any number of threads gives the same bits: ${net}, ${name}`, async () => {
+      for (const precision of ["f32", "f64"] as const) {
+        const rule = decorrelated({ rate: 0.05, every: 1, ...options });
+        const one = await trained(net, { rule }, { precision });
+        for (const threads of [2, 3]) {
+          const found = await trained(net, { rule }, { precision, threads });
+          assertSameBits(found.bits, one.bits, `${threads} threads, ${precision}`);
+        }
+      }
+    });
+
+    Deno.test(`a saved run goes on with the same bits: ${net}, ${name}`, async () => {
+      using run = await underWay(net, options, { precision: "f32" });
+      await inTemporaryFolder(async (folder) => {
+        const path = `${folder}/run.safetensors`;
+        await run.trainer.save(path);
+        const checkpoint = await loadCheckpoint(path);
+        using network = checkpoint.network;
+        using trainer = await Trainer.resume(checkpoint, dataOf(net));
+        const state = (of: Network) =>
+          of.tensors().filter(({ group }) => group === "rule").map(({ name }) => of.read(name));
+        assertSameBits(bitsOf(state(network)), bitsOf(state(run.network)), "state of the rule");
+        for (const one of [run.trainer, trainer]) while (!(await one.epoch()).done);
+        assertSameBits(bits(network), bits(run.network), "parameters in the end");
+        assertSameBits(bitsOf(state(network)), bitsOf(state(run.network)), "state of the rule in the end");
+      });
+    });
+  }
+}
+
+for (const net of Object.keys(nets)) {
+  for (const [name, options] of Object.entries(ways).filter(([name]) => name !== "drift-free")) {
+    Deno.test(`gradients are those of the loss with R at rest: ${net}, ${name}`, async () => {
+      using network = networkOf(net);
+      using data = await Dataset.create({ ...dataOf(net) });
+      const rate = 0.01;
+      const rule = decorrelated({ rate: 0.05, every: 1, ...options });
+      const run = { rule, optimizer: sgd(rate), batchSize: data.rows, epochs: 10, shuffle: false };
+      using _trainer = await Trainer.create(network, data, run);
+      await steps(network, data, 4);
+      const loss = async () => (await network.evaluate(data)).loss;
+      const parameters = [...network.parameters()];
+      const expected = new Map<string, [number, number][]>();
+      for (const [name, values] of parameters) {
+        const found: [number, number][] = [];
+        for (let index = 0; index < values.length; index += Math.ceil(values.length / 5)) {
+          const moved = async (by: number) => {
+            network.write(name, values.map((value, other) => other === index ? value + by : value) as typeof values);
+            return await loss();
+          };
+          found.push([index, (await moved(1e-5) - await moved(-1e-5)) / 2e-5]);
+        }
+        network.write(name, values);
+        expected.set(name, found);
+      }
+      await steps(network, data, 1);
+      for (const [name, before] of parameters) {
+        const after = network.read(name);
+        for (const [index, slope] of expected.get(name)!) {
+          assertAlmostEquals((before[index]! - after[index]!) / rate, slope, 1e-7 * (1 + Math.abs(slope)), name);
+        }
+      }
+    });
+  }
+}
+
+Deno.test("a convolution is a dense layer on its patches", async () => {
+  const [shape, units] = [[3, 4, 2], 12];
+  const rows = table(40, { shape, classes: units });
+  const ends = [];
+  for (const layer of ["conv", "dense"] as const) {
+    using network = Network.create({
+      input: shape,
+      layers: layer === "conv" ? [conv2d(units, { kernel: [3, 4] }), flatten()] : [flatten(), dense(units)],
+      precision: "f64",
+      seed: 1,
+    });
+    // Convolutions show channels first, dense layers what lies in memory.
+    const weight = numbers(24 * units, 5);
+    const places = weight.map((_, at) => (at % 24 % 12) * 2 + Math.floor(at % 24 / 12) + Math.floor(at / 24) * 24);
+    const name = layer === "conv" ? "0.weight" : "1.weight";
+    network.write(name, layer === "conv" ? weight.map((_, at) => weight[places[at]!]!) : weight);
+    using data = await Dataset.create(rows);
+    const rule = decorrelated({ rate: 0.05, every: 1, rows: 8 });
+    using _trainer = await Trainer.create(network, data, { ...common, rule });
+    await steps(network, data, 4);
+    ends.push({
+      way: (await network.describeRule())[0]!.slots.inputs.way,
+      outputs: await network.predict(rows.features as Float32Array<ArrayBuffer>),
+      s: network.read(`rule.${layer === "conv" ? 0 : 1}.inputs.s`),
+    });
+  }
+  const [conv, plain] = ends;
+  assertEquals([conv!.way, plain!.way], ["fused", "two-stage"]);
+  assertClose({ name: "R", limit: 1e-11 }, conv!.s, plain!.s);
+  assertClose({ name: "outputs", limit: 1e-11 }, conv!.outputs, plain!.outputs);
+});
+
+Deno.test("drift-free: the function moves by the gradient times Rᵀ R, and not by R", async () => {
+  const rows = table(BATCH, { shape: [6], values: 2 });
+  const options = { optimizer: sgd(0.1), batchSize: BATCH, epochs: 9, shuffle: false };
+  using network = Network.create({ input: [6], layers: [dense(2)], loss: meanSquaredError(), precision: "f64" });
+  using data = await Dataset.create(rows);
+  const rule = decorrelated({ form: "driftFree", rate: 0.1, center: false });
+  using _trainer = await Trainer.create(network, data, { ...options, rule });
+  await steps(network, data, 3);
+  const [before, s] = [network.read("0.weight"), network.read("rule.0.inputs.s")];
+  const { gradients } = await network.gradients(data);
+  await steps(network, data, 1);
+  const g = at(gradients.get("0.weight")!, 6);
+  const p = (i: number, j: number) => [0, 1, 2, 3, 4, 5].reduce((sum, k) => sum + s[i * 6 + k]! * s[j * 6 + k]!, 0);
+  const expected = before.map((value, index) => {
+    const [unit, input] = [Math.floor(index / 6), index % 6];
+    return value - 0.1 * [0, 1, 2, 3, 4, 5].reduce((sum, k) => sum + g(unit, k) * p(k, input), 0);
+  });
+  assertClose({ name: "weights", limit: 1e-12 }, network.read("0.weight"), expected as Float64Array);
+});
+
+Deno.test("a precomputed first layer sees inputs without correlations, and takes no step", async () => {
+  const size = 12;
+  const rows = table(1500, { shape: [size], classes: 3 });
+  const features = rows.features as Float32Array;
+  for (let at = 0; at < features.length; at++) {
+    if (at % size > 0) features[at] = features[at]! * 0.5 + features[at - 1]!;
+  }
+  using network = Network.create({ input: [size], layers: [dense(20), relu(), dense(3)], precision: "f64", seed: 2 });
+  using data = await Dataset.create(rows);
+  const [before] = await network.inputStatistics(data);
+  const rule = decorrelated({ first: "precompute" });
+  using _trainer = await Trainer.create(network, data, { rule, batchSize: 50, optimizer: adam(1e-3) });
+  const s = network.read("rule.0.inputs.s");
+  const [after] = await network.inputStatistics(data);
+  assert(before!.correlation > 0.5 && after!.correlation < 0.2, `${before!.correlation} → ${after!.correlation}`);
+  assert(after!.loss < before!.loss);
+  await steps(network, data, 20);
+  assertEquals(network.read("rule.0.inputs.s"), s);
+  assertEquals((await network.describeRule())[0]!.slots.inputs.precomputed, true);
+});
+
+Deno.test("correlations fall while a network learns", async () => {
+  const rows = table(2000, { shape: [16], classes: 4 });
+  const features = rows.features as Float32Array;
+  for (let at = 0; at < features.length; at++) if (at % 16 > 0) features[at] = features[at]! + 0.7 * features[at - 1]!;
+  const found = [];
+  for (const rule of [undefined, decorrelated({ rate: 0.02 })]) {
+    using network = Network.create({ input: [16], layers: [dense(24), relu(), dense(4)], seed: 2 });
+    using data = await Dataset.create(rows);
+    using trainer = await Trainer.create(network, data, { ...(rule && { rule }), batchSize: 50, epochs: 5 });
+    while (!(await trainer.epoch()).done);
+    found.push(await network.inputStatistics(data));
+  }
+  const [plain, other] = found;
+  for (const [index, { correlation, rows, inputs }] of plain!.entries()) {
+    assertEquals([rows, inputs], [2000, [16, 24][index]]);
+    assert(other![index]!.correlation < 0.5 * correlation, `${correlation} → ${other![index]!.correlation}`);
+  }
+});
+
+Deno.test("inputStatistics() counts what plain sums count", async () => {
+  const [count, size] = [300, 5];
+  const rows = table(count, { shape: [size], classes: 2 });
+  using network = Network.create({ input: [size], layers: [dense(2)], precision: "f64" });
+  const [found] = await network.inputStatistics(rows);
+  const x = at(Float64Array.from(rows.features as Float32Array), size);
+  const sum = (of: (row: number) => number) =>
+    Array.from({ length: count }, (_, row) => of(row)).reduce((a, b) => a + b);
+  const mean = (i: number) => sum((row) => x(row, i)) / count;
+  const moment = (i: number, j: number) => sum((row) => x(row, i) * x(row, j)) / count;
+  const covariance = (i: number, j: number) => moment(i, j) - mean(i) * mean(j);
+  let [correlation, loss] = [0, 0];
+  for (let i = 0; i < size; i++) {
+    for (let j = 0; j < size; j++) {
+      loss += 0.5 * (moment(i, j) - (i === j ? 1 : 0)) ** 2 / size ** 2;
+      if (j < i) correlation += Math.abs(covariance(i, j)) / Math.sqrt(covariance(i, i) * covariance(j, j)) / 10;
+    }
+  }
+  assertAlmostEquals(found!.correlation, correlation, 1e-10);
+  assertAlmostEquals(found!.loss, loss, 1e-10);
+});
+
+Deno.test("beside memAop() the products are those of the decorrelated inputs", async () => {
+  const exact = memAop({ minSize: 0, exactOutput: false, k: BATCH, memory: false, center: false, policy: "topK" });
+  for (const net of Object.keys(nets)) {
+    const alone = await trained(net, { rule: decorrelated({ rate: 0.05 }) });
+    const both = await trained(net, { rule: combine(decorrelated({ rate: 0.05 }), exact) });
+    for (const [parameter, values] of alone.parameters) {
+      assertClose({ name: `${net} ${parameter}`, limit: 1e-10 }, both.parameters.get(parameter)!, values);
+    }
+    const half = combine(decorrelated({ rate: 0.05 }), memAop({ minSize: 0, exactOutput: false, k: BATCH / 2 }));
+    const one = await trained(net, { rule: half });
+    assertNotEquals(one.bits, alone.bits);
+    assertSameBits((await trained(net, { rule: half }, { threads: 2 })).bits, one.bits, "2 threads");
+  }
+});
+
+Deno.test("decorrelated.paper() has the published settings", () => {
+  const { inputs } = decorrelated.paper().slots;
+  assertEquals([inputs!.rate, inputs!.kappa, inputs!.rows, inputs!.center, inputs!.autoStep], [
+    1e-4,
+    0.01,
+    0.1,
+    false,
+    null,
+  ]);
+  assertEquals(ruleByName("decorrelated", { decorrelated: { paper: true } }), decorrelated.paper());
+  assertThrows(
+    () => ruleByName("decorrelated", { decorrelated: { paper: true, rate: 1 } }),
+    ConfigError,
+    "unknown option",
+  );
+});
+
+const refused: [string, () => Rule, string][] = [
+  ["rate", () => decorrelated({ rate: -1 }), "Cannot use decorrelated.rate"],
+  ["kappa", () => decorrelated({ kappa: 1.5 }), "Cannot use decorrelated.kappa"],
+  ["rows", () => decorrelated({ rows: 1.5 }), "Cannot use decorrelated.rows"],
+  ["every", () => decorrelated({ every: 0 }), "Cannot use decorrelated.every"],
+  ["autoStep", () => decorrelated({ autoStep: 2 }), "Cannot use decorrelated.autoStep"],
+  ["form", () => decorrelated({ form: "other" as "local" }), "Cannot use decorrelated.form"],
+  ["layers", () => decorrelated({ layers: "0" as unknown as string[] }), "Cannot use decorrelated.layers"],
+  ["option", () => decorrelated({ kapa: 1 } as DecorrelatedOptions), "did you mean kappa"],
+];
+
+Deno.test("options that cannot be used are refused", () => {
+  for (const [, make, text] of refused) assertThrows(make, ConfigError, text);
+});
+
+Deno.test("what is not defined beside decorrelated() is refused by name", async () => {
+  const check = async (
+    rule: Rule,
+    text: string,
+    net: { input: number[]; layers: Layer[] } = nets.dense!,
+    more = {},
+  ) => {
+    using network = Network.create(net);
+    const rows = table(40, { shape: net.input, classes: 3 });
+    const options = { rule, optimizer: sgd(0.01), batchSize: 10, ...more };
+    await assertRejects(() => Trainer.create(network, rows, options), EngineError, text);
+  };
+  await check(combine(decorrelated(), sparse({ sparsity: 0.5 })), "dense weights beside decorrelated()");
+  await check(combine(decorrelated(), dual()), "a rule that is defined beside decorrelated() but found dual");
+  await check(combine(decorrelated(), frontContribution()), "beside decorrelated() but found front-contribution");
+  await check(combine(decorrelated(), memAop({ scope: "batch" })), "beside decorrelated()");
+  await check(decorrelated({ layers: ["7"] }), "rule.layers");
+  const plain = { input: [8, 8, 2], layers: [conv2d(4, { bias: false }), batchNorm(), globalAvgPool2d(), dense(3)] };
+  await check(decorrelated({ center: true }), "layer 0 (conv2d) without one", plain);
+  const grouped = { input: [8, 8, 2], layers: [conv2d(4, { groups: 2 }), globalAvgPool2d(), dense(3)] };
+  await check(decorrelated({ layers: ["0"] }), "layer 0 (conv2d) with 2", grouped);
+  const late = { input: [24], layers: [tanh(), dense(3)] };
+  await check(decorrelated({ first: "precompute" }), "reads the network's input", late);
+  const images = { input: [8, 8, 1], layers: [flatten(), dense(3)] };
+  await check(decorrelated({ first: "precompute" }), "beside augmentation", images, { augment: { flip: true } });
+});
+
+Deno.test("a grouped convolution stays as it is, and says why", async () => {
+  using network = Network.create({ input: [8, 8, 2], layers: [conv2d(4, { groups: 2 }), globalAvgPool2d(), dense(3)] });
+  using data = await Dataset.create(table(40, { shape: [8, 8, 2], classes: 3 }));
+  using _trainer = await Trainer.create(network, data, { rule: decorrelated(), batchSize: 10 });
+  const [first, last] = await network.describeRule();
+  assertEquals(first!.slots.inputs, { kind: "raw", why: "grouped convolution" });
+  assertEquals(last!.slots.inputs.kind, "decorrelated");
+});
+
+Deno.test("decorrelationUpdate() takes the step of the rule", () => {
+  const x = Float64Array.of(1, 2, -1, 0.5, 0.3, 1);
+  const r = Float64Array.of(1, 0, 0, 1);
+  const c = (i: number, j: number) => [0, 1, 2].reduce((sum, row) => sum + x[row * 2 + i]! * x[row * 2 + j]!, 0) / 3;
+  const { loss, rate } = decorrelationUpdate([x, r], { rows: 3, rate: 0.1, kappa: 0.25 });
+  assertEquals(rate, 0.1);
+  assertAlmostEquals(loss, (0.75 * 2 * c(0, 1) ** 2 + 0.25 * ((c(0, 0) - 1) ** 2 + (c(1, 1) - 1) ** 2)) / 4, 1e-12);
+  const expected = [1 - 0.025 * (c(0, 0) - 1), -0.075 * c(0, 1), -0.075 * c(0, 1), 1 - 0.025 * (c(1, 1) - 1)];
+  assertClose({ name: "r", limit: 1e-12 }, r, Float64Array.from(expected));
+  assertThrows(() => decorrelationUpdate([x, new Float64Array(3)], { rows: 3, rate: 0.1 }), EngineError, "r");
+  const narrow = new Float32Array(4) as unknown as Float64Array<ArrayBuffer>;
+  assertThrows(() => decorrelationUpdate([x, narrow], { rows: 3, rate: 0.1 }), ConfigError, "r");
+});

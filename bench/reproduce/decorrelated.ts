@@ -29,7 +29,7 @@ import {
 import type { Chart, Experiment, Outcome, ReproduceOptions, ResultTable } from "./experiment.ts";
 
 /** Learning rates of Adam that both sides choose from. */
-const RATES = [5e-4, 1e-3, 2e-3, 4e-3];
+const RATES = [5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2];
 
 interface Task {
   readonly name: string;

@@ -7,10 +7,11 @@
 import { number } from "../config.ts";
 import type { CsvTransform } from "../data/csv_transform.ts";
 import type { DownloadControl } from "../data/download.ts";
-import { type DataOptions, dataSources, loadData } from "../data/registry.ts";
+import { type DataOptions, loadFrom as loadNamed } from "../data/registry.ts";
 import { withValidation } from "../data/split.ts";
 import type { Data } from "../data/table.ts";
 import { UsageError } from "./errors.ts";
+import { sources } from "./sources.ts";
 import { dataOptionNames, type TrainValues } from "./train_options.ts";
 
 /** Share of the training rows that is split off where nothing is said. */
@@ -26,7 +27,7 @@ const VALIDATION_SPLIT = 0.1;
  */
 export async function loadFrom(values: TrainValues, control: DownloadControl): Promise<Data> {
   const name = values.data ?? "glyphs";
-  const source = dataSources.find((known) => known.name === (name.includes(":") ? `${name.split(":")[0]}:` : name));
+  const source = sources.find((known) => known.name === (name.includes(":") ? `${name.split(":")[0]}:` : name));
   const known: readonly string[] = source?.options ?? [];
   const options: Record<string, unknown> = { ...control };
   for (const [key, option] of Object.entries(dataOptionNames)) {
@@ -34,7 +35,11 @@ export async function loadFrom(values: TrainValues, control: DownloadControl): P
     if (value === undefined) continue;
     // An unknown data set is refused below, with the nearest name.
     if (source !== undefined && !known.includes(key)) throw notForThis(option, { name, known });
-    options[key] = key === "standardize" ? truthOrNames(value as readonly string[]) : value;
+    options[key] = key === "standardize"
+      ? truthOrNames(value as readonly string[])
+      : key === "colour"
+      ? value ? "grey" : "rgb"
+      : value;
   }
   // These say how and where, and have a meaning of their own beside the data set: sets that do not know them need none.
   const validation = known.includes("validationFraction") ? splitWanted(values) ?? VALIDATION_SPLIT : 0;
@@ -43,7 +48,7 @@ export async function loadFrom(values: TrainValues, control: DownloadControl): P
   for (const [key, value] of Object.entries({ precision, download, dataDir })) {
     if (value !== undefined && known.includes(key)) options[key] = value;
   }
-  return await loadData(name, options as DataOptions);
+  return await loadNamed(sources, { name, options: options as DataOptions });
 }
 
 /**

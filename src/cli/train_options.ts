@@ -4,11 +4,11 @@
  * @module
  */
 
-import { dataSources } from "../data/registry.ts";
 import { rules } from "../rules/mod.ts";
 import { kebab } from "./errors.ts";
 import type { CommandSpec, OptionSpec, Values } from "./options.ts";
 import { scheduleHelp } from "./schedule_text.ts";
+import { sources } from "./sources.ts";
 
 /** Options that a data set may know, by the name that `loadData` has for them. */
 const dataOptions = [
@@ -45,6 +45,15 @@ const dataOptions = [
   },
   { name: "header", type: "flag", help: "CSV: whether the first line names the columns (found out)", of: "header" },
   { name: "delimiter", type: "text", value: "C", help: "CSV: character between fields (,)", of: "delimiter" },
+  {
+    name: "image-size",
+    type: "numbers",
+    value: "H,W",
+    help: "images: height and width that they are brought to (as they are)",
+    of: "size",
+  },
+  { name: "grey", type: "flag", help: "images: one channel instead of three", of: "colour" },
+  { name: "skip-broken", type: "flag", help: "images: leave out what cannot be read, and say so", of: "skipBroken" },
   {
     name: "normalize",
     type: "flag",
@@ -353,7 +362,7 @@ export const trainCommand: CommandSpec<typeof trainOptions> = {
   options: trainOptions,
   dotted: rules.map((rule) => rule.name),
   sections: [
-    { title: "Data sets", lines: dataSources.map(({ name, description }) => [shownName(name), description] as const) },
+    { title: "Data sets", lines: sources.map(({ name, description }) => [shownName(name), description] as const) },
     {
       title: "Learning rules",
       lines: rules.flatMap(({ name, description, paper, options }) => [

@@ -28,6 +28,8 @@ export interface CsvStream {
   readonly train: () => AsyncGenerator<Table, void, void>;
   /** Rows of the file; `stepsPerEpoch` is that over the batch size, rounded up. */
   readonly rows: number;
+  /** Shape of a row: the number of inputs. */
+  readonly shape: readonly number[];
   /** What the columns became. */
   readonly transform: CsvTransform;
 }
@@ -45,7 +47,7 @@ export interface CsvStream {
  * ```ts ignore
  * import { csvStream, mlp, Network, train } from "@leanprop/leanprop";
  * const stream = await csvStream("clicks.csv.gz", { target: "clicked", task: "classification" });
- * using network = Network.create(mlp({ input: [stream.transform.columns.length], outputs: 2 }));
+ * using network = Network.create(mlp({ input: stream.shape, outputs: 2 }));
  * const stepsPerEpoch = Math.ceil(stream.rows / 128);
  * for await (const p of train(network, stream, { stepsPerEpoch, epochs: 3 })) console.log(p.trainLoss);
  * ```
@@ -56,17 +58,20 @@ export async function csvStream(path: string, options: CsvStreamOptions = {}): P
   number("partRows", partRows, { min: 1, whole: true });
   let transform: CsvTransform | undefined;
   let names: readonly string[] | undefined;
+  let shape: readonly number[] = [];
   let records = 0;
   for await (const block of blocks(path, fitRows + 1)) {
     records += block.records;
     if (transform) continue;
-    ({ transform } = parseCsv(block.text, { ...columns, where: path }));
+    const fit = parseCsv(block.text, { ...columns, where: path });
+    transform = fit.transform;
+    shape = fit.train.shape;
     const { header, delimiter = "," } = columns;
     names = parseSheet(block.text, { where: path, delimiter, ...(header !== undefined && { header }) }).names;
   }
   if (!transform || !names) throw new DataError(path, "at least one record", "an empty file");
   const fitted = { path, transform, names, partRows, precision: columns.precision ?? "f32" };
-  return { train: () => tables(fitted), rows: records - (transform.headed ? 1 : 0), transform };
+  return { train: () => tables(fitted), rows: records - (transform.headed ? 1 : 0), shape, transform };
 }
 
 /** What a pass over a file needs to know. */

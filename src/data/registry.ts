@@ -44,12 +44,13 @@ export interface DataSource {
   /** One line for help texts. */
   readonly description: string;
   /** The options that it knows. */
-  readonly options: readonly (keyof DataOptions)[];
+  readonly options: readonly string[];
   /** Loads it; `path` is what follows the name's colon. */
   readonly load: (options: DataOptions, path: string) => Promise<Data>;
 }
 
-const csvOptions = [
+/** The options of `csv:`. */
+export const csvOptions = [
   "target",
   "task",
   "oneHot",
@@ -66,7 +67,7 @@ const csvOptions = [
 ] as const;
 
 /** Options that only steer a download; sets without one have no use for them, and no harm from them. */
-const control: readonly (keyof DataOptions)[] = ["onProgress", "signal"];
+const control: readonly string[] = ["onProgress", "signal"];
 
 /** All data sets by name. */
 export const dataSources: readonly DataSource[] = [
@@ -136,24 +137,40 @@ export const dataSources: readonly DataSource[] = [
  * @throws {DataError} where the data cannot be read
  */
 export async function loadData(name: string, options: DataOptions = {}): Promise<Data> {
-  const { source, path } = findSource(name);
-  const unknown = (Object.keys(options) as (keyof DataOptions)[]).find((option) =>
-    options[option] !== undefined && !control.includes(option) && !source.options.includes(option)
+  return await loadFrom(dataSources, { name, options });
+}
+
+/**
+ * Like {@linkcode loadData}, with a list of data sets of one's own.
+ *
+ * @param sources the data sets
+ * @param wanted name and options
+ * @returns the data set
+ * @throws as {@linkcode loadData}
+ */
+export async function loadFrom(
+  sources: readonly DataSource[],
+  { name, options }: { readonly name: string; readonly options: DataOptions },
+): Promise<Data> {
+  const { source, path } = findSource(sources, name);
+  const given = options as Readonly<Record<string, unknown>>;
+  const unknown = Object.keys(given).find((option) =>
+    given[option] !== undefined && !control.includes(option) && !source.options.includes(option)
   );
   if (unknown !== undefined) {
     const known = source.options.join(", ");
-    throw new ConfigError(unknown, `options that ${source.name} knows (${known})`, options[unknown]);
+    throw new ConfigError(unknown, `options that ${source.name} knows (${known})`, given[unknown]);
   }
   return await source.load(options, path);
 }
 
-function findSource(name: string): { source: DataSource; path: string } {
+function findSource(sources: readonly DataSource[], name: string): { source: DataSource; path: string } {
   const colon = name.indexOf(":");
   const start = colon < 0 ? name : name.slice(0, colon + 1);
-  const source = dataSources.find((known) => known.name === start);
+  const source = sources.find((known) => known.name === start);
   const path = colon < 0 ? "" : name.slice(colon + 1);
   if (source === undefined) {
-    const names = dataSources.map((known) => known.name);
+    const names = sources.map((known) => known.name);
     const shown = names.map((known) => known.endsWith(":") ? `${known}PATH` : known);
     throw new ConfigError("data", `one of ${shown.join(", ")}${didYouMean(start, names)}`, name);
   }

@@ -17,7 +17,7 @@ export type FirstLayer = "learn" | "precompute" | "raw";
 
 /** Options of {@linkcode decorrelated}. */
 export interface DecorrelatedOptions {
-  /** Step size η of R, from 0; the schedule of learning rates applies to it too. Default 0.01. */
+  /** Step size η of R, from 0; the schedule of learning rates applies to it too. Default 0.001. */
   readonly rate?: number;
   /** Weight κ of variances against correlations, from 0 (correlations alone) to 1 (variances alone). Default 0.5. */
   readonly kappa?: number;
@@ -26,7 +26,7 @@ export interface DecorrelatedOptions {
    * their share. Default: max(64, 2 · inputs of the layer).
    */
   readonly rows?: number;
-  /** Steps from one change of R to the next. Default 1. */
+  /** Steps from one change of R to the next. Default 4. */
   readonly every?: number;
   /**
    * Whether inputs are centred by their running means, which like R the gradient takes as given. Default: in layers with a bias, which
@@ -119,10 +119,10 @@ function create(options: DecorrelatedOptions = {}): Rule {
     throw new ConfigError("decorrelated.layers", "a list of names of layers", layers);
   }
   return rule({
-    rate: number("decorrelated.rate", options.rate ?? 0.01, { min: 0 }),
+    rate: number("decorrelated.rate", options.rate ?? 0.001, { min: 0 }),
     kappa: number("decorrelated.kappa", options.kappa ?? 0.5, { min: 0, max: 1 }),
     rows: rows === undefined ? null : number("decorrelated.rows", rows, { above: 0, whole: !(rows < 1) }),
-    every: number("decorrelated.every", options.every ?? 1, { min: 1, whole: true }),
+    every: number("decorrelated.every", options.every ?? 4, { min: 1, whole: true }),
     center: options.center === undefined ? null : boolean("decorrelated.center", options.center),
     autoStep: autoStep === false ? null : number("decorrelated.autoStep", autoStep, { above: 0, below: 2 }),
     form: oneOf("decorrelated.form", options.form ?? "local", ["local", "driftFree"] as const),

@@ -197,3 +197,55 @@ Deno.test("CSV columns are standardised by the training rows alone: validation r
     await bytes(`${folder.path}/c/checkpoint.safetensors`),
   );
 });
+
+Deno.test("train --data images: and parquet: read folders and files; what is broken is named or left out", async () => {
+  const { encodePng, Image } = await import("image-js");
+  const { parquetWriteBuffer } = await import("hyparquet-writer");
+  await using folder = await temporaryFolder();
+  const at = { cwd: folder.path };
+  for (const [label, name] of ["cat", "dog"].entries()) {
+    await Deno.mkdir(`${folder.path}/pets/${name}`, { recursive: true });
+    for (let index = 0; index < 12; index++) {
+      const data = new Uint8Array(6 * 5 * 3).fill(label * 200 + index);
+      const image = new Image(6, 5, { colorModel: "RGB", data });
+      await Deno.writeFile(`${folder.path}/pets/${name}/${index}.png`, encodePng(image));
+    }
+  }
+  const train = async (...args: string[]) =>
+    await run(["train", ...args, "--epochs", "2", "--quiet", "--runs", "none"], at);
+  const good = await train("--data", "images:pets", "--image-size", "4,4", "--grey", "--out", "a");
+  assertEquals(good.code, 0, good.stderr);
+  const record = JSON.parse(await Deno.readTextFile(`${folder.path}/a/config.json`));
+  assertEquals([record.data.shape, record.data.targets.names], [[4, 4, 1], ["cat", "dog"]]);
+  await Deno.writeTextFile(`${folder.path}/pets/dog/13.jpg`, "no image");
+  const broken = await train("--data", "images:pets");
+  assertEquals(broken.code, 1);
+  assertMatch(broken.stderr, /^error: Cannot read pets\/dog\/13\.jpg: expected a PNG or JPEG image but found .*\n$/);
+  const skipped = await train("--data", "images:pets", "--skip-broken");
+  assertEquals(skipped.code, 0, skipped.stderr);
+  assertMatch(skipped.stderr, /^Left out: Cannot read pets\/dog\/13\.jpg: /);
+
+  const numbers = Array.from({ length: 40 }, (_, index) => index);
+  const columnData = [
+    { name: "x", data: numbers.map((index) => index / 7), type: "DOUBLE" as const },
+    { name: "y", data: numbers.map((index) => index * 3), type: "DOUBLE" as const },
+  ];
+  await Deno.writeFile(`${folder.path}/x.parquet`, new Uint8Array(parquetWriteBuffer({ columnData })));
+  const table = await train("--data", "parquet:x.parquet", "--task", "regression", "--out", "b");
+  assertEquals(table.code, 0, table.stderr);
+  const other = await train("--data", "parquet:x.parquet", "--grey");
+  assertEquals(other.code, 2);
+  assertMatch(other.stderr, /^error: Cannot use --grey with parquet:x\.parquet: expected its options \(--target,/);
+});
+
+Deno.test("without a terminal progress is one line per epoch, without colours, whatever NO_COLOR says", async () => {
+  await using folder = await temporaryFolder();
+  for (const NO_COLOR of ["", "1"]) {
+    const out = `a${NO_COLOR}`;
+    const place = { cwd: folder.path, env: { NO_COLOR } };
+    const { code, stderr } = await run(["train", ...small, "--epochs", "3", "--out", out], place);
+    assertEquals(code, 0, stderr);
+    assertEquals(stderr.split("\n").map((line) => line.slice(0, 9)), ["epoch 1/3", "epoch 2/3", "epoch 3/3", ""]);
+    assert(!stderr.includes("\x1b"), "no escape sequences");
+  }
+});

@@ -129,7 +129,7 @@ Deno.test("csvStream() gives the rows of readCsv(), also gzipped, over line ends
       const whole = await readCsv(path, options);
       for (const partRows of [1, 7, 1000]) {
         const stream = await csvStream(path, { ...options, partRows });
-        assertEquals([stream.rows, stream.transform], [103, whole.transform]);
+        assertEquals([stream.rows, stream.shape, stream.transform], [103, whole.train.shape, whole.transform]);
         const features: number[] = [];
         const targets: number[] = [];
         for await (const part of stream.train()) {

@@ -114,7 +114,7 @@ Deno.test("one step is the paper's: z = R (x − μ), gradients with R at rest, 
       seed: 1,
     });
     const weights = () => at(network.read("0.weight"), size);
-    const rule = decorrelated({ rate, kappa, center: false, autoStep: false });
+    const rule = decorrelated({ rate, kappa, every: 1, center: false, autoStep: false });
     const x = at(Float64Array.from(rows_.features as Float32Array), size);
     const targets = rows_.targets.kind === "values" ? at(rows_.targets.values as Float64Array, units) : () => 0;
     using data = await Dataset.create(rows_);
@@ -155,7 +155,7 @@ Deno.test("one step is the paper's: z = R (x − μ), gradients with R at rest, 
 /** A run in the middle, with R far from the identity. */
 async function underWay(net: string, options: DecorrelatedOptions = {}, machine: Machine = {}) {
   const network = networkOf(net, machine);
-  const rule = decorrelated({ rate: 0.05, ...options });
+  const rule = decorrelated({ rate: 0.05, every: 1, ...options });
   const data = await Dataset.create(dataOf(net));
   const trainer = await Trainer.create(network, data, { ...common, rule });
   await steps(network, data, 3);
@@ -205,7 +205,7 @@ for (const net of Object.keys(nets)) {
 
     Deno.test(`any number of threads gives the same bits: ${net}, ${name}`, async () => {
       for (const precision of ["f32", "f64"] as const) {
-        const rule = decorrelated({ rate: 0.05, ...options });
+        const rule = decorrelated({ rate: 0.05, every: 1, ...options });
         const one = await trained(net, { rule }, { precision });
         for (const threads of [2, 3]) {
           const found = await trained(net, { rule }, { precision, threads });
@@ -239,7 +239,7 @@ for (const net of Object.keys(nets)) {
       using network = networkOf(net);
       using data = await Dataset.create({ ...dataOf(net) });
       const rate = 0.01;
-      const rule = decorrelated({ rate: 0.05, ...options });
+      const rule = decorrelated({ rate: 0.05, every: 1, ...options });
       const run = { rule, optimizer: sgd(rate), batchSize: data.rows, epochs: 10, shuffle: false };
       using _trainer = await Trainer.create(network, data, run);
       await steps(network, data, 4);
@@ -286,7 +286,7 @@ Deno.test("a convolution is a dense layer on its patches", async () => {
     const name = layer === "conv" ? "0.weight" : "1.weight";
     network.write(name, layer === "conv" ? weight.map((_, at) => weight[places[at]!]!) : weight);
     using data = await Dataset.create(rows);
-    const rule = decorrelated({ rate: 0.05, rows: 8 });
+    const rule = decorrelated({ rate: 0.05, every: 1, rows: 8 });
     using _trainer = await Trainer.create(network, data, { ...common, rule });
     await steps(network, data, 4);
     ends.push({

@@ -3,9 +3,11 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import {
   adam,
+  ConfigError,
   cosine,
   DataError,
   Dataset,
+  decorrelated,
   dense,
   dropout,
   EngineError,
@@ -140,6 +142,12 @@ Deno.test("dropLast leaves short batches out; rules that need whole ones say so"
     for await (const _ of train(network, parts, { ...common, stepsPerEpoch: 6, ...options }));
   };
   await run({ rule: memAop({ k: 4 }), dropLast: true });
+  const fault = await assertRejects(() => run({ rule: decorrelated() }), ConfigError);
+  assertEquals(
+    fault.message,
+    "Cannot use data: expected all rows before the first step for a rule that works out what the first layer sees but found " +
+      "a stream for decorrelated",
+  );
   const message = "expected all rows before the first step for front-contribution but found a stream";
   await assertRejects(() => run({ rule: frontContribution(), optimizer: sgd(0.1) }), EngineError, message);
 });

@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// Rough cost of one element of a changed image.
 const OPERATIONS: usize = 10;
 
+/// Bytes that are still in the caches a step after they were fetched.
+const NEAR: usize = 1 << 15;
+
 /// What the numbers of a data set are, beside the numbers themselves.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -227,6 +230,22 @@ impl Dataset {
         assert_eq!(out.len(), rows.len() * size);
         for (row, out) in rows.iter().zip(out.chunks_exact_mut(size)) {
             self.convert(self.place(*row) * size, out);
+        }
+    }
+
+    /// Has the processor fetch rows that the next [`Dataset::gather`] will copy, if they are few enough to stay in its caches.
+    pub fn prefetch(&self, rows: &[u32]) {
+        fn fetch<E>(data: &[E], starts: impl ExactSizeIterator<Item = usize>, size: usize) {
+            if starts.len() * size * size_of::<E>() <= NEAR {
+                starts.for_each(|start| kernels::isa::prefetch(&data[start..start + size]));
+            }
+        }
+        let size = self.size();
+        let starts = rows.iter().map(|row| self.place(*row) * size);
+        match &self.store.features {
+            Features::F32(data) => fetch(data, starts, size),
+            Features::F64(data) => fetch(data, starts, size),
+            Features::U8 { data, .. } => fetch(data, starts, size),
         }
     }
 

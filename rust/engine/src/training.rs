@@ -653,7 +653,8 @@ impl<T: Real> Network<T> {
         let mode = Mode::Train { seed: training.config.seed, epoch: counters.epoch };
         let samples = &training.order[part.clone()];
         let pass = Pass { par, rows, mode, samples };
-        let picked = if training.config.steps_per_epoch.is_some() { &training.places[part] } else { samples };
+        let streams = training.config.steps_per_epoch.is_some();
+        let picked = if streams { &training.places[part.clone()] } else { samples };
         let workspace = &mut training.workspace;
         if let Some(front) = &training.front {
             front.fill(samples, &mut workspace.values);
@@ -668,6 +669,10 @@ impl<T: Real> Network<T> {
                     data.gather_augmented((picked, samples), &source, par, features);
                 }
             }
+        }
+        // The rows of a stream may not have come yet.
+        if !streams {
+            data.prefetch(&training.order[part.end..(part.end + rows).min(training.order.len())]);
         }
         data.gather_labels(picked, &mut training.labels);
         let target_size = training.values.len() / training.config.batch_size;
@@ -697,8 +702,7 @@ impl<T: Real> Network<T> {
                 ),
             ));
         }
-        let right = |(row, label): (&[T], &u32)| kernels::loss::argmax(row) == *label as usize;
-        let correct = outputs.chunks_exact(size).zip(&training.labels).filter(|pair| right(*pair)).count();
+        let correct = kernels::loss::count_right(outputs, &training.labels);
 
         let pass = choose_rows(&mut training.batch_choice, &self.plan, workspace, pass, &moment);
         let Optimizer { first, second, .. } = &mut training.optimizer;

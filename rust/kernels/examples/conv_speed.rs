@@ -111,18 +111,22 @@ fn peak() -> f64 {
     let run = || match isa() {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => {
-            // SAFETY: `isa` names what the machine has.
-            let body = #[inline(always)]
-            || unsafe { multiply_adds::<<f32 as Lanes>::Avx2>(STEPS) };
-            vectorize_for(Isa::Avx2, body);
+            vectorize_for(
+                Isa::Avx2,
+                #[inline(always)]
+                // SAFETY: `isa` names what the machine has.
+                || unsafe { multiply_adds::<<f32 as Lanes>::Avx2>(STEPS) },
+            );
             <f32 as Lanes>::Avx2::LANES
         }
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => {
-            // SAFETY: as above.
-            let body = #[inline(always)]
-            || unsafe { multiply_adds::<<f32 as Lanes>::Avx512>(STEPS) };
-            vectorize_for(Isa::Avx512, body);
+            vectorize_for(
+                Isa::Avx512,
+                #[inline(always)]
+                // SAFETY: as above.
+                || unsafe { multiply_adds::<<f32 as Lanes>::Avx512>(STEPS) },
+            );
             <f32 as Lanes>::Avx512::LANES
         }
         _ => {

@@ -108,6 +108,19 @@ pub fn vectorize_for<R>(isa: Isa, body: impl FnOnce() -> R) -> R {
     }
 }
 
+/// Asks for memory that is read soon. A hint: the values do not change, and other processors ignore it.
+#[inline]
+pub fn prefetch<T>(x: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in x.chunks(64 / size_of::<T>().clamp(1, 64)) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint may name any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = x;
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn with_avx2<R>(body: impl FnOnce() -> R) -> R {

@@ -70,24 +70,48 @@ fn cross_entropy_block<T: Real>(
         }
         return;
     };
-    for (z, g) in z.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes)) {
-        let most = largest(z);
+    let (mut most, mut sum) = ([T::zero(); ROW_BLOCK], [T::zero(); ROW_BLOCK]);
+    let rows = labels.len();
+    fold_rows(z, classes, &mut most[..rows], |most, v| if v > most { v } else { most });
+    for ((z, g), most) in z.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes)).zip(&most) {
         for (g, v) in g.iter_mut().zip(z) {
-            *g = *v - most;
+            *g = *v - *most;
         }
     }
     for g in gradient.iter_mut() {
         *g = g.exp_fast();
     }
-    let rows = z.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes));
-    for (((z, g), loss_of), label) in rows.zip(losses).zip(labels) {
-        let sum = g.iter().copied().fold(T::zero(), |sum, e| sum + e);
-        *loss_of = loss(z, *label, largest(z), sum);
-        let to_probability = T::one() / sum;
+    fold_rows(gradient, classes, &mut sum[..rows], |sum, e| sum + e);
+    let rows = z.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes)).zip(most.iter().zip(&sum));
+    for ((((z, g), (most, sum)), loss_of), label) in rows.zip(losses).zip(labels) {
+        *loss_of = loss(z, *label, *most, *sum);
+        let to_probability = T::one() / *sum;
         for g in g.iter_mut() {
             *g = (*g * to_probability - spread) * scale;
         }
         g[*label as usize] -= (T::one() - smoothing) * scale;
+    }
+}
+
+/// Folds each row from its first value on. Several rows advance together: one alone would wait for every result in turn.
+#[inline(always)]
+fn fold_rows<T: Real>(x: &[T], columns: usize, out: &mut [T], step: impl Fn(T, T) -> T) {
+    const TOGETHER: usize = 8;
+    for (x, out) in x.chunks(TOGETHER * columns).zip(out.chunks_mut(TOGETHER)) {
+        assert!(x.len() == out.len() * columns);
+        let (mut starts, mut folded) = ([0; TOGETHER], [T::zero(); TOGETHER]);
+        for (i, (start, folded)) in starts.iter_mut().zip(&mut folded).enumerate() {
+            // Where rows are missing at the end the last one stands in.
+            *start = i.min(out.len() - 1) * columns;
+            *folded = x[*start];
+        }
+        for column in 1..columns {
+            for (folded, start) in folded.iter_mut().zip(&starts) {
+                // SAFETY: a column of one of `out.len()` rows, which `x` has.
+                *folded = step(*folded, unsafe { *x.get_unchecked(start + column) });
+            }
+        }
+        out.copy_from_slice(&folded[..out.len()]);
     }
 }
 
@@ -229,6 +253,27 @@ pub fn rank<T: Real>(row: &[T], label: usize) -> usize {
     row.iter().enumerate().filter(|&(i, v)| *v > score || (*v == score && i < label) || v.is_nan()).count()
 }
 
+/// Rows whose largest output is the label's (ties: the lowest index). Without a branch on the values: which output is the
+/// largest cannot be foretold.
+pub fn count_right<T: Real>(outputs: &[T], labels: &[u32]) -> usize {
+    let classes = outputs.len() / labels.len().max(1);
+    vectorize(
+        #[inline(always)]
+        || {
+            let mut right = 0;
+            for (row, label) in outputs.chunks_exact(classes.max(1)).zip(labels) {
+                let score = row[*label as usize];
+                let mut before = 0;
+                for (i, v) in row.iter().enumerate() {
+                    before += u32::from((*v > score) | ((*v == score) & ((i as u32) < *label)));
+                }
+                right += usize::from(before == 0);
+            }
+            right
+        },
+    )
+}
+
 /// The index of the largest value (ties: the lowest index).
 pub fn argmax<T: Real>(row: &[T]) -> usize {
     let mut best = 0;
@@ -314,6 +359,9 @@ mod tests {
     #[test]
     fn rank_and_argmax_break_ties_by_index() {
         assert_eq!(argmax(&[1.0, 3.0, 3.0]), 1);
+        let rows = [1.0, 3.0, 3.0, 1.0, 3.0, 3.0, 4.0, 3.0, 3.0];
+        assert_eq!(count_right(&rows, &[1, 2, 0]), 2);
+        assert_eq!(count_right::<f64>(&[], &[]), 0);
         assert_eq!((rank(&[1.0, 3.0, 3.0], 1), rank(&[1.0, 3.0, 3.0], 2), rank(&[1.0, 3.0, 3.0], 0)), (0, 1, 2));
     }
 }

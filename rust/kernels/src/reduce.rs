@@ -10,6 +10,9 @@ const LANES: usize = 32;
 /// Columns that one task adds up.
 const COLUMN_BLOCK: usize = 256;
 
+/// Columns whose sums are in registers at once.
+const STRIP: usize = 64;
+
 /// out[j] = Σ over rows of g[row, j] (added to `out` when `accumulate`).
 pub fn column_sums<T: Real>(par: Par, g: &[T], columns: usize, accumulate: bool, out: &mut [T]) {
     assert_eq!(out.len(), columns);
@@ -25,8 +28,25 @@ pub fn column_sums<T: Real>(par: Par, g: &[T], columns: usize, accumulate: bool,
                 if !accumulate {
                     out.fill(T::zero());
                 }
+                let mut from = range.start;
+                let mut strips = out.chunks_exact_mut(STRIP);
+                for strip in &mut strips {
+                    // A copy of known length stays in registers.
+                    let mut sums: [T; STRIP] = std::array::from_fn(|i| strip[i]);
+                    for row in g.chunks_exact(columns) {
+                        for (sum, value) in sums.iter_mut().zip(&row[from..from + STRIP]) {
+                            *sum += *value;
+                        }
+                    }
+                    strip.copy_from_slice(&sums);
+                    from += STRIP;
+                }
+                let rest = strips.into_remainder();
+                if rest.is_empty() {
+                    return;
+                }
                 for row in g.chunks_exact(columns) {
-                    for (sum, value) in out.iter_mut().zip(&row[range.clone()]) {
+                    for (sum, value) in rest.iter_mut().zip(&row[from..range.end]) {
                         *sum += *value;
                     }
                 }

@@ -19,6 +19,7 @@ Deno.test({
     const { deviations, tables } = await memAopEnergy.run({
       runs: 10,
       only: "",
+      share: 1,
       download: false,
       reference,
       report: () => {},

@@ -6,7 +6,7 @@
  */
 
 import { boolean, knownOptions, number, oneOf } from "../config.ts";
-import { ConfigError } from "../errors.ts";
+import { layerNames, splitLayers } from "./layer_names.ts";
 import type { Rule } from "./mod.ts";
 
 /** How R is found; see {@linkcode DecorrelatedOptions.form}. */
@@ -114,10 +114,7 @@ const WHOLE = 2 ** 24;
 
 function create(options: DecorrelatedOptions = {}): Rule {
   knownOptions("decorrelated", options, decorrelatedOptions);
-  const { rows, layers, autoStep = 0.5 } = options;
-  if (layers !== undefined && (!Array.isArray(layers) || layers.some((layer) => typeof layer !== "string"))) {
-    throw new ConfigError("decorrelated.layers", "a list of names of layers", layers);
-  }
+  const { rows, autoStep = 0.5 } = options;
   return rule({
     rate: number("decorrelated.rate", options.rate ?? 0.001, { min: 0 }),
     kappa: number("decorrelated.kappa", options.kappa ?? 0.5, { min: 0, max: 1 }),
@@ -127,7 +124,7 @@ function create(options: DecorrelatedOptions = {}): Rule {
     autoStep: autoStep === false ? null : number("decorrelated.autoStep", autoStep, { above: 0, below: 2 }),
     form: oneOf("decorrelated.form", options.form ?? "local", ["local", "driftFree"] as const),
     block: options.block === undefined ? null : number("decorrelated.block", options.block, { min: 1, whole: true }),
-    layers: layers ?? null,
+    layers: layerNames("decorrelated.layers", options.layers),
     first: oneOf("decorrelated.first", options.first ?? "learn", ["learn", "precompute", "raw"] as const),
   });
 }
@@ -156,7 +153,7 @@ export const decorrelated: Decorrelated = Object.assign(create, { paper });
 
 /** The rule from options of the command line, where `paper` is one of them. @throws {ConfigError} as {@linkcode decorrelated} */
 export function decorrelatedFromOptions({ paper: preset = false, ...options }: Record<string, unknown>): Rule {
-  if (!boolean("decorrelated.paper", preset)) return create(options);
+  if (!boolean("decorrelated.paper", preset)) return create(splitLayers(options));
   knownOptions("decorrelated.paper", options, []);
   return paper();
 }

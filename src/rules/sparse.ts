@@ -7,6 +7,7 @@
 
 import { boolean, knownOptions, number, oneOf, seedNumber } from "../config.ts";
 import { ConfigError } from "../errors.ts";
+import { layerNames, splitLayers } from "./layer_names.ts";
 import type { Rule } from "./mod.ts";
 
 /** How zeros are shared out between layers; see {@linkcode SparseOptions.distribution}. */
@@ -140,9 +141,8 @@ export function sparse(options: SparseOptions = {}): Rule {
 }
 
 /** The rule from options of the command line, where layers are words with commas between. @throws {ConfigError} as {@linkcode sparse} */
-export function sparseFromOptions({ layers, ...options }: Record<string, unknown>): Rule {
-  const list = layers === undefined || Array.isArray(layers) ? layers : String(layers).split(",");
-  return sparse({ ...options, ...(list !== undefined && { layers: list }) } as unknown as SparseOptions);
+export function sparseFromOptions(options: Record<string, unknown>): Rule {
+  return sparse(splitLayers(options) as unknown as SparseOptions);
 }
 
 /** Which layers and how many zeros, as the engine reads it. */
@@ -160,14 +160,10 @@ export interface SparsityChoice {
 }
 
 function sparsityChoice(path: string, options: SparsityOptions): SparsityChoice {
-  const { layers } = options;
-  if (layers !== undefined && !(Array.isArray(layers) && layers.every((layer) => typeof layer === "string"))) {
-    throw new ConfigError(`${path}.layers`, 'a list of names of layers such as ["0", "2"]', layers);
-  }
   return {
     sparsity: number(`${path}.sparsity`, options.sparsity, { min: 0, below: 1 }),
     distribution: oneOf(`${path}.distribution`, options.distribution ?? "uniform", ["uniform", "erk"] as const),
-    layers: layers ?? null,
+    layers: layerNames(`${path}.layers`, options.layers),
     minSparsity: number(`${path}.minSparsity`, options.minSparsity ?? 0, { min: 0, below: 1 }),
     allowEmpty: boolean(`${path}.allowEmpty`, options.allowEmpty ?? false),
   };

@@ -59,3 +59,13 @@ Deno.test("a rule whose choice the engine does not know is refused by it", async
     assert(message.startsWith("Cannot use the training run: ") && message.includes(part), message);
   }
 });
+
+Deno.test("names of layers on the command line are words with commas between", () => {
+  for (const name of ["sparse", "decorrelated"]) {
+    const rule = rules.find((rule) => rule.name === name)!;
+    const options = name === "sparse" ? { sparsity: 0.5 } : {};
+    const listed = rule.create({ ...options, layers: ["0", "body.2"] });
+    assertEquals(rule.create({ ...options, layers: "0,body.2" }), listed);
+    assertThrows(() => rule.create({ ...options, layers: [0] }), ConfigError, `Cannot use ${name}.layers`);
+  }
+});

@@ -248,13 +248,18 @@ pub fn softmax_backward<T: Real>(p: &[T], gy: &[T], gz: &mut [T], classes: usize
 }
 
 /// How many classes are ranked before the label (ties: the lower index first): 0 means the label wins.
+#[inline(always)]
 pub fn rank<T: Real>(row: &[T], label: usize) -> usize {
     let score = row[label];
-    row.iter().enumerate().filter(|&(i, v)| *v > score || (*v == score && i < label) || v.is_nan()).count()
+    let mut before: u32 = 0;
+    // Without a branch on the values: which of them are larger cannot be foretold.
+    for (i, v) in row.iter().enumerate() {
+        before += u32::from((*v > score) | ((*v == score) & (i < label)) | v.is_nan());
+    }
+    before as usize
 }
 
-/// Rows whose largest output is the label's (ties: the lowest index). Without a branch on the values: which output is the
-/// largest cannot be foretold.
+/// Rows whose largest output is the label's (ties: the lowest index).
 pub fn count_right<T: Real>(outputs: &[T], labels: &[u32]) -> usize {
     let classes = outputs.len() / labels.len().max(1);
     vectorize(
@@ -262,12 +267,7 @@ pub fn count_right<T: Real>(outputs: &[T], labels: &[u32]) -> usize {
         || {
             let mut right = 0;
             for (row, label) in outputs.chunks_exact(classes.max(1)).zip(labels) {
-                let score = row[*label as usize];
-                let mut before = 0;
-                for (i, v) in row.iter().enumerate() {
-                    before += u32::from((*v > score) | ((*v == score) & ((i as u32) < *label)));
-                }
-                right += usize::from(before == 0);
+                right += usize::from(rank(row, *label as usize) == 0);
             }
             right
         },

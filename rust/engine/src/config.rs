@@ -251,6 +251,11 @@ pub struct TrainingConfig {
 }
 
 impl TrainingConfig {
+    /// Whether rows come batch by batch, with each call to train.
+    pub fn streams(&self) -> bool {
+        self.steps_per_epoch.is_some()
+    }
+
     /// Parts that a batch is computed in.
     pub fn parts(&self) -> usize {
         self.accumulate.unwrap_or(1)

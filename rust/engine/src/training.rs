@@ -1,6 +1,10 @@
 //! A training run: data order, steps, optimizer, and the counters that say where it stands.
 
-use crate::augment::{self, Source};
+mod checks;
+mod measures;
+mod step;
+
+use crate::augment;
 use crate::average::{self, Average};
 use crate::config::TrainingConfig;
 use crate::dataset::{Dataset, Targets};
@@ -10,24 +14,23 @@ use crate::loss::{self, BatchTargets};
 use crate::memory;
 use crate::network::Network;
 use crate::optimizer::{self, Optimizer};
-use crate::passes::{self, Learning};
+use crate::passes::Learning;
 use crate::plan::{Op, Plan};
 use crate::rules::decorrelated::first::Given;
 use crate::rules::dual::Frame;
 use crate::rules::front_contribution::{self, FrontContribution};
 use crate::rules::mem_aop::batch::BatchChoice;
-use crate::rules::products::{self, Products};
+use crate::rules::products::Products;
 use crate::rules::propagation::{self, Propagation};
-use crate::rules::{Moment, Site, Slots, inputs, weights};
+use crate::rules::{Moment, Site, Slots};
 use crate::workspace::Workspace;
-use kernels::optimize::Update;
+use checks::{check_class_weights, check_stream};
 use kernels::rng::{Philox, Purpose};
-use kernels::{Buffer, Par, Real, reduce};
-use serde_json::{Value, json};
+use kernels::{Buffer, Par, Real};
 use std::marker::PhantomData;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use step::choose_rows;
 
 /// What a pass works on: fields of the network, borrowed apart from the others.
 macro_rules! frame {
@@ -161,11 +164,6 @@ impl<T: Real> Training<T> {
         Ok(())
     }
 
-    /// Whether rows come batch by batch, with each call to train.
-    fn streams(&self) -> bool {
-        self.config.steps_per_epoch.is_some()
-    }
-
     fn steps_per_epoch(&self) -> u64 {
         if let Some(steps) = self.config.steps_per_epoch {
             return steps;
@@ -182,7 +180,7 @@ impl<T: Real> Training<T> {
     /// Puts the rows into the order of the current epoch.
     fn prepare_order(&mut self) {
         let epoch = self.counters.epoch;
-        if self.streams() {
+        if self.config.streams() {
             let first = self.counters.step_in_epoch * self.config.batch_size as u64;
             // What random masks are keyed by: that it may begin anew after 2³² rows does no harm.
             self.order.iter_mut().enumerate().for_each(|(index, row)| *row = (first + index as u64) as u32);
@@ -225,7 +223,7 @@ impl<T: Real> Network<T> {
             return Err(Error::new(Code::Busy, "Cannot start training: another run is training this network"));
         }
         let mut training = self.prepare(config, data)?;
-        if !training.streams() {
+        if !training.config.streams() {
             self.check_batches(&training.config, training.data_rows)?;
         }
         let mut slots = self.make_slots(&training.config, training.total_steps())?;
@@ -253,25 +251,6 @@ impl<T: Real> Network<T> {
         self.put_slots(slots);
         self.training = Some(training);
         Ok(())
-    }
-
-    /// Refuses batches that a layer cannot learn from: one row has no variance.
-    fn check_batches(&self, config: &TrainingConfig, rows: usize) -> Result<()> {
-        let batch = config.batch_size.min(rows);
-        let last = if config.drop_last { 0 } else { rows % batch };
-        let smallest = |rows: usize| match (rows, config.part_rows(rows)) {
-            (0, _) => batch,
-            (rows, part) => rows - (rows.div_ceil(part) - 1) * part,
-        };
-        let fewest = smallest(batch).min(smallest(last));
-        let Some(node) = self.plan.nodes.iter().find(|node| node.op.least_rows() > fewest) else { return Ok(()) };
-        let expected = format!("batches of at least {} rows for {}", node.op.least_rows(), node.name());
-        let found = match config.parts() {
-            1 if fewest == batch => "batches".into(),
-            1 => format!("a last batch (of {rows} rows by {batch})"),
-            parts => format!("a part (of {rows} rows by {batch}, in {parts} parts each)"),
-        };
-        Err(Error::config("batchSize", expected, format!("{found} of {fewest}")))
     }
 
     /// Works out what a run collapses, and sizes its memory for that.
@@ -380,7 +359,7 @@ impl<T: Real> Network<T> {
         self.check_features(data)?;
         loss::check_targets(&self.config.loss, self.outputs(), data)?;
         let batch = config.batch_size;
-        let streams = config.steps_per_epoch.is_some();
+        let streams = config.streams();
         if batch == 0 || (batch > data.rows() && !streams) {
             let expected = format!("a whole number from 1 to {} (the rows of the data)", data.rows());
             return Err(Error::config("batchSize", expected, batch));
@@ -487,51 +466,6 @@ impl<T: Real> Network<T> {
         result.map(|()| report)
     }
 
-    /// Refuses rows that are not those of the run, and averages in the place of parameters.
-    fn check_before_steps(&self, training: &Training<T>, data: &Dataset) -> Result<()> {
-        if training.average.as_ref().is_some_and(|average| average.in_use) {
-            return Err(Error::new(Code::Busy, "Cannot train: the averages are in the place of the parameters"));
-        }
-        if !training.streams() {
-            if data.rows() == training.data_rows {
-                return Ok(());
-            }
-            return Err(Error::shape("the data set", format!("{} rows as before", training.data_rows), data.rows()));
-        }
-        let (rows, batch) = (data.rows(), training.config.batch_size);
-        if rows > batch || (rows < batch && training.config.drop_last) {
-            let expected = if training.config.drop_last { "whole batches of" } else { "batches of at most" };
-            return Err(Error::shape("a batch of the stream", format!("{expected} {batch} rows"), rows));
-        }
-        self.check_features(data)?;
-        loss::check_targets(&self.config.loss, self.outputs(), data)?;
-        self.check_batches(&training.config, rows)
-    }
-
-    /// Refuses to compute a batch in parts where a rule needs all of it.
-    fn check_parts(&self, config: &TrainingConfig) -> Result<()> {
-        let parts = config.parts();
-        if parts == 0 || parts > config.batch_size {
-            let expected = format!("a whole number from 1 to {} (the rows of a batch)", config.batch_size);
-            return Err(Error::config("accumulate", expected, parts));
-        }
-        if parts == 1 {
-            return Ok(());
-        }
-        if let Some(layer) = self.sparse_layer() {
-            return Err(Error::config("accumulate", "layers without masks", format!("the mask of {layer}")));
-        }
-        let rule = &config.rule;
-        let plain = matches!(rule.propagation, propagation::Config::Backprop {})
-            && matches!(rule.inputs, inputs::Config::Raw {})
-            && matches!(rule.weights, weights::Config::Dense {})
-            && matches!(rule.products, products::Config::All {});
-        if plain {
-            return Ok(());
-        }
-        Err(Error::config("accumulate", "backprop as the rule, since other rules need a batch at once", "another rule"))
-    }
-
     fn run(
         &mut self,
         training: &mut Training<T>,
@@ -553,163 +487,11 @@ impl<T: Real> Network<T> {
             self.step(training, data, par)?;
             let report = training.report();
             // The rows of a stream serve one step.
-            if report.done || report.epoch_done || training.streams() || start.elapsed() >= budget {
+            if report.done || report.epoch_done || training.config.streams() || start.elapsed() >= budget {
                 break;
             }
         }
         Ok(())
-    }
-
-    /// One step: the gradient of a batch, in parts if need be, and the update.
-    fn step(&mut self, training: &mut Training<T>, data: &Dataset, par: Par) -> Result<()> {
-        self.update_masks(training)?;
-        let counters = training.counters;
-        let batch = if training.streams() {
-            0..data.rows()
-        } else {
-            let from = counters.step_in_epoch as usize * training.config.batch_size;
-            from..(from + training.config.batch_size).min(training.data_rows)
-        };
-        let rows = batch.len();
-        let factor = training.factor(counters.step);
-        let update = training.optimizer.update(counters.step + 1, factor);
-        let rate = training.optimizer.rate() * factor;
-        let moment = Moment { seed: training.config.seed, step: counters.step, rate, factor };
-        if let Some(front) = &training.front {
-            front.begin_step(&mut self.plan, (counters.step + 1, factor));
-        }
-        let total = training.total_weight(data, batch.clone());
-        // What looks at the whole gradient comes before the first update.
-        let clip = training.config.clip_norm;
-        let decides_length = training.propagation.decides_length();
-        let size = training.config.part_rows(rows);
-        let at_once = clip.is_none() && !decides_length && size == rows;
-        let (mut loss_sum, mut correct) = (0.0, 0);
-        for start in (0..rows).step_by(size) {
-            let part = batch.start + start..batch.start + (start + size).min(rows);
-            let place = Place { part, total, moment, update: at_once.then_some(update) };
-            let (loss, right) = self.learn_part(training, data, place, par)?;
-            loss_sum += loss;
-            correct += right;
-            if size < rows {
-                training.add_up(par, start == 0);
-            }
-        }
-        if size < rows {
-            std::mem::swap(&mut training.gradient, &mut training.sum);
-        }
-
-        let mode = Mode::Train { seed: training.config.seed, epoch: counters.epoch };
-        let samples = &training.order[batch];
-        let Optimizer { first, second, .. } = &mut training.optimizer;
-        let learning = Learning { gradient: &mut training.gradient, first, second, update: None, moment };
-        if let Some(most) = clip {
-            let collapsed = training.front.as_ref().map_or(0.0, |front| front.squared_norm(par, &mut self.plan));
-            let factor = clip_gradient(par, learning.gradient, most, collapsed);
-            match &training.front {
-                None => apply(par, &update, &self.plan, &mut self.values, learning),
-                Some(front) => {
-                    let Learning { gradient, first, second, .. } = learning;
-                    let whole =
-                        front_contribution::gram::Whole { parameters: &mut self.values, gradient, first, second };
-                    front.step(par, &update, factor, &mut self.plan, whole);
-                }
-            }
-        } else if decides_length {
-            let (config, outputs) = (&self.config.loss, self.outputs());
-            let bend = |values: &[T], first: &[T]| loss::bend(config, values, first, outputs);
-            let pass = Pass { par, rows, mode, samples };
-            let frame = frame!(self, &mut training.workspace, &pass);
-            let length = training.propagation.step_length(frame, learning.gradient, &bend);
-            // Such a step has an optimizer without state.
-            let update = training.optimizer.update(counters.step + 1, factor * length);
-            kernels::optimize::apply_all(par, &update, &mut self.values, &training.gradient, &mut [], &mut []);
-        } else if !at_once {
-            apply(par, &update, &self.plan, &mut self.values, learning);
-        }
-        if let Some(average) = &mut training.average {
-            average.follow(par, counters.step, &self.values, &self.buffers);
-        }
-
-        let counters = &mut training.counters;
-        counters.step += 1;
-        counters.step_in_epoch += 1;
-        counters.loss_sum += loss_sum;
-        counters.correct += correct as u64;
-        counters.rows += rows as u64;
-        Ok(())
-    }
-
-    /// Forward pass, loss and backward pass of some rows of a batch; gives the sum of their losses and how many are right.
-    fn learn_part(
-        &mut self,
-        training: &mut Training<T>,
-        data: &Dataset,
-        Place { part, total, moment, update }: Place<T>,
-        par: Par,
-    ) -> Result<(f64, usize)> {
-        let counters = training.counters;
-        let rows = part.len();
-        let mode = Mode::Train { seed: training.config.seed, epoch: counters.epoch };
-        let samples = &training.order[part.clone()];
-        let pass = Pass { par, rows, mode, samples };
-        let streams = training.config.steps_per_epoch.is_some();
-        let picked = if streams { &training.places[part.clone()] } else { samples };
-        let workspace = &mut training.workspace;
-        if let Some(front) = &training.front {
-            front.fill(samples, &mut workspace.values);
-        }
-        if training.front.as_ref().is_none_or(FrontContribution::reads_features) {
-            let features = &mut workspace.values[0][..rows * self.plan.sizes[0]];
-            match (&training.given, &training.config.augment) {
-                (Some(given), _) => given.gather(samples, features),
-                (None, None) => data.gather(picked, features),
-                (None, Some(augment)) => {
-                    let source = Source::new(augment, training.config.seed, counters.epoch);
-                    data.gather_augmented((picked, samples), &source, par, features);
-                }
-            }
-        }
-        // The rows of a stream may not have come yet.
-        if !streams {
-            data.prefetch(&training.order[part.end..(part.end + rows).min(training.order.len())]);
-        }
-        data.gather_labels(picked, &mut training.labels);
-        let target_size = training.values.len() / training.config.batch_size;
-        data.gather_values(picked, &mut training.values[..rows * target_size]);
-        training.propagation.forward(frame!(self, workspace, &pass), moment);
-
-        let size = self.outputs();
-        let last = self.plan.output;
-        let outputs = &workspace.values[last][..rows * size];
-        let gradient = &mut workspace.gradients[workspace.gradient_of[last]][..rows * size];
-        let losses = &mut training.losses[..rows];
-        let targets = BatchTargets { labels: &training.labels, values: &training.values[..rows * target_size] };
-        loss::evaluate(&self.config.loss, par, outputs, size, targets, losses, Some(gradient));
-        if let Some(total) = total {
-            weigh(gradient, size, training.config.class_weights.as_deref(), (&training.labels, total));
-        }
-        let loss_sum: f64 = losses.iter().map(|loss| loss.wide()).sum();
-        if !loss_sum.is_finite() {
-            return Err(Error::new(
-                Code::NotFinite,
-                format!(
-                    "The loss is not finite at step {} (epoch {}): {}; try a smaller learning rate, clipNorm, or data scaled \
-                     to about 1",
-                    counters.step + 1,
-                    counters.epoch + 1,
-                    self.first_not_finite(workspace, rows)
-                ),
-            ));
-        }
-        let correct = kernels::loss::count_right(outputs, &training.labels);
-
-        let pass = choose_rows(&mut training.batch_choice, &self.plan, workspace, pass, &moment);
-        let Optimizer { first, second, .. } = &mut training.optimizer;
-        let mut learning = Learning { gradient: &mut training.gradient, first, second, update, moment };
-        training.propagation.learn(frame!(self, workspace, &pass), &mut learning)?;
-        training.last_rows = rows;
-        Ok((loss_sum, correct))
     }
 
     /// The gradient of the mean loss over all rows of `data`, as one batch of a training run would have it, kept in
@@ -757,261 +539,4 @@ impl<T: Real> Network<T> {
         self.gradient = Some(training.gradient);
         loss
     }
-}
-
-/// Leaves the backward pass the rows that the rule chooses at the loss, where it does.
-fn choose_rows<'a, T: Real>(
-    choice: &'a mut Option<BatchChoice>,
-    plan: &Plan<T>,
-    workspace: &mut Workspace<T>,
-    pass: Pass<'a>,
-    moment: &Moment,
-) -> Pass<'a> {
-    let Some(choice) = choice else { return pass };
-    let gradient = &mut workspace.gradients[workspace.gradient_of[plan.output]][..pass.rows * plan.sizes[plan.output]];
-    choice.choose(pass.par, pass.samples, gradient, moment);
-    workspace.keep_rows(plan, choice.rows());
-    Pass { rows: choice.rows().len(), samples: choice.samples(), ..pass }
-}
-
-impl<T: Real> Network<T> {
-    /// Bytes that the run in training takes beside parameters and optimizer.
-    pub fn training_memory(&self) -> Result<Value> {
-        let Some(training) = &self.training else { return Err(no_run("tell the memory of training")) };
-        let (values, gradients) = training.workspace.bytes();
-        let (tangents, kept) = training.propagation.bytes();
-        Ok(json!({ "values": values, "gradients": gradients, "tangents": tangents, "kept": kept }))
-    }
-
-    /// Begins to measure the time of each layer in the steps of the run in training.
-    pub fn start_layer_times(&mut self) -> Result<Value> {
-        let Some(training) = &mut self.training else { return Err(no_run("measure layers")) };
-        training.workspace.clock.start(self.plan.nodes.len());
-        Ok(Value::Null)
-    }
-
-    /// What was measured since; ends measuring.
-    pub fn layer_times(&mut self) -> Result<Value> {
-        let Some(training) = &mut self.training else { return Err(no_run("tell the times of layers")) };
-        training.workspace.clock.finish(&self.plan).ok_or_else(|| {
-            Error::new(
-                Code::Busy,
-                "Cannot tell the times of layers: nothing was measured; call startLayerTimes() first",
-            )
-        })
-    }
-
-    /// How near the rule's gradient is to back-propagation's, on the last step's batch with the parameters after it: the
-    /// cosine and the ratio of the norms, for each parameter and for all together. Nothing changes.
-    pub fn gradient_cosines(&mut self) -> Result<Value> {
-        if self.training.as_ref().is_some_and(|training| training.front.is_some()) {
-            let message = "Cannot compare gradients: this run collapses layers, and its gradient is back-propagation's";
-            return Err(Error::new(Code::InvalidConfig, message));
-        }
-        if self.training.as_ref().is_some_and(|training| training.config.parts() > 1) {
-            let message =
-                "Cannot compare gradients: this run computes batches in parts, and its gradient is back-propagation's";
-            return Err(Error::new(Code::InvalidConfig, message));
-        }
-        if let Some(layer) = self.sparse_layer() {
-            let message =
-                format!("Cannot compare gradients: {layer} has a mask, and back-propagation has gradients beside it");
-            return Err(Error::new(Code::InvalidConfig, message));
-        }
-        let kept = self.copy_rule_state();
-        let buffers = self.buffers.to_vec();
-        let Some(mut training) = self.training.take() else { return Err(no_run("compare gradients")) };
-        let threads = self.threads.clone();
-        let result = threads.run(|par| self.compare_gradients(&mut training, par));
-        self.training = Some(training);
-        self.buffers.copy_from_slice(&buffers);
-        self.restore_rule_state(&kept);
-        result
-    }
-
-    fn compare_gradients(&mut self, training: &mut Training<T>, par: Par) -> Result<Value> {
-        let rows = training.last_rows;
-        if rows == 0 {
-            let message = "Cannot compare gradients: this run has no batch yet; take a step first";
-            return Err(Error::new(Code::Busy, message));
-        }
-        let Training { config, counters, workspace, labels, values, losses, order, propagation, batch_choice, .. } =
-            training;
-        let streams = config.steps_per_epoch.is_some();
-        let from = if streams { 0 } else { (counters.step_in_epoch as usize - 1) * config.batch_size };
-        let pass = Pass {
-            par,
-            rows,
-            mode: Mode::Train { seed: config.seed, epoch: counters.epoch },
-            samples: &order[from..from + rows],
-        };
-        let moment = Moment { seed: config.seed, step: counters.step, rate: 1.0, factor: 0.0 };
-        let mut reference = Workspace::new(&self.plan, rows, self.threads.count(), true)?;
-        let inputs = rows * self.plan.sizes[0];
-        reference.values[0].copy_from_slice(&workspace.values[0][..inputs]);
-        let targets = rows * values.len() / config.batch_size;
-        let mut gradients = [Buffer::zeroed(self.plan.elements)?, Buffer::zeroed(self.plan.elements)?];
-        let mut products = self.swap_products(vec![]);
-        let mut backprop = Propagation::Backprop;
-        let mut result = Ok(());
-        for (index, gradient) in gradients.iter_mut().enumerate() {
-            let (propagation, workspace) =
-                if index == 0 { (&mut backprop, &mut reference) } else { (&mut *propagation, &mut *workspace) };
-            propagation.forward(frame!(self, workspace, &pass), moment);
-            let (size, last) = (self.outputs(), self.plan.output);
-            let e = &mut workspace.gradients[workspace.gradient_of[last]][..rows * size];
-            let outputs = &workspace.values[last][..rows * size];
-            let targets = BatchTargets { labels, values: &values[..targets] };
-            loss::evaluate(&self.config.loss, par, outputs, size, targets, &mut losses[..rows], Some(&mut *e));
-            if let Some(weights) = &config.class_weights {
-                let total = labels.iter().map(|label| weights[*label as usize]).sum();
-                weigh(e, size, Some(weights), (labels, total));
-            }
-            let pass = match index {
-                0 => pass,
-                _ => choose_rows(batch_choice, &self.plan, workspace, pass, &moment),
-            };
-            let mut learning = Learning { gradient, first: &mut [], second: &mut [], update: None, moment };
-            result = result.and(propagation.learn(frame!(self, workspace, &pass), &mut learning));
-            if index == 0 {
-                products = self.swap_products(products);
-            }
-        }
-        result?;
-        drop(products);
-        let [expected, found] = gradients;
-        let compare = |name: &str, range: Range<usize>| {
-            let (a, b) = (&expected[range.clone()], &found[range]);
-            let (aa, bb) = (reduce::sum_of_squares(a).wide().sqrt(), reduce::sum_of_squares(b).wide().sqrt());
-            let cosine = if aa > 0.0 && bb > 0.0 { reduce::dot(a, b).wide() / (aa * bb) } else { 0.0 };
-            json!({ "name": name, "cosine": cosine, "ratio": if aa > 0.0 { bb / aa } else { 0.0 } })
-        };
-        let each = self.plan.parameters.iter().map(|parameter| compare(&parameter.name, parameter.range.clone()));
-        Ok(json!({ "all": compare("all", 0..self.plan.elements), "parameters": each.collect::<Vec<_>>() }))
-    }
-}
-
-/// Rows of a batch to learn from.
-struct Place<T> {
-    /// Which rows, in the order of the epoch, or of the batch that came.
-    part: Range<usize>,
-    /// Sum of the weights of all rows of the batch; none where the mean over the part is the batch's.
-    total: Option<f64>,
-    /// When the step takes place.
-    moment: Moment,
-    /// The update to apply at once.
-    update: Option<Update<T>>,
-}
-
-impl<T: Real> Training<T> {
-    /// Sum of the weights of the rows of a batch, where they are weighed or come in parts.
-    fn total_weight(&mut self, data: &Dataset, batch: Range<usize>) -> Option<f64> {
-        let rows = batch.len();
-        match &self.config.class_weights {
-            None if self.config.part_rows(rows) == rows => None,
-            None => Some(rows as f64),
-            Some(weights) => {
-                let picked = if self.config.steps_per_epoch.is_some() { &self.places } else { &self.order };
-                data.gather_labels(&picked[batch], &mut self.labels);
-                Some(self.labels.iter().map(|label| weights[*label as usize]).sum())
-            }
-        }
-    }
-
-    /// Adds the gradient of a part of the batch to the sum, which the first part begins.
-    fn add_up(&mut self, par: Par, first: bool) {
-        let gradient = &self.gradient;
-        par.for_work(gradient.len()).chunks_mut(&mut self.sum, CHUNK, |start, sum| {
-            let gradient = &gradient[start..start + sum.len()];
-            if first {
-                return sum.copy_from_slice(gradient);
-            }
-            kernels::isa::vectorize(
-                #[inline(always)]
-                || sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += *g),
-            );
-        });
-    }
-}
-
-/// Makes the gradient of a mean over these rows that of the weighted mean over the batch, whose weights sum to `total`.
-fn weigh<T: Real>(gradient: &mut [T], size: usize, weights: Option<&[f64]>, (labels, total): (&[u32], f64)) {
-    let rows = gradient.len() / size;
-    // A batch of classes that count nothing teaches nothing.
-    let scale = if total > 0.0 { rows as f64 / total } else { 0.0 };
-    for (row, gradient) in gradient.chunks_exact_mut(size).enumerate() {
-        let factor = T::of(scale * weights.map_or(1.0, |weights| weights[labels[row] as usize]));
-        gradient.iter_mut().for_each(|g| *g *= factor);
-    }
-}
-
-/// Refuses weights that are none, and data without classes.
-fn check_class_weights(config: &TrainingConfig, data: &Dataset) -> Result<()> {
-    let Some(weights) = &config.class_weights else { return Ok(()) };
-    let Targets::Labels { classes, .. } = data.targets() else {
-        return Err(Error::config("classWeights", "data with class labels beside them", "values as targets"));
-    };
-    if weights.len() != *classes {
-        let expected = format!("{classes} numbers, one for each class");
-        return Err(Error::config("classWeights", expected, weights.len()));
-    }
-    match weights.iter().find(|weight| !(**weight >= 0.0 && weight.is_finite())) {
-        Some(weight) => Err(Error::config("classWeights", "numbers from 0 up", weight)),
-        None if weights.iter().all(|weight| *weight == 0.0) => {
-            Err(Error::config("classWeights", "a number above 0", "zeros only"))
-        }
-        None => Ok(()),
-    }
-}
-
-/// Refuses runs that need to know all rows before the first step.
-fn check_stream(config: &TrainingConfig, steps: u64) -> Result<()> {
-    if !(1..=1_000_000_000).contains(&steps) {
-        return Err(Error::config("stepsPerEpoch", "a whole number from 1 to 1000000000", steps));
-    }
-    if matches!(config.rule.propagation, propagation::Config::FrontContribution(_)) {
-        let found = "a stream; use a table, or backprop()";
-        return Err(Error::config("data", "all rows before the first step for front-contribution", found));
-    }
-    Ok(())
-}
-
-fn no_run(what: &str) -> Error {
-    Error::new(Code::Busy, format!("Cannot {what}: no training run is attached to this network"))
-}
-
-/// Scales the gradient down to norm `most`, as `torch.nn.utils.clip_grad_norm_` does; `elsewhere` is the squared norm of what
-/// stands elsewhere and is to be scaled by the result.
-fn clip_gradient<T: Real>(par: Par, gradient: &mut [T], most: f64, elsewhere: f64) -> T {
-    let squares = gradient.chunks(CHUNK).map(|chunk| reduce::sum_of_squares(chunk).wide()).sum::<f64>();
-    let factor = most / ((squares + elsewhere).sqrt() + 1e-6);
-    if factor < 1.0 {
-        let factor = T::of(factor);
-        par.for_work(gradient.len()).chunks_mut(gradient, CHUNK, |_, chunk| {
-            kernels::isa::vectorize(
-                #[inline(always)]
-                || chunk.iter_mut().for_each(|g| *g *= factor),
-            );
-        });
-        return factor;
-    }
-    T::one()
-}
-
-/// Applies the update to all parameters at once, but not to weights whose mask has changed in this step.
-fn apply<T: Real>(par: Par, update: &Update<T>, plan: &Plan<T>, parameters: &mut [T], learning: Learning<T>) {
-    let Learning { gradient, first, second, .. } = learning;
-    let mut apply = |range: Range<usize>| {
-        let (first, second) = (passes::part(first, &range), passes::part(second, &range));
-        kernels::optimize::apply_all(par, update, &mut parameters[range.clone()], &gradient[range], first, second);
-    };
-    let mut start = 0;
-    for node in &plan.nodes {
-        let Op::Linear(linear) = &node.op else { continue };
-        if linear.support.as_ref().is_some_and(|support| support.frozen) {
-            apply(start..node.parameters.start);
-            start = node.parameters.start + linear.weights();
-        }
-    }
-    apply(start..plan.elements);
 }

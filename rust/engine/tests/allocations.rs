@@ -51,7 +51,6 @@ fn training(
     images: bool,
 ) -> String {
     let augment = images.then(|| json!({ "crop": 2, "flip": true }));
-    let plain = |kind: &str| json!({ "kind": kind });
     json!({
         "rule": {
             "propagation": propagation, "inputs": inputs, "weights": weights, "products": products,

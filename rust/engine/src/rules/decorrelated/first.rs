@@ -62,7 +62,7 @@ impl<T: Real> Network<T> {
         if config.first != Some(First::Precompute) {
             return Ok(());
         }
-        if training.config.steps_per_epoch.is_some() {
+        if training.config.streams() {
             let expected =
                 "learn as `first` of decorrelated() beside a stream, whose rows are not there before the first step";
             return Err(Error::config("rule.first", expected, "precompute"));

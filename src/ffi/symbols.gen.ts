@@ -2,7 +2,7 @@
 // deno-fmt-ignore-file
 
 /** Fingerprint of the interface that this file was generated from. */
-export const ABI_FINGERPRINT = 0xd78e48fb;
+export const ABI_FINGERPRINT = 0x23cf2bb5;
 
 /** The library's functions, for `Deno.dlopen`. */
 export const symbols = {
@@ -84,6 +84,11 @@ export const symbols = {
     parameters: [/* network */ "u32", /* dataset */ "u32", /* steps */ "u32", /* budget_ms */ "u32", /* report */ "buffer", /* report_length */ "u32", /* status */ "buffer"],
     result: "u32",
     nonblocking: true,
+  },
+  /** As `network_train`, for steps that take less time than a call in the background costs. */
+  network_train_now: {
+    parameters: [/* network */ "u32", /* dataset */ "u32", /* steps */ "u32", /* budget_ms */ "u32", /* report */ "buffer", /* report_length */ "u32", /* status */ "buffer"],
+    result: "u32",
   },
   /** Evaluates rows from `first` on until the end or `budget_ms`; writes sums and adds to the confusion counts. */
   network_evaluate: {

@@ -18,6 +18,7 @@ import { type Augment, checkAugment } from "./augment.ts";
 import { evaluate, type Metrics } from "./metrics.ts";
 import { type Rows, StoredRows, StreamedRows } from "./rows.ts";
 import { adam, checkOptimizer, type Optimizer } from "./optimizers.ts";
+import { Pace } from "./pace.ts";
 import { probe } from "./probe.ts";
 import { checkSchedule, constant, type Schedule } from "./schedules.ts";
 
@@ -259,6 +260,7 @@ export class Trainer implements Disposable, AsyncDisposable {
   readonly #owned: DisposableStack;
   readonly #options: TrainOptions;
   readonly #probes: boolean;
+  readonly #pace = new Pace();
   #seconds = 0;
   #running: Promise<unknown> | undefined;
   #averaged = false;
@@ -483,8 +485,7 @@ export class Trainer implements Disposable, AsyncDisposable {
         const rows = await this.#rows.next();
         // Rows of a stream serve one step of one call.
         const steps = this.#rows.stored ? most : 1;
-        const { handle } = this.network;
-        const code = await native().network_train(handle, rows.handle, steps, CHUNK_MS, report, report.length, status);
+        const code = await this.#call(rows.handle, { steps, report, status });
         this.#rows.release(rows);
         check(code, status);
         count += steps;
@@ -527,6 +528,25 @@ export class Trainer implements Disposable, AsyncDisposable {
     };
     this.#options.onProgress?.(progress);
     return progress;
+  }
+
+  /** One call into the engine: of short steps, in the foreground. */
+  async #call(
+    rows: number,
+    { steps, report, status }: {
+      readonly steps: number;
+      readonly report: Float64Array<ArrayBuffer>;
+      readonly status: ReturnType<typeof newStatus>;
+    },
+  ): Promise<number> {
+    const { handle } = this.network;
+    const background = !this.#pace.foreground;
+    const start = performance.now();
+    const code = background
+      ? await native().network_train(handle, rows, steps, CHUNK_MS, report, report.length, status)
+      : native().network_train_now(handle, rows, steps, Pace.budget, report, report.length, status);
+    this.#pace.note({ milliseconds: performance.now() - start, background });
+    return code;
   }
 
   /** Ends the run, once; a chunk under way finishes first. What it kept between steps (optimizer, rule) is gone. */

@@ -14,16 +14,22 @@ use kernels::Real;
 use serde::Serialize;
 
 /// Multiply-adds that take as long as moving one number between memory and the vector units.
-const MOVE: f64 = 6.0;
+const MOVE: f64 = 5.0;
 
 /// Multiply-adds that take as long as one kernel call.
-const CALL: f64 = 20_000.0;
+const CALL: f64 = 15_000.0;
 
 /// Multiply-adds that take as long as what every step does beside its layers: data order, targets, loss, counters.
-const STEP: f64 = 190_000.0;
+const STEP: f64 = 70_000.0;
 
-/// Multiply-adds that take as long as one call from TypeScript, of which every epoch takes at least one.
+/// Multiply-adds that take as long as one call from TypeScript in the background, of which every epoch takes at least one.
 const EPOCH: f64 = 2_800_000.0;
+
+/// The same for a call that is waited for: those of epochs that take less than [`SHORT`].
+const SHORT_EPOCH: f64 = 150_000.0;
+
+/// Multiply-adds of an epoch that TypeScript waits for: about a millisecond.
+const SHORT: f64 = 37_000_000.0;
 
 /// What one way of training costs.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -145,7 +151,9 @@ fn sum_of<T: Real>(plan: &Plan<T>, situation: &Situation, without: impl Fn(usize
 
 fn figures<T: Real>(step: Work, once: Work, situation: &Situation) -> Figures {
     let (per_epoch, steps) = situation.steps();
-    let step_cost = step.cost() + STEP + EPOCH / per_epoch;
+    let work = step.cost() + STEP;
+    let call = if work * per_epoch > SHORT { EPOCH } else { SHORT_EPOCH };
+    let step_cost = work + call / per_epoch;
     Figures {
         bytes: (step.numbers + once.numbers) * T::BYTES as f64,
         step_multiply_adds: step.multiply_adds,
@@ -290,7 +298,7 @@ fn gram<T: Real>(config: &Config, plan: &Plan<T>, situation: &Situation) -> Resu
         + if partial { b * n } else { 0.0 };
     step += Work {
         multiply_adds: b * n * outputs + if clipped { b * b * outputs } else { 0.0 },
-        moved: n * outputs * (2.0 + 2.0 * kept + spread) + b * outputs * 14.0 + b * n * if partial { 3.0 } else { 1.0 },
+        moved: n * outputs * (2.0 + 2.0 * kept + spread) + b * outputs * 7.0 + b * n * if partial { 2.5 } else { 1.0 },
         calls: 3.0,
         numbers: inputs * outputs + kept_numbers,
     };

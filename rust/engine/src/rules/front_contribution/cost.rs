@@ -298,8 +298,8 @@ fn gram<T: Real>(config: &Config, plan: &Plan<T>, situation: &Situation) -> Resu
         + if partial { b * n } else { 0.0 };
     step += Work {
         multiply_adds: b * n * outputs + if clipped { b * b * outputs } else { 0.0 },
-        moved: n * outputs * (2.0 + 2.0 * kept + spread) + b * outputs * 7.0 + b * n * if partial { 2.5 } else { 1.0 },
-        calls: 3.0,
+        moved: n * outputs * (2.1 + 2.0 * kept + spread) + b * outputs * 7.0 + b * n * if partial { 2.5 } else { 1.0 },
+        calls: 4.0,
         numbers: inputs * outputs + kept_numbers,
     };
     let shared = config.kernel || situation.shared;

@@ -134,6 +134,17 @@ Deno.test("local duals equal back-propagation for one layer, with either seed", 
   }
 });
 
+Deno.test("a network of one layer needs no lanes: the loss's gradient is that of back-propagation in each mode with a backward signal", async () => {
+  const layers = [dense(3), tanh()];
+  const expected = await after({ layers, loss: meanSquaredError() });
+  for (const mode of ["feedback", "activity", "exact"] as const) {
+    for (const twoPass of [false, true]) {
+      const found = await after({ layers, loss: meanSquaredError(), rule: dual({ mode, twoPass }) });
+      assertSameParameters({ name: `${mode}, two passes ${twoPass}`, limit: ONE_LAYER }, found, expected);
+    }
+  }
+});
+
 Deno.test("the published seed loses digits where a sum of weights is small; the seed at the preactivation does not", async () => {
   const errorOf = async (seedAt: "input" | "preactivation", sum: number) => {
     using network = Network.create({ input: [6], layers: [dense(3), tanh()], loss: meanSquaredError(), threads: 1 });

@@ -68,7 +68,9 @@ impl<T: Real> Lanes<T> {
 
     /// The lanes at a value: lanes × rows × size.
     pub fn at(&self, value: usize, elements: usize) -> &[T] {
-        &self.memory[self.memory_of[value]][..self.counts[value] * elements]
+        // A network of one block has no lanes, and so no memory for them.
+        let memory = self.memory.get(self.memory_of[value]);
+        memory.map_or(&[], |memory| &memory[..self.counts[value] * elements])
     }
 
     /// The tangents of the value that node `index` makes, after its forward pass.

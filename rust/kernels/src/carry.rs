@@ -4,7 +4,7 @@
 //! step adds to it and needs the norms of the sums: one pass does both ([`add_rows`]).
 
 use crate::isa::{Isa, isa, vectorize};
-use crate::par::{self, Par, Shared};
+use crate::par::{self, Job, Shared};
 use crate::real::Real;
 use crate::sparse::Vector;
 
@@ -49,32 +49,37 @@ macro_rules! for_isa {
     }};
 }
 
-/// memory[r] = keep · memory[r] + scale · (new[r] − mean), and squares[r] = ‖memory[r]‖²; `mean` may be empty for none.
-pub fn add_rows<T: Real>(par: Par, memory: &mut [T], new: &[T], mean: &[T], factors: (T, T), squares: &mut [f64]) {
-    add_rows_for(isa(), par, memory, new, mean, factors, squares);
+/// To be done: memory[r] = keep · memory[r] + scale · (new[r] − mean), and squares[r] = ‖memory[r]‖²; `mean` may be empty for none.
+pub fn add_rows<'a, T: Real>(
+    memory: &'a mut [T],
+    new: &'a [T],
+    mean: &'a [T],
+    factors: (T, T),
+    squares: &'a mut [f64],
+) -> Job<impl Fn(usize) + Sync + 'a> {
+    add_rows_for(isa(), memory, new, mean, factors, squares)
 }
 
-fn add_rows_for<T: Real>(
+fn add_rows_for<'a, T: Real>(
     isa: Isa,
-    par: Par,
-    memory: &mut [T],
-    new: &[T],
-    mean: &[T],
+    memory: &'a mut [T],
+    new: &'a [T],
+    mean: &'a [T],
     factors: (T, T),
-    squares: &mut [f64],
-) {
+    squares: &'a mut [f64],
+) -> Job<impl Fn(usize) + Sync + 'a> {
     assert_eq!(memory.len(), new.len());
     let (size, count) = (row_size(new, mean, squares), squares.len());
     let (memory, squares) = (Shared::new(memory), Shared::new(squares));
     let block = rows_of_task(size);
-    par.for_work(new.len() * OPERATIONS).each(count.div_ceil(block), |index| {
+    Job::new(count.div_ceil(block), new.len() * OPERATIONS, move |index| {
         let rows = par::block(index, count, block);
         let elements = rows.start * size..rows.end * size;
         // SAFETY: blocks of rows are disjoint.
         let (memory, squares) = unsafe { (memory.slice(elements.clone()), squares.slice(rows)) };
         let new = &new[elements];
         for_isa!(isa, add(memory: &mut [T], new: &[T], mean: &[T], factors: (T, T), squares: &mut [f64]));
-    });
+    })
 }
 
 /// The body of [`add_rows`] for one set of vector instructions.
@@ -121,22 +126,31 @@ unsafe fn add<T: Real, V: Vector<T>>(
     }
 }
 
-/// squares[r] = ‖rows[r] − mean‖²; `mean` may be empty for none.
-pub fn row_squares<T: Real>(par: Par, rows: &[T], mean: &[T], squares: &mut [f64]) {
-    row_squares_for(isa(), par, rows, mean, squares);
+/// To be done: squares[r] = ‖rows[r] − mean‖²; `mean` may be empty for none.
+pub fn row_squares<'a, T: Real>(
+    rows: &'a [T],
+    mean: &'a [T],
+    squares: &'a mut [f64],
+) -> Job<impl Fn(usize) + Sync + 'a> {
+    row_squares_for(isa(), rows, mean, squares)
 }
 
-fn row_squares_for<T: Real>(isa: Isa, par: Par, rows: &[T], mean: &[T], squares: &mut [f64]) {
+fn row_squares_for<'a, T: Real>(
+    isa: Isa,
+    rows: &'a [T],
+    mean: &'a [T],
+    squares: &'a mut [f64],
+) -> Job<impl Fn(usize) + Sync + 'a> {
     let (size, count) = (row_size(rows, mean, squares), squares.len());
     let squares = Shared::new(squares);
     let block = rows_of_task(size);
-    par.for_work(rows.len() * OPERATIONS).each(count.div_ceil(block), |index| {
+    Job::new(count.div_ceil(block), rows.len() * OPERATIONS, move |index| {
         let range = par::block(index, count, block);
         let rows = &rows[range.start * size..range.end * size];
         // SAFETY: blocks of rows are disjoint.
         let squares = unsafe { squares.slice(range) };
         for_isa!(isa, square(rows: &[T], mean: &[T], squares: &mut [f64]));
-    });
+    })
 }
 
 /// The body of [`row_squares`] for one set of vector instructions.
@@ -180,22 +194,31 @@ fn row_size<T>(values: &[T], mean: &[T], squares: &[f64]) -> usize {
     size
 }
 
-/// to[i] = weights[i] · (from[rows[i]] − mean); `mean` and `weights` may be empty for none.
-pub fn copy_rows<T: Real>(par: Par, from: &[T], mean: &[T], rows: &[u32], weights: &[f64], to: &mut [T]) {
+/// To be done: to[i] = weights[i] · (from[rows[i]] − mean); `mean` and `weights` may be empty for none.
+pub fn copy_rows<'a, T: Real>(
+    from: &'a [T],
+    mean: &'a [T],
+    rows: &'a [u32],
+    weights: &'a [f64],
+    to: &'a mut [T],
+) -> Job<impl Fn(usize) + Sync + 'a> {
     let size = to.len() / rows.len().max(1);
     assert_eq!(to.len(), size * rows.len(), "whole rows");
     assert!(weights.is_empty() || weights.len() == rows.len());
     assert!(mean.is_empty() || mean.len() == size);
-    let block = rows_of_task(size);
-    par.for_work(to.len() * OPERATIONS).chunks_mut(to, block * size, |start, to| {
-        let first = start / size;
+    let (operations, block) = (to.len() * OPERATIONS, rows_of_task(size));
+    let to = Shared::new(to);
+    Job::new(rows.len().div_ceil(block), operations, move |index| {
+        let range = par::block(index, rows.len(), block);
+        // SAFETY: blocks of rows are disjoint.
+        let to = unsafe { to.slice(range.start * size..range.end * size) };
         vectorize(
             #[inline(always)]
             || {
-                for (index, to) in to.chunks_exact_mut(size).enumerate() {
-                    let at = rows[first + index] as usize * size;
+                for (index, to) in range.zip(to.chunks_exact_mut(size.max(1))) {
+                    let at = rows[index] as usize * size;
                     let from = &from[at..at + size];
-                    let weight = weights.get(first + index).map_or(T::one(), |weight| T::of(*weight));
+                    let weight = weights.get(index).map_or(T::one(), |weight| T::of(*weight));
                     if mean.is_empty() && weight == T::one() {
                         to.copy_from_slice(from);
                     } else if mean.is_empty() {
@@ -207,23 +230,30 @@ pub fn copy_rows<T: Real>(par: Par, from: &[T], mean: &[T], rows: &[u32], weight
                 }
             },
         );
-    });
+    })
 }
 
-/// to[i] = scale · from[rows[i]], and those rows of `from` become zero; `rows` ascend.
-pub fn take_rows<T: Real>(par: Par, from: &mut [T], rows: &[u32], scale: T, to: &mut [T]) {
+/// To be done: to[i] = scale · from[rows[i]], and those rows of `from` become zero; `rows` ascend.
+pub fn take_rows<'a, T: Real>(
+    from: &'a mut [T],
+    rows: &'a [u32],
+    scale: T,
+    to: &'a mut [T],
+) -> Job<impl Fn(usize) + Sync + 'a> {
     let size = to.len() / rows.len().max(1);
     assert_eq!(to.len(), size * rows.len(), "whole rows");
     assert!(rows.is_sorted_by(|a, b| a < b), "each row once");
-    let from = Shared::new(from);
-    let block = rows_of_task(size);
-    par.for_work(to.len() * OPERATIONS).chunks_mut(to, block * size, |start, to| {
-        let first = start / size;
+    let (operations, block) = (to.len() * OPERATIONS, rows_of_task(size));
+    let (from, to) = (Shared::new(from), Shared::new(to));
+    Job::new(rows.len().div_ceil(block), operations, move |index| {
+        let range = par::block(index, rows.len(), block);
+        // SAFETY: blocks of rows are disjoint.
+        let to = unsafe { to.slice(range.start * size..range.end * size) };
         vectorize(
             #[inline(always)]
             || {
-                for (index, to) in to.chunks_exact_mut(size).enumerate() {
-                    let at = rows[first + index] as usize * size;
+                for (row, to) in rows[range].iter().zip(to.chunks_exact_mut(size.max(1))) {
+                    let at = *row as usize * size;
                     // SAFETY: rows are disjoint, because each is listed once (asserted).
                     let from = unsafe { from.slice(at..at + size) };
                     to.iter_mut().zip(&*from).for_each(|(to, from)| *to = *from * scale);
@@ -231,12 +261,13 @@ pub fn take_rows<T: Real>(par: Par, from: &mut [T], rows: &[u32], scale: T, to: 
                 }
             },
         );
-    });
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::par::Par;
     use crate::rng::{Philox, Purpose};
 
     fn numbers<T: Real>(count: usize, seed: u64) -> Vec<T> {
@@ -257,8 +288,8 @@ mod tests {
             for mean in [vec![], numbers::<f64>(size, 3)] {
                 for isa in Isa::ALL.into_iter().filter(|isa| isa.available()) {
                     let (mut memory, mut squares, mut of_new) = (old.clone(), vec![0.0; rows], vec![0.0; rows]);
-                    add_rows_for(isa, Par::SEQUENTIAL, &mut memory, &new, &mean, (0.5, 3.0), &mut squares);
-                    row_squares_for(isa, Par::SEQUENTIAL, &new, &mean, &mut of_new);
+                    add_rows_for(isa, &mut memory, &new, &mean, (0.5, 3.0), &mut squares).run(Par::SEQUENTIAL);
+                    row_squares_for(isa, &new, &mean, &mut of_new).run(Par::SEQUENTIAL);
                     for row in 0..rows {
                         let (mut sum, mut plain) = (0.0, 0.0);
                         for at in row * size..(row + 1) * size {
@@ -284,8 +315,8 @@ mod tests {
         let run = |threads| {
             in_pool(threads, |par| {
                 let (mut memory, mut squares, mut plain) = (old.clone(), vec![0.0; rows], vec![0.0; rows]);
-                add_rows(par, &mut memory, &new, &mean, (0.9, 0.1), &mut squares);
-                row_squares(par, &new, &[], &mut plain);
+                add_rows(&mut memory, &new, &mean, (0.9, 0.1), &mut squares).run(par);
+                row_squares(&new, &[], &mut plain).run(par);
                 (memory, squares, plain)
             })
         };
@@ -297,11 +328,11 @@ mod tests {
     fn copying_and_taking_rows_touches_those_alone() {
         let mut values: Vec<f64> = (0..12).map(f64::from).collect();
         let mut to = [0.0; 6];
-        copy_rows(Par::SEQUENTIAL, &values, &[], &[1, 3], &[1.0, 2.0], &mut to);
+        copy_rows(&values, &[], &[1, 3], &[1.0, 2.0], &mut to).run(Par::SEQUENTIAL);
         assert_eq!(to, [3.0, 4.0, 5.0, 18.0, 20.0, 22.0]);
-        copy_rows(Par::SEQUENTIAL, &values, &[1.0, 1.0, 1.0], &[0, 2], &[], &mut to);
+        copy_rows(&values, &[1.0, 1.0, 1.0], &[0, 2], &[], &mut to).run(Par::SEQUENTIAL);
         assert_eq!(to, [-1.0, 0.0, 1.0, 5.0, 6.0, 7.0]);
-        take_rows(Par::SEQUENTIAL, &mut values, &[1, 3], 0.5, &mut to);
+        take_rows(&mut values, &[1, 3], 0.5, &mut to).run(Par::SEQUENTIAL);
         assert_eq!(to, [1.5, 2.0, 2.5, 4.5, 5.0, 5.5]);
         assert_eq!(values, [0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 6.0, 7.0, 8.0, 0.0, 0.0, 0.0]);
     }

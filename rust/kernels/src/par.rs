@@ -8,9 +8,9 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Work below this many floating-point operations stays on the calling thread: waking a second one
-/// costs 5 to 60 µs, in which one thread does about this much.
-const WORTH_SHARING: usize = 3_000_000;
+/// Work below this many floating-point operations stays on the calling thread: a second one of a team takes its part
+/// after a microsecond or two, but its caches do not hold what the first one has just written.
+const WORTH_SHARING: usize = 1_000_000;
 
 /// A number of threads to use. Methods with more than one thread must be called inside a Rayon pool of that size; inside
 /// [`crate::team::run`] its threads are waiting for the work.
@@ -77,6 +77,34 @@ impl Par {
             // SAFETY: blocks are disjoint and each runs once.
             body(first, unsafe { out.slice(range) });
         });
+    }
+}
+
+/// Blocks of work that are not under way yet.
+pub struct Job<F> {
+    blocks: usize,
+    operations: usize,
+    body: F,
+}
+
+impl<F: Fn(usize) + Sync> Job<F> {
+    /// `body(block)` for every block from 0 to `blocks`, `operations` floating-point operations in all.
+    pub fn new(blocks: usize, operations: usize, body: F) -> Job<F> {
+        Job { blocks, operations, body }
+    }
+
+    /// Both, as one: the threads share them without waiting for each other in between.
+    pub fn with<G: Fn(usize) + Sync>(self, other: Job<G>) -> Job<impl Fn(usize) + Sync> {
+        let (own, first, second) = (self.blocks, self.body, other.body);
+        Job::new(own + other.blocks, self.operations + other.operations, move |block| match block.checked_sub(own) {
+            Some(block) => second(block),
+            None => first(block),
+        })
+    }
+
+    /// Does it.
+    pub fn run(self, par: Par) {
+        par.for_work(self.operations).each(self.blocks, self.body);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sums in a fixed order: one thread and eight give the same bits.
 
 use crate::isa::vectorize;
-use crate::par::{self, Par, Shared};
+use crate::par::{self, Job, Par, Shared};
 use crate::real::Real;
 
 /// Independent partial sums of one reduction: wide enough to fill the vector units, always the same number.
@@ -10,15 +10,28 @@ const LANES: usize = 32;
 /// Columns that one task adds up.
 const COLUMN_BLOCK: usize = 256;
 
+/// Rough cost of one element of a sum over rows, which waits for memory.
+const OPERATIONS: usize = 30;
+
 /// Columns whose sums are in registers at once.
 const STRIP: usize = 64;
 
 /// out[j] = Σ over rows of g[row, j] (added to `out` when `accumulate`).
 pub fn column_sums<T: Real>(par: Par, g: &[T], columns: usize, accumulate: bool, out: &mut [T]) {
+    column_sums_job(g, columns, accumulate, out).run(par);
+}
+
+/// What [`column_sums`] does, to be done together with other work.
+pub fn column_sums_job<'a, T: Real>(
+    g: &'a [T],
+    columns: usize,
+    accumulate: bool,
+    out: &'a mut [T],
+) -> Job<impl Fn(usize) + Sync + 'a> {
     assert_eq!(out.len(), columns);
     assert!(columns == 0 || g.len().is_multiple_of(columns));
     let out = Shared::new(out);
-    par.for_work(g.len()).each(columns.div_ceil(COLUMN_BLOCK), |index| {
+    Job::new(columns.div_ceil(COLUMN_BLOCK), g.len() * OPERATIONS, move |index| {
         let range = par::block(index, columns, COLUMN_BLOCK);
         // SAFETY: column blocks are disjoint.
         let out = unsafe { out.slice(range.clone()) };
@@ -52,7 +65,7 @@ pub fn column_sums<T: Real>(par: Par, g: &[T], columns: usize, accumulate: bool,
                 }
             },
         );
-    });
+    })
 }
 
 /// Σ xᵢ², in `LANES` interleaved sums.

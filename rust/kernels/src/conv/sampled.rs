@@ -198,7 +198,7 @@ mod tests {
             let images = 3;
             let x = numbers(images * g.height * g.width * g.inputs, 1);
             let mut pixels = vec![0.0; images * g.height * g.width];
-            row_squares(Par::SEQUENTIAL, &x, &[], &mut pixels);
+            row_squares(&x, &[], &mut pixels).run(Par::SEQUENTIAL);
             let mut found = vec![7.0; images * g.positions()];
             patch_squares(Par::SEQUENTIAL, &g, &pixels, &mut found);
             let mut patch = vec![0.0; g.patch()];
@@ -226,7 +226,7 @@ mod tests {
             for part in 0..2 {
                 let list: Vec<u32> = (0..rows as u32).filter(|row| row % 3 / 2 == part).collect();
                 let mut own = vec![0.0; list.len() * g.outputs];
-                copy_rows(par, &gradient, &[], &list, &[], &mut own);
+                copy_rows(&gradient, &[], &list, &[], &mut own).run(par);
                 let mut dw = vec![9.0; g.weights()];
                 weight_gradient(par, &g, &x, &list, &own, &mut dw, &mut scratch);
                 sum.iter_mut().zip(&dw).for_each(|(sum, dw)| *sum += dw);

@@ -96,7 +96,7 @@ impl<T: Real> Decorrelated<T> {
         let all = *way == Way::TwoStage && count == rows;
         if !all || !mean.is_empty() {
             match map {
-                Map::Dense { .. } => carry::copy_rows(par, x, &[], chosen, &[], &mut learner.x[..size]),
+                Map::Dense { .. } => carry::copy_rows(x, &[], chosen, &[], &mut learner.x[..size]).run(par),
                 Map::Conv(_) => map.gather(x, chosen, 0, &mut learner.x[..size]),
             }
         }

@@ -38,7 +38,7 @@ impl BatchChoice {
     pub fn choose<T: Real>(&mut self, par: Par, samples: &[u32], gradient: &mut [T], moment: &Moment) {
         let (rows, size) = (samples.len(), gradient.len() / samples.len());
         let squares = &mut self.squares[..rows];
-        row_squares(par, gradient, &[], squares);
+        row_squares(gradient, &[], squares).run(par);
         squares.iter_mut().for_each(|square| *square = square.sqrt());
         self.choice.choose(self.policy.policy(), squares, self.keep, &Stream::new(moment.seed, moment.step, PLACE));
         self.choice.ensure_one();

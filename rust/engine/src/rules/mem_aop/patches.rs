@@ -73,9 +73,9 @@ impl<T: Real> Patches<T> {
         }
         let [of_x, of_g] = &mut self.squares;
         let pixels = &mut self.pixels[..pass.rows * geometry.height * geometry.width];
-        row_squares(par, x, &self.mean, pixels);
+        row_squares(x, &self.mean, pixels).run(par);
         sampled::patch_squares(par, geometry, pixels, &mut of_x[..rows]);
-        row_squares(par, g, &[], &mut of_g[..rows]);
+        row_squares(g, &[], &mut of_g[..rows]).run(par);
         let scores = &mut self.scores[..rows];
         for ((score, x), g) in scores.iter_mut().zip(of_x).zip(of_g) {
             *score = (*x * *g).sqrt();
@@ -83,7 +83,7 @@ impl<T: Real> Patches<T> {
         let stream = Stream::new(moment.seed, moment.step, self.number);
         self.choice.choose(self.policy.policy(), scores, self.keep, &stream);
         let (chosen, weights) = (self.choice.rows(), self.choice.weights());
-        copy_rows(par, g, &[], chosen, weights, &mut self.kept[..chosen.len() * outputs]);
+        copy_rows(g, &[], chosen, weights, &mut self.kept[..chosen.len() * outputs]).run(par);
         if !self.left.is_empty() {
             reduce::column_sums(par, g, self.left.len(), false, &mut self.left);
             for (row, g) in chosen.iter().zip(self.kept.chunks_exact(outputs)) {

@@ -185,31 +185,25 @@ impl<T: Real> Samples<T> {
         if self.carries_rate && moment.rate == 0.0 {
             return Chosen::Samples { count: 0, x: &[], g: &[], sums: None };
         }
-        if self.center {
-            reduce::column_sums(par, x, self.x.size, false, &mut self.mean);
-            let share = T::of(1.0 / rows as f64);
-            self.mean.iter_mut().for_each(|mean| *mean *= share);
-        }
         let Samples { x: of_x, g: of_g, mean, sum, .. } = self;
+        if self.center {
+            let of_inputs = reduce::column_sums_job(x, of_x.size, false, mean);
+            of_inputs.with(reduce::column_sums_job(g, of_g.size, false, sum)).run(par);
+            let share = T::of(1.0 / rows as f64);
+            mean.iter_mut().for_each(|mean| *mean *= share);
+        }
         let (squares_x, squares_g) = (&mut of_x.squares[..rows], &mut of_g.squares[..rows]);
         if self.memory {
             let scale = if self.carries_rate { moment.rate.sqrt() } else { 1.0 };
             let factors = (T::of(self.left), T::of(scale));
-            add_rows(par, &mut of_x.memory[..x.len()], x, mean, factors, squares_x);
-            // Summed just before they are added, gradients come from the cache the second time.
-            if self.center {
-                reduce::column_sums(par, g, of_g.size, false, sum);
-            }
-            add_rows(par, &mut of_g.memory[..g.len()], g, &[], factors, squares_g);
+            let (memory_x, memory_g) = (&mut of_x.memory[..x.len()], &mut of_g.memory[..g.len()]);
+            let to_inputs = add_rows(memory_x, x, mean, factors, squares_x);
+            to_inputs.with(add_rows(memory_g, g, &[], factors, squares_g)).run(par);
         } else {
-            row_squares(par, x, mean, squares_x);
-            if self.center {
-                reduce::column_sums(par, g, of_g.size, false, sum);
-            }
-            row_squares(par, g, &[], squares_g);
+            row_squares(x, mean, squares_x).with(row_squares(g, &[], squares_g)).run(par);
         }
         let scores = &mut self.scores[..rows];
-        for ((score, x), g) in scores.iter_mut().zip(squares_x).zip(squares_g) {
+        for ((score, x), g) in scores.iter_mut().zip(&of_x.squares).zip(&of_g.squares) {
             *score = (*x * *g).sqrt();
         }
         let stream = Stream::new(moment.seed, moment.step, self.number);
@@ -221,12 +215,12 @@ impl<T: Real> Samples<T> {
         if self.memory {
             // The optimizer multiplies by the rate, which the factors have already.
             let share = if self.carries_rate { T::of(1.0 / moment.rate) } else { T::one() };
-            take_rows(par, &mut of_x.memory, chosen, T::one(), kept_x);
-            take_rows(par, &mut of_g.memory, chosen, share, kept_g);
+            let of_inputs = take_rows(&mut of_x.memory, chosen, T::one(), kept_x);
+            of_inputs.with(take_rows(&mut of_g.memory, chosen, share, kept_g)).run(par);
             self.last = (rows, [of_x.memory_norm(rows, chosen), of_g.memory_norm(rows, chosen)]);
         } else {
-            copy_rows(par, x, mean, chosen, &[], kept_x);
-            copy_rows(par, g, &[], chosen, weights, kept_g);
+            let of_inputs = copy_rows(x, mean, chosen, &[], kept_x);
+            of_inputs.with(copy_rows(g, &[], chosen, weights, kept_g)).run(par);
             self.last = (rows, [0.0; 2]);
         }
         if self.center {

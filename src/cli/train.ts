@@ -76,7 +76,8 @@ export async function train(args: readonly string[]): Promise<void> {
   const { data, fraction } = splitValidation(whole, request.values);
   const plan = makePlan(request, data.train);
   const stopping = chooseStopping(request.values, data);
-  const every = number("checkpointEvery", request.values["checkpoint-every"] ?? 1, { min: 1, whole: true });
+  const epochs = request.values["checkpoint-every"];
+  const every = epochs === undefined ? undefined : number("checkpointEvery", epochs, { min: 1, whole: true });
   view.clear();
   if (request.values.explain) return await explainPlan(plan, data, request.values.json ?? false);
 

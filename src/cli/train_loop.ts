@@ -27,6 +27,9 @@ import type { Shadow } from "./shadow.ts";
 import type { Tracking } from "./run_table/tracking.ts";
 import { print } from "./terminal.ts";
 
+/** Milliseconds between checkpoints where no number of epochs is asked for: what a kill may cost. */
+const SAVE_MS = 1000;
+
 /** A run and what is watched. */
 export interface Run {
   /** Its folder. */
@@ -51,8 +54,8 @@ export interface Run {
   readonly tracking: Tracking | undefined;
   /** What ends it early, where something does; it knows no epoch yet. */
   readonly stopping: EarlyStopping | undefined;
-  /** Epochs between two checkpoints. */
-  readonly every: number;
+  /** Epochs between two checkpoints; where none are said, one is written at the end of an epoch, once a second at most. */
+  readonly every: number | undefined;
   /** Ends the run. */
   readonly signal: AbortSignal;
 }
@@ -67,6 +70,8 @@ interface State {
   seconds: number;
   /** Step of the checkpoint that is on the disk. */
   saved: number;
+  /** When this process wrote it, by `performance.now`; before the first one it is due at once. */
+  savedAt: number;
   /** An epoch whose validation is under way. */
   pending: EpochEvent | undefined;
 }
@@ -83,7 +88,7 @@ export async function trainToEnd(run: Run): Promise<DoneEvent> {
   const { trainer, step, events, view } = run;
   const before = events.at(-1)?.seconds ?? 0;
   const epoch = events.findLast((event) => event.event === "epoch")?.epoch ?? 0;
-  const state: State = { step, epoch, seconds: before, saved: step, pending: pendingEpoch(events) };
+  const state: State = { step, epoch, seconds: before, saved: step, savedAt: -Infinity, pending: pendingEpoch(events) };
   try {
     // A run that goes on knows what it had seen: it stops where it would have stopped.
     for (const event of events) if (event.event === "epoch") run.stopping?.observe(figuresOf(event));
@@ -135,7 +140,9 @@ async function endEpoch(run: Run, state: State, last: boolean): Promise<void> {
   if (stopping?.observe(figuresOf(event))) await withAverage(trainer, () => trainer.network.save(bestFile(folder)));
   await appendEvent(folder, event);
   state.epoch = event.epoch;
-  if (last || stopping?.stop || event.epoch % every === 0) await save(run, state);
+  // Of short epochs most of the time would go into checkpoints that are never read.
+  const due = every === undefined ? performance.now() - state.savedAt >= SAVE_MS : event.epoch % every === 0;
+  if (last || stopping?.stop || due) await save(run, state);
   state.pending = undefined;
   tracking?.event(event);
   view.epoch(event, trainer.config.epochs);
@@ -200,6 +207,7 @@ async function save(run: Run, state: State): Promise<void> {
   try {
     await run.trainer.save(checkpointFile(run.folder));
     state.saved = state.step;
+    state.savedAt = performance.now();
   } catch (fault) {
     if (!(fault instanceof CheckpointError)) throw fault;
     throw new CheckpointError(`${fault.message}; ${keptWords(run, state)}`, { cause: fault });

@@ -289,7 +289,8 @@ export const trainOptions = [
     name: "checkpoint-every",
     type: "number",
     value: "N",
-    help: "epochs between two checkpoints (1); the last epoch and Ctrl-C always write one",
+    help:
+      "epochs between two checkpoints (each that ends a second after the last); the last epoch and Ctrl-C always write one",
     group: run,
     effect: "place",
   },

@@ -12,6 +12,7 @@
 import { boolean, knownOptions, number, oneOf, typeName } from "../config.ts";
 import { Gram } from "../data/gram.ts";
 import { ConfigError } from "../errors.ts";
+import { checkOptimizer } from "../train/optimizers.ts";
 import type { Rule } from "./mod.ts";
 
 const COLLAPSES = ["auto", "gram", "linearPair", "final"] as const satisfies readonly Collapse[];
@@ -58,7 +59,10 @@ export interface FrontContributionOptions {
   readonly kernel?: boolean;
   /** Products of rows from `Gram.create`, shared by several runs; the run's data must be its data or a selection of it. */
   readonly gram?: Gram;
-  /** Optimizer of what is collapsed, the result of `sgd()`. Default: that of the run. Other layers keep that of the run. */
+  /**
+   * Optimizer of what is collapsed, the result of `sgd()`. Default: that of the run. Other layers keep that of the run. Refused
+   * beside `"final"`, whose only trained layer has the run's.
+   */
   readonly optimizer?: CollapsedOptimizer;
 }
 
@@ -88,6 +92,9 @@ export const frontContributionOptions = ["collapse", "limitBytes", "force", "ker
  */
 export function frontContribution(options: FrontContributionOptions = {}): Rule {
   const path = "frontContribution";
+  if (typeof options !== "object" || options === null) {
+    throw new ConfigError(path, 'options such as { collapse: "gram" }', options);
+  }
   knownOptions(path, options, [...frontContributionOptions, "gram", "optimizer"]);
   const { gram, optimizer } = options;
   const collapse = oneOf(`${path}.collapse`, options.collapse ?? "auto", COLLAPSES);
@@ -101,6 +108,10 @@ export function frontContribution(options: FrontContributionOptions = {}): Rule 
     if (kernel || collapse === "linearPair" || collapse === "final") {
       throw new ConfigError(`${path}.gram`, "none beside kernel, linearPair or final, which do not use one", "one");
     }
+  }
+  if (optimizer !== undefined && collapse === "final") {
+    const expected = "none beside final, whose last layer is trained with the run's optimizer";
+    throw new ConfigError(`${path}.optimizer`, expected, "one; give it to the run");
   }
   return {
     name: "front-contribution",
@@ -116,14 +127,16 @@ export function frontContribution(options: FrontContributionOptions = {}): Rule 
         force: boolean(`${path}.force`, options.force ?? false),
         kernel,
         shared: gram !== undefined,
-        optimizer: optimizer === undefined ? null : checkOptimizer(optimizer),
+        optimizer: optimizer === undefined ? null : checkCollapsed(optimizer),
       },
     },
   };
 }
 
-/** The optimizer's numbers are checked by the engine, as those of the run's. */
-function checkOptimizer(optimizer: CollapsedOptimizer): CollapsedOptimizer {
-  if (optimizer?.kind === "sgd") return optimizer;
-  throw new ConfigError("frontContribution.optimizer", "the result of sgd()", optimizer?.kind ?? optimizer);
+/** The optimizer with its defaults; what cannot be used is refused as it is for the run's. */
+function checkCollapsed(optimizer: CollapsedOptimizer): CollapsedOptimizer {
+  if (optimizer?.kind !== "sgd") {
+    throw new ConfigError("frontContribution.optimizer", "the result of sgd()", optimizer?.kind ?? optimizer);
+  }
+  return checkOptimizer({ ...optimizer }) as CollapsedOptimizer;
 }

@@ -12,7 +12,6 @@
 import { boolean, knownOptions, number, oneOf, typeName } from "../config.ts";
 import { Gram } from "../data/gram.ts";
 import { ConfigError } from "../errors.ts";
-import { checkOptimizer } from "../train/optimizers.ts";
 import type { Rule } from "./mod.ts";
 
 const COLLAPSES = ["auto", "gram", "linearPair", "final"] as const satisfies readonly Collapse[];
@@ -50,7 +49,7 @@ export interface FrontContributionOptions {
   readonly collapse?: Collapse;
   /** Most bytes that K may take. Default 1 GiB. */
   readonly limitBytes?: number;
-  /** Collapse also where no gain is predicted. Default `false`: such a run is refused. */
+  /** Collapse also where no gain is predicted. Default `false`: such a run is refused, unless it has a `kernel`. */
   readonly force?: boolean;
   /**
    * Whether the features are the rows of a kernel matrix (see `kernelTable`): the first layer then is trained in the kernel's own
@@ -74,7 +73,8 @@ export const frontContributionOptions = ["collapse", "limitBytes", "force", "ker
  *
  * Exact for any activation, depth and loss, batches of any size, momentum, Nesterov's too (`"gram"`), weight decay and clipping.
  * Refused, with the nearest setting that works: adaptive optimizers on what is collapsed, dropout on the inputs, a first layer
- * that is not dense, three or more linear layers in a row, more rows than `limitBytes` allows, and runs without a predicted gain.
+ * that is not dense, three or more linear layers in a row, more rows than `limitBytes` allows, runs without a predicted gain, and
+ * beside it sparse weights, `decorrelated()`, streams, `augment`, `accumulate` and `averageDecay`.
  *
  * @param options what is collapsed, and limits
  * @returns the rule; it fills the slot `propagation`
@@ -133,10 +133,17 @@ export function frontContribution(options: FrontContributionOptions = {}): Rule 
   };
 }
 
-/** The optimizer with its defaults; what cannot be used is refused as it is for the run's. */
+/** The optimizer with the defaults of `sgd()`, which this layer may not import; messages name the rule's option, not the run's. */
 function checkCollapsed(optimizer: CollapsedOptimizer): CollapsedOptimizer {
-  if (optimizer?.kind !== "sgd") {
-    throw new ConfigError("frontContribution.optimizer", "the result of sgd()", optimizer?.kind ?? optimizer);
-  }
-  return checkOptimizer({ ...optimizer }) as CollapsedOptimizer;
+  const path = "frontContribution.optimizer";
+  if (optimizer?.kind !== "sgd") throw new ConfigError(path, "the result of sgd()", optimizer?.kind ?? optimizer);
+  knownOptions(path, optimizer, ["kind", "learningRate", "momentum", "nesterov", "weightDecay"]);
+  const { learningRate = 0.1, momentum = 0, nesterov = false, weightDecay = 0 } = optimizer;
+  return {
+    kind: "sgd",
+    learningRate: number(`${path}.learningRate`, learningRate, { min: 0 }),
+    momentum: number(`${path}.momentum`, momentum, { min: 0, below: 1 }),
+    nesterov: boolean(`${path}.nesterov`, nesterov),
+    weightDecay: number(`${path}.weightDecay`, weightDecay, { min: 0 }),
+  };
 }

@@ -363,7 +363,7 @@ Deno.test("frontContribution() refuses options that cannot be used", () => {
   );
   refused(
     { optimizer: { kind: "sgd", learningRate: -1 } },
-    "Cannot use optimizer.learningRate: expected a number from 0 up but found -1",
+    "Cannot use frontContribution.optimizer.learningRate: expected a number from 0 up but found -1",
   );
   assertEquals(
     frontContribution({ optimizer: { kind: "sgd", learningRate: 0.2 } as never }).slots.propagation!.optimizer,

@@ -139,7 +139,7 @@ Deno.test("options that change rows, or what a step computes, are refused", asyn
   assertEquals(
     await refusal(net, { ...front(gram), averageDecay: 0.9 }),
     "Cannot use averageDecay: expected a rule under which weights can be averaged but found front-contribution, which keeps " +
-      "weights in another form",
+      "weights in another form; leave it out, or use backprop()",
   );
   for (
     const [other, name] of [[sparse({ sparsity: 0.5 }), "sparse weights"], [decorrelated(), "decorrelated()"]] as const

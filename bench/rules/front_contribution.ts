@@ -270,7 +270,10 @@ export async function measureMemory(one: FrontCase): Promise<MemoryResult[]> {
     const command = new Deno.Command(Deno.execPath(), {
       args: [...args, new URL(import.meta.url).pathname, "peak", String(number), way],
     });
-    return Number(new TextDecoder().decode((await command.output()).stdout));
+    const { success, stdout, stderr } = await command.output();
+    // Of a process that failed there is no peak: 0 would look like a saving.
+    if (!success) throw new Error(`Cannot measure ${one.name}, ${way}: ${new TextDecoder().decode(stderr).trim()}`);
+    return Number(new TextDecoder().decode(stdout));
   };
   const peak = async (way: string) => {
     const found: number[] = [];

@@ -4,11 +4,12 @@
  * @module
  */
 
-import { knownOptions, oneOf } from "../config.ts";
+import { knownOptions, oneOf, typeName } from "../config.ts";
+import { ConfigError } from "../errors.ts";
 import { Handle } from "../ffi/handle.ts";
 import { native } from "../ffi/native.ts";
 import { check, newStatus } from "../ffi/status.ts";
-import type { Dataset } from "./dataset.ts";
+import { Dataset } from "./dataset.ts";
 
 /**
  * The products of all rows of a data set with each other, K = X · Xᵀ, for several runs with `frontContribution({ gram })`: folds of
@@ -45,10 +46,13 @@ export class Gram implements Disposable {
    * @param data rows in the engine; the rows that it was selected from count too
    * @param options `precision` of the networks that will use it; default `"f32"`
    * @returns the products
-   * @throws {ConfigError} where an option cannot be used
+   * @throws {ConfigError} where the rows are no `Dataset` or an option cannot be used
    * @throws {EngineError} `out-of-memory` where they do not fit
    */
   static async create(data: Dataset, options: { readonly precision?: "f32" | "f64" } = {}): Promise<Gram> {
+    if (!(data instanceof Dataset)) {
+      throw new ConfigError("data", "a Dataset such as await Dataset.create(table)", typeName(data));
+    }
     knownOptions("gram", options, ["precision"]);
     const precision = oneOf("gram.precision", options.precision ?? "f32", ["f32", "f64"]);
     const start = performance.now();

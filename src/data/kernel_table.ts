@@ -37,9 +37,12 @@ const BLOCK = 64;
  * @param tables `[rows, against]`; targets are taken over from `rows`
  * @param kernel polynomial or RBF
  * @returns a table with one column for each row of `against`, f64
- * @throws {ConfigError} where an option cannot be used, or the tables have different columns
+ * @throws {ConfigError} where there are not two tables, they have different columns, or an option cannot be used
  */
 export async function kernelTable(tables: readonly [Table, Table], kernel: Kernel): Promise<Table> {
+  if (!Array.isArray(tables) || tables.length !== 2 || !tables.every((table) => Array.isArray(table?.shape))) {
+    throw new ConfigError("tables", "two tables, [rows, against]", Array.isArray(tables) ? "another list" : "no list");
+  }
   const [rows, against] = tables;
   const size = rows.shape.reduce((product, axis) => product * axis, 1);
   const other = against.shape.reduce((product, axis) => product * axis, 1);

@@ -382,7 +382,7 @@ export class Network implements Disposable {
    * @throws {EngineError} `invalid-config` for another rule
    */
   async plan(data: { readonly rows: number }, options: TrainOptions): Promise<RunPlan> {
-    return await this.#request(planRequest(number("rows", data.rows, { min: 1, whole: true }), options));
+    return await this.#request(planRequest(number("rows", data?.rows, { min: 1, whole: true }), options));
   }
 
   /**

@@ -49,7 +49,7 @@ export interface FrontContributionOptions {
   readonly collapse?: Collapse;
   /** Most bytes that K may take. Default 1 GiB. */
   readonly limitBytes?: number;
-  /** Collapse also where no gain is predicted. Default `false`: such a run is refused. */
+  /** Collapse also where no gain is predicted. Default `false`: such a run is refused, unless it has a `kernel`. */
   readonly force?: boolean;
   /**
    * Whether the features are the rows of a kernel matrix (see `kernelTable`): the first layer then is trained in the kernel's own
@@ -58,7 +58,10 @@ export interface FrontContributionOptions {
   readonly kernel?: boolean;
   /** Products of rows from `Gram.create`, shared by several runs; the run's data must be its data or a selection of it. */
   readonly gram?: Gram;
-  /** Optimizer of what is collapsed, the result of `sgd()`. Default: that of the run. Other layers keep that of the run. */
+  /**
+   * Optimizer of what is collapsed, the result of `sgd()`. Default: that of the run. Other layers keep that of the run. Refused
+   * beside `"final"`, whose only trained layer has the run's.
+   */
   readonly optimizer?: CollapsedOptimizer;
 }
 
@@ -70,7 +73,8 @@ export const frontContributionOptions = ["collapse", "limitBytes", "force", "ker
  *
  * Exact for any activation, depth and loss, batches of any size, momentum, Nesterov's too (`"gram"`), weight decay and clipping.
  * Refused, with the nearest setting that works: adaptive optimizers on what is collapsed, dropout on the inputs, a first layer
- * that is not dense, three or more linear layers in a row, more rows than `limitBytes` allows, and runs without a predicted gain.
+ * that is not dense, three or more linear layers in a row, more rows than `limitBytes` allows, runs without a predicted gain, and
+ * beside it sparse weights, `decorrelated()`, streams, `augment`, `accumulate` and `averageDecay`.
  *
  * @param options what is collapsed, and limits
  * @returns the rule; it fills the slot `propagation`
@@ -88,6 +92,9 @@ export const frontContributionOptions = ["collapse", "limitBytes", "force", "ker
  */
 export function frontContribution(options: FrontContributionOptions = {}): Rule {
   const path = "frontContribution";
+  if (typeof options !== "object" || options === null) {
+    throw new ConfigError(path, 'options such as { collapse: "gram" }', options);
+  }
   knownOptions(path, options, [...frontContributionOptions, "gram", "optimizer"]);
   const { gram, optimizer } = options;
   const collapse = oneOf(`${path}.collapse`, options.collapse ?? "auto", COLLAPSES);
@@ -101,6 +108,10 @@ export function frontContribution(options: FrontContributionOptions = {}): Rule 
     if (kernel || collapse === "linearPair" || collapse === "final") {
       throw new ConfigError(`${path}.gram`, "none beside kernel, linearPair or final, which do not use one", "one");
     }
+  }
+  if (optimizer !== undefined && collapse === "final") {
+    const expected = "none beside final, whose last layer is trained with the run's optimizer";
+    throw new ConfigError(`${path}.optimizer`, expected, "one; give it to the run");
   }
   return {
     name: "front-contribution",
@@ -116,14 +127,23 @@ export function frontContribution(options: FrontContributionOptions = {}): Rule 
         force: boolean(`${path}.force`, options.force ?? false),
         kernel,
         shared: gram !== undefined,
-        optimizer: optimizer === undefined ? null : checkOptimizer(optimizer),
+        optimizer: optimizer === undefined ? null : checkCollapsed(optimizer),
       },
     },
   };
 }
 
-/** The optimizer's numbers are checked by the engine, as those of the run's. */
-function checkOptimizer(optimizer: CollapsedOptimizer): CollapsedOptimizer {
-  if (optimizer?.kind === "sgd") return optimizer;
-  throw new ConfigError("frontContribution.optimizer", "the result of sgd()", optimizer?.kind ?? optimizer);
+/** The optimizer with the defaults of `sgd()`, which this layer may not import; messages name the rule's option, not the run's. */
+function checkCollapsed(optimizer: CollapsedOptimizer): CollapsedOptimizer {
+  const path = "frontContribution.optimizer";
+  if (optimizer?.kind !== "sgd") throw new ConfigError(path, "the result of sgd()", optimizer?.kind ?? optimizer);
+  knownOptions(path, optimizer, ["kind", "learningRate", "momentum", "nesterov", "weightDecay"]);
+  const { learningRate = 0.1, momentum = 0, nesterov = false, weightDecay = 0 } = optimizer;
+  return {
+    kind: "sgd",
+    learningRate: number(`${path}.learningRate`, learningRate, { min: 0 }),
+    momentum: number(`${path}.momentum`, momentum, { min: 0, below: 1 }),
+    nesterov: boolean(`${path}.nesterov`, nesterov),
+    weightDecay: number(`${path}.weightDecay`, weightDecay, { min: 0 }),
+  };
 }

@@ -68,10 +68,7 @@ Deno.test("a polynomial kernel trains as its explicit features do, on rows and o
   );
   for (const name of ["0.bias", "2.weight", "2.bias"]) plain.write(name, front.read(name));
   const before = await front.predict(data.test!);
-  using one = await Trainer.create(front, data.train, {
-    ...training,
-    rule: frontContribution({ kernel: true, force: true }),
-  });
+  using one = await Trainer.create(front, data.train, { ...training, rule: frontContribution({ kernel: true }) });
   using two = await Trainer.create(plain, explicit(rows), training);
   for (let epoch = 0; epoch < 40; epoch++) {
     await one.epoch();
@@ -85,6 +82,17 @@ Deno.test("a polynomial kernel trains as its explicit features do, on rows and o
   const after = await front.predict(data.test!);
   assertClose({ name: "outputs after the run", limit: 1e-10 }, after, await plain.predict(explicit(others)));
   assert(before.some((value, index) => Math.abs(value - after[index]!) > 0.05));
+});
+
+Deno.test("a kernel needs no predicted gain: back-propagation on its columns is another training", async () => {
+  const data = await kernelData({ name: "rows", train: wideTable(12, 3, 1) }, { kind: "rbf" });
+  const options = { rule: frontContribution({ kernel: true }), optimizer: sgd(0.1), epochs: 3 };
+  using network = Network.create({ input: data.train.shape, layers: [dense(4), tanh(), dense(3)], seed: 1 });
+  const plan = await network.plan(data.train, options);
+  assertEquals([plan.chosen, plan.reason], ["gram", "gram trains in the kernel's feature space, at any gain"]);
+  assert(plan.candidates[0]!.gain! < 1, JSON.stringify(plan));
+  using trainer = await Trainer.create(network, data.train, options);
+  while (!(await trainer.epoch()).done);
 });
 
 Deno.test("an RBF kernel has its formula's values, of bytes too", async () => {
@@ -124,6 +132,13 @@ Deno.test("kernels and matrices that are none are refused", async () => {
     "Cannot use kernel.degree: expected a whole number from 1 up but found 1.5",
   );
   await refused({ kind: "rbf", degree: 2 }, "Cannot use kernel.degree: expected one of kind, gamma");
+  for (const [tables, found] of [[rows, "no list"], [[rows], "another list"], [[rows, null], "another list"]]) {
+    await assertRejects(
+      () => kernelTable(tables as [Table, Table], { kind: "rbf" }),
+      ConfigError,
+      `Cannot use tables: expected two tables, [rows, against] but found ${found}`,
+    );
+  }
   await assertRejects(
     () => kernelTable([rows, narrow], { kind: "rbf" }),
     ConfigError,
@@ -133,8 +148,7 @@ Deno.test("kernels and matrices that are none are refused", async () => {
     using network = Network.create({ input: [columns], layers: [dense(2), tanh(), dense(3)], precision: "f64" });
     const data = { ...table(3, { shape: [columns], classes: 3 }), features: Float64Array.from(features) };
     const fault = await assertRejects(
-      () =>
-        Trainer.create(network, data, { rule: frontContribution({ kernel: true, force: true }), optimizer: sgd(0.1) }),
+      () => Trainer.create(network, data, { rule: frontContribution({ kernel: true }), optimizer: sgd(0.1) }),
       EngineError,
     );
     return fault.message;

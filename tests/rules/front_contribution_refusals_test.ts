@@ -7,7 +7,9 @@ import {
   backprop,
   combine,
   ConfigError,
+  conv2d,
   Dataset,
+  decorrelated,
   dense,
   describePlan,
   dropout,
@@ -21,8 +23,10 @@ import {
   layerNorm,
   Network,
   relu,
+  residual,
   rmsProp,
   sgd,
+  sparse,
   spectra,
   tanh,
   Trainer,
@@ -109,63 +113,42 @@ Deno.test("inputs that are not the same in every epoch, and first layers that ar
 });
 
 Deno.test("convolutions first and branches from the input are refused", async () => {
-  const conv = {
-    kind: "conv2d",
-    filters: 2,
-    kernel: [3, 3],
-    stride: [1, 1],
-    padding: [1, 1],
-    groups: 1,
-    bias: true,
-    weightInit: "heNormal",
-    biasInit: "zeros",
-  };
-  const plain = { bias: true, weightInit: "heNormal", biasInit: "zeros" };
-  const branch = { kind: "residual", body: [{ kind: "dense", units: 30, ...plain }, { kind: "relu" }], shortcut: [] };
-  const run = async (input: number[], layers: readonly unknown[]) => {
-    const { native } = await import("../../src/ffi/native.ts");
-    const { encode, newStatus, check } = await import("../../src/ffi/status.ts");
-    const [handle, status] = [new Uint32Array(1), newStatus()];
-    const config = encode(JSON.stringify({
-      input,
-      layers,
-      loss: { kind: "softmaxCrossEntropy", labelSmoothing: 0 },
-      seed: 1,
-      precision: "f32",
-      threads: 1,
-    }));
-    check(native().network_create(config, config.length, handle, status), status);
-    using data = await Dataset.create(table(20, { shape: input, classes: 3 }));
-    const { fillSlots } = await import("../../src/rules/mod.ts");
-    const json = encode(JSON.stringify({
-      rule: fillSlots(frontContribution({ collapse: "gram", force: true })),
-      optimizer: sgd(0.1),
-      schedule: { kind: "constant" },
-      epochs: 1,
-      batchSize: 20,
-      seed: 0,
-      shuffle: true,
-      dropLast: false,
-      clipNorm: null,
-    }));
-    const message = assertThrows(
-      () => check(native().network_attach(handle[0]!, data.handle, json, json.length, status), status),
-      EngineError,
-    ).message;
-    native().network_destroy(handle[0]!, status);
-    return message;
-  };
-  const head = [{ kind: "flatten" }, { kind: "dense", units: 3, ...plain }];
   assertEquals(
-    await run([4, 4, 1], [conv, ...head]),
+    await refusal([conv2d(2, { padding: 1 }), flatten(), dense(3)], { ...front(gram), input: [4, 4, 1] }),
     'Cannot use rule.collapse: expected a dense first layer for collapse "gram" but found layer 0 (conv2d); use collapse "final" ' +
       "on trained features, or backprop()",
   );
   assertEquals(
-    await run([30], [branch, ...head]),
+    await refusal([residual([dense(30), relu()]), dense(3)], front(gram)),
     'Cannot use rule.collapse: expected one dense layer that reads the input for collapse "gram" but found two branches that do; ' +
       "use backprop()",
   );
+});
+
+Deno.test("options that change rows, or what a step computes, are refused", async () => {
+  const images = { input: [4, 4, 1], ...front(gram) };
+  assertEquals(
+    await refusal([flatten(), ...net], { ...images, augment: { flip: true } }),
+    "Cannot use augment: expected none beside frontContribution, which computes with the features as they were before the run but " +
+      "found one; leave it out, or use backprop()",
+  );
+  assertEquals(
+    await refusal(net, { ...front(gram), accumulate: 2 }),
+    "Cannot use accumulate: expected backprop as the rule, since other rules need a batch at once but found another rule",
+  );
+  assertEquals(
+    await refusal(net, { ...front(gram), averageDecay: 0.9 }),
+    "Cannot use averageDecay: expected a rule under which weights can be averaged but found front-contribution, which keeps " +
+      "weights in another form; leave it out, or use backprop()",
+  );
+  for (
+    const [other, name] of [[sparse({ sparsity: 0.5 }), "sparse weights"], [decorrelated(), "decorrelated()"]] as const
+  ) {
+    assertEquals(
+      await refusal(net, { rule: combine(frontContribution({ force: true }), other) }),
+      `Cannot use rule: expected a rule that is defined beside ${name} but found front-contribution`,
+    );
+  }
 });
 
 Deno.test("three linear layers in a row, and no pair at all, are refused", async () => {
@@ -179,6 +162,12 @@ Deno.test("three linear layers in a row, and no pair at all, are refused", async
     'Cannot use rule.collapse: expected two dense layers in a row without an activation between, for collapse "linearPair" but ' +
       'found none; use collapse "gram", or backprop()',
   );
+  // Advice names no collapse that the network has no place for.
+  assertEquals(
+    await refusal([layerNorm(), ...net], front(pair)),
+    'Cannot use rule.collapse: expected two dense layers in a row without an activation between, for collapse "linearPair" but ' +
+      "found none; use backprop()",
+  );
 });
 
 Deno.test("K beyond the limit is refused", async () => {
@@ -187,6 +176,10 @@ Deno.test("K beyond the limit is refused", async () => {
     "Cannot use rule.limitBytes: expected at most 1000 bytes but found 1.6 KiB for K of 20 × 20 numbers; use at most 15 rows, a " +
       "limit of 1600, or backprop()",
   );
+  for (const [limitBytes, advice] of [[10, "at most 1 row, a limit of 1600"], [1, "a limit of 1600"]] as const) {
+    const message = await refusal(net, { ...front({ ...gram, limitBytes }), rows: 20 });
+    assert(message.endsWith(`; use ${advice}, or backprop()`), message);
+  }
   using network = Network.create({ input: [30], layers: net });
   const plan = await network.plan({ rows: 20_000 }, { ...front(gram), optimizer: sgd(0.1) });
   assert(plan.chosen === null && plan.reason.includes("expected at most 1.0 GiB but found 1.5 GiB for K"), plan.reason);
@@ -199,6 +192,9 @@ Deno.test("a run without a predicted gain is refused unless it is forced", async
       .test(message),
     message,
   );
+  // Fewer rows are no advice where there are few.
+  const small = await refusal(net, { rule: frontContribution(gram), rows: 2 });
+  assert(small.endsWith("for 2 rows in batches of 2; use backprop() or force: true"), small);
   using network = Network.create({ input: [30], layers: net });
   using _run = await Trainer.create(network, table(200, { shape: [30], classes: 3 }), {
     ...front(gram),
@@ -222,14 +218,37 @@ Deno.test("final is refused where nothing can stand still, or what stands still 
   );
 });
 
-Deno.test("auto says why nothing can be collapsed, and never freezes layers", async () => {
-  const message = await refusal([layerNorm(), ...net], front());
-  assert(
-    message.startsWith(
-      "Cannot use rule.collapse: expected a network and a run that some collapse is exact for but found none: ",
-    ),
+Deno.test("auto refuses in one sentence: that of the collapse which the network has a place for", async () => {
+  const momentum = sgd(0.1, { momentum: 0.9 });
+  // Without two linear layers in a row, and with them beside a first layer, it is that of gram.
+  for (const layers of [net, linear]) {
+    const cases: [readonly Layer[], TrainOptions & { input?: number[] }, FrontContributionOptions][] = [
+      [layers, { optimizer: adam() }, {}],
+      [layers, { optimizer: momentum }, { limitBytes: 1000 }],
+      [[dense(9), ...linear], { optimizer: momentum }, { limitBytes: 1000 }],
+      [[dropout(0.1), ...net], {}, {}],
+      [[conv2d(2), flatten(), dense(3)], { input: [4, 4, 1] }, {}],
+      [[layerNorm(), ...net], {}, {}],
+    ];
+    for (const [layers, options, limits] of cases) {
+      const expected = await refusal(layers, { ...options, ...front({ ...gram, ...limits }) });
+      assertEquals(await refusal(layers, { ...options, ...front(limits) }), expected);
+    }
+  }
+  assertEquals(
+    await refusal(net, { ...front(), optimizer: adam() }),
+    "Cannot use optimizer: expected sgd for layer 0 (dense), which is collapsed but found adam, which scales each weight by itself; " +
+      "use sgd, or give the rule an optimizer of its own: frontContribution({ optimizer: sgd(0.1) })",
   );
-  assert(message.includes("a dense first layer") && message.includes("two dense layers in a row"), message);
+  // Two linear layers above one that cannot be collapsed: that of the pair.
+  assertEquals(
+    await refusal([layerNorm(), ...linear], { ...front(), optimizer: momentum }),
+    'Cannot use optimizer: expected no momentum for layer 2 (dense), which collapse "linearPair" takes with the one below it but ' +
+      "found momentum 0.9; use sgd without momentum, or backprop()",
+  );
+});
+
+Deno.test("auto never freezes layers", async () => {
   using network = Network.create({ input: [5000], layers: [dense(64), relu(), dense(4)] });
   const plan = await network.plan({ rows: 200 }, { rule: frontContribution(), optimizer: sgd(0.1) });
   assertEquals(plan.chosen, "gram");
@@ -266,6 +285,11 @@ Deno.test("a plan has the multiply-adds of the shapes, and says what the run the
     () => network.plan({ rows: 40 }, { rule: backprop() }),
     EngineError,
     "Cannot use rule: expected frontContribution() for a plan but found another rule",
+  );
+  await assertRejects(
+    () => network.plan(null as never, options),
+    ConfigError,
+    "Cannot use rows: expected a whole number from 1 up but found undefined",
   );
 });
 
@@ -317,6 +341,11 @@ Deno.test("a Gram of other rows, of another precision or after its end is refuse
     "Cannot use frontContribution.gram: expected a Gram in use but found one that is disposed",
   );
   assertThrows(() => frontContribution({ gram: {} as never }), ConfigError, "expected a Gram but found an Object");
+  await assertRejects(
+    () => Gram.create(rows as never),
+    ConfigError,
+    "Cannot use data: expected a Dataset such as await Dataset.create(table) but found an Object",
+  );
 });
 
 Deno.test("frontContribution() refuses options that cannot be used", () => {
@@ -327,6 +356,24 @@ Deno.test("frontContribution() refuses options that cannot be used", () => {
   refused({ limitBytes: -1 }, "Cannot use frontContribution.limitBytes: expected a whole number from 0");
   refused({ force: 1 }, "Cannot use frontContribution.force: expected true or false but found 1");
   refused({ kernel: true, collapse: "final" }, 'expected false beside a collapse other than "gram" but found true');
+  refused(
+    { collapse: "final", optimizer: sgd(0.1) },
+    "Cannot use frontContribution.optimizer: expected none beside final, whose last layer is trained with the run's optimizer but " +
+      "found one; give it to the run",
+  );
+  refused(
+    { optimizer: { kind: "sgd", learningRate: -1 } },
+    "Cannot use frontContribution.optimizer.learningRate: expected a number from 0 up but found -1",
+  );
+  assertEquals(
+    frontContribution({ optimizer: { kind: "sgd", learningRate: 0.2 } as never }).slots.propagation!.optimizer,
+    sgd(0.2),
+  );
+  assertThrows(
+    () => frontContribution(null as never),
+    ConfigError,
+    'Cannot use frontContribution: expected options such as { collapse: "gram" } but found null',
+  );
   assertThrows(
     () => combine(frontContribution(), dual()),
     ConfigError,

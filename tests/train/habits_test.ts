@@ -213,12 +213,12 @@ Deno.test("what cannot be combined is refused by name", async () => {
   await refused(
     { averageDecay: 0.9, rule: sparse({ sparsity: 0.5 }) },
     "Cannot use averageDecay: expected a rule under which weights can be averaged but found sparse, which changes the masks of " +
-      "the weights",
+      "the weights; leave it out, or use backprop()",
   );
   await refused(
     { averageDecay: 0.9, rule: frontContribution(), optimizer: sgd(0.1) },
     "Cannot use averageDecay: expected a rule under which weights can be averaged but found front-contribution, which keeps " +
-      "weights in another form",
+      "weights in another form; leave it out, or use backprop()",
   );
   using values = Network.create({ input: [6], layers: [dense(1)], loss: { kind: "meanSquaredError" } });
   const fault = await assertRejects(

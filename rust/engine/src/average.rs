@@ -69,6 +69,7 @@ pub fn check(decay: f64, rule: &RuleConfig) -> Result<()> {
     } else {
         return Ok(());
     };
+    let found = format!("{found}; leave it out, or use backprop()");
     Err(Error::config("averageDecay", "a rule under which weights can be averaged", found))
 }
 

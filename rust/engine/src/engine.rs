@@ -34,7 +34,7 @@ pub trait Engine: Send {
     /// Attaches a training run given as JSON.
     fn attach(&mut self, json: &str, data: &Arc<Dataset>) -> Result<()>;
     /// Ends the training run.
-    fn detach(&mut self);
+    fn detach(&mut self) -> Result<()>;
     /// Runs steps.
     fn train(&mut self, data: &Dataset, steps: u64, budget: Duration) -> Result<Report>;
     /// Evaluates rows.
@@ -79,8 +79,8 @@ impl<T: Real> Engine for Network<T> {
         self.attach(parse::<TrainingConfig>("the training run", json)?, data)
     }
 
-    fn detach(&mut self) {
-        self.detach();
+    fn detach(&mut self) -> Result<()> {
+        self.detach()
     }
 
     fn train(&mut self, data: &Dataset, steps: u64, budget: Duration) -> Result<Report> {

@@ -236,7 +236,7 @@ impl<T: Real> Network<T> {
             if training.config.augment.is_some() {
                 let expected =
                     "none beside frontContribution, which computes with the features as they were before the run";
-                return Err(Error::config("augment", expected, "one"));
+                return Err(Error::config("augment", expected, "one; leave it out, or use backprop()"));
             }
             self.collapse(&rule, &mut training, data)?;
             // What is collapsed stays plain: other rules act on the layers that are left.
@@ -427,19 +427,21 @@ impl<T: Real> Network<T> {
         })
     }
 
-    /// Ends a training run; what it kept between steps is gone.
-    pub fn detach(&mut self) {
-        if let Some(mut front) = self.training.take().and_then(|training| training.front) {
+    /// Ends a training run; what it kept between steps is gone. Where there is no memory to bring collapsed parameters up to
+    /// date, the run stays attached: nothing of what it learned is lost.
+    pub fn detach(&mut self) -> Result<()> {
+        if let Some(front) = self.training.as_mut().and_then(|training| training.front.as_mut()) {
             let (plan, values) = (&self.plan, &mut self.values);
-            let done = self.threads.run(|par| front.export(par, plan, values, false));
-            done.expect("the last export needs a block of features, which the run had before");
+            self.threads.run(|par| front.export(par, plan, values, false))?;
         }
+        self.training = None;
         self.fold_inputs();
         for node in &mut self.plan.nodes {
             if let Op::Linear(linear) = &mut node.op {
                 linear.slots = Slots::default();
             }
         }
+        Ok(())
     }
 
     /// Runs up to `steps` steps, at least one, stopping after `budget` or at the end of an epoch.

@@ -153,8 +153,7 @@ pub unsafe fn network_attach(network: u32, dataset: u32, config: *const u8, conf
 
 pub unsafe fn network_detach(network: u32) -> Result<(), Fault> {
     let network = NETWORKS.get(network)?;
-    network.enter()?.engine.detach();
-    Ok(())
+    network.enter()?.engine.detach()
 }
 
 pub unsafe fn network_train(

@@ -87,6 +87,15 @@ pub struct Forecast {
     pub chosen: Option<Collapse>,
     /// Why.
     pub reason: String,
+    /// Columns of the training rows.
+    #[serde(skip)]
+    columns: usize,
+    /// Whether the network itself is none for `gram`, whatever the run.
+    #[serde(skip)]
+    no_first_layer: bool,
+    /// Whether it has linear layers in a row.
+    #[serde(skip)]
+    has_pair: bool,
 }
 
 /// Sums of what steps do.
@@ -203,8 +212,15 @@ pub fn forecast<T: Real>(config: &Config, plan: &Plan<T>, situation: &Situation)
         candidates: candidates.into(),
         chosen: None,
         reason: String::new(),
+        columns: plan.sizes[0],
+        no_first_layer: survey::first_layer(plan).is_err(),
+        has_pair: !survey::neighbours(plan).is_empty(),
     };
     match forecast.decide(config) {
+        Ok(chosen) if config.kernel => {
+            forecast.reason = format!("{} trains in the kernel's feature space, at any gain", chosen.name());
+            forecast.chosen = Some(chosen);
+        }
         Ok(chosen) => {
             let gain = forecast.of(chosen).gain.unwrap_or(1.0);
             forecast.reason =
@@ -228,11 +244,9 @@ impl Forecast {
             Collapse::Auto => {
                 let (one, two) = (self.of(Collapse::Gram), self.of(Collapse::LinearPair));
                 match (one.gain, two.gain) {
-                    (None, None) => {
-                        let found = [one, two].map(|c| c.refusal.clone().unwrap_or_default()).join("; ");
-                        let expected = "a network and a run that some collapse is exact for";
-                        return Err(Error::config("rule.collapse", expected, format!("none: {found}")));
-                    }
+                    // One sentence: that of the collapse which the network has a place for.
+                    (None, None) if self.no_first_layer && self.has_pair => two,
+                    (None, None) => one,
                     (Some(a), Some(b)) if b > a => two,
                     (Some(_), _) => one,
                     (None, Some(_)) => two,
@@ -244,17 +258,26 @@ impl Forecast {
             return Err(error.clone());
         }
         let gain = chosen.gain.unwrap_or(0.0);
-        if gain <= 1.0 && !config.force {
+        // On columns of a kernel matrix back-propagation is another training: there is nothing to gain on.
+        if gain <= 1.0 && !config.force && !config.kernel {
+            // Below about twice the columns it is not the rows that cost too much.
+            let many = chosen.collapse == Collapse::Gram && self.rows >= 2 * self.columns;
             let found = format!(
-                "{gain:.2} times the speed of back-propagation for {} rows in batches of {}; use backprop(), fewer rows, or \
-                 force: true",
-                self.rows, self.batch_size
+                "{gain:.2} times the speed of back-propagation for {} in batches of {}; use backprop(){} or force: true",
+                rows_of(self.rows as f64),
+                self.batch_size,
+                if many { ", fewer rows," } else { "" }
             );
             let expected = format!("a gain from collapse \"{}\"", chosen.collapse.name());
             return Err(Error::config("rule.collapse", expected, found));
         }
         Ok(chosen.collapse)
     }
+}
+
+/// A number of rows in words.
+fn rows_of(count: f64) -> String {
+    format!("{count} {}", if count == 1.0 { "row" } else { "rows" })
 }
 
 fn gram<T: Real>(config: &Config, plan: &Plan<T>, situation: &Situation) -> Result<Figures> {
@@ -267,8 +290,9 @@ fn gram<T: Real>(config: &Config, plan: &Plan<T>, situation: &Situation) -> Resu
     if !config.kernel && bytes > config.limit_bytes as f64 {
         let rows = situation.rows;
         let most = (config.limit_bytes as f64 / T::BYTES as f64).sqrt().floor();
+        let fewer = if most > 0.0 { format!("at most {}, ", rows_of(most)) } else { String::new() };
         let found = format!(
-            "{} for K of {rows} × {rows} numbers; use at most {most} rows, a limit of {bytes}, or backprop()",
+            "{} for K of {rows} × {rows} numbers; use {fewer}a limit of {bytes}, or backprop()",
             memory::words(bytes as usize)
         );
         let expected = format!("at most {}", memory::words(config.limit_bytes as usize));

@@ -93,11 +93,11 @@ impl<T: Real> Gram<T> {
         let k = if kernel { data.kernel_matrix()? } else { data.gram(par)? };
         let mut z = Buffer::zeroed(rows * outputs)?;
         let weights = &weights[..inputs * outputs];
-        for_blocks(data, inputs, |first, x: &[T]| {
+        for_blocks(data, inputs, &mut block(data, inputs)?, |first, x: &[T]| {
             let dims = Dims { rows: x.len() / inputs, inputs, outputs };
             let z = &mut z[first * outputs..][..dims.rows * outputs];
             linear::forward(par, dims, x, weights, None, Activation::Identity, z);
-        })?;
+        });
         let wanted = |wanted: bool, count: usize| Buffer::zeroed(if wanted { count } else { 0 });
         Ok(Gram {
             rows,
@@ -213,19 +213,22 @@ impl<T: Real> Gram<T> {
         self.combine(par, data, (self.scale[1], &self.sum_velocity), velocity)
     }
 
-    /// w ← scale · w + Xᵀ · sum.
+    /// w ← scale · w + Xᵀ · sum. Where there is no memory for that, `w` stays as it is.
     fn combine(&self, par: Par, data: &Dataset, (scale, sum): (T, &[T]), w: &mut [T]) -> Result<()> {
-        gram::shrink(w, scale);
         if self.kernel {
+            gram::shrink(w, scale);
             isa::vectorize(|| w.iter_mut().zip(sum).for_each(|(w, c)| *w += *c));
             return Ok(());
         }
         let (inputs, outputs) = (self.inputs, self.outputs);
-        for_blocks(data, inputs, |first, x: &[T]| {
+        let mut room = block(data, inputs)?;
+        gram::shrink(w, scale);
+        for_blocks(data, inputs, &mut room, |first, x: &[T]| {
             let dims = Dims { rows: x.len() / inputs, inputs, outputs };
             let sum = &sum[first * outputs..][..dims.rows * outputs];
             linear::weight_gradient(par, dims, T::one(), x, sum, true, w);
-        })
+        });
+        Ok(())
     }
 
     /// What it keeps between steps; W(0) must have been kept before.
@@ -296,15 +299,17 @@ fn sum_step<T: Real>(by: &Descent<T>, scale: T, (samples, d): (&[u32], &[T]), su
     }
 }
 
-/// Runs `body(first row, features)` on blocks of rows.
-fn for_blocks<T: Real>(data: &Dataset, size: usize, mut body: impl FnMut(usize, &[T])) -> Result<()> {
-    let rows = data.rows();
-    let mut x = Buffer::zeroed(rows.min(BLOCK) * size)?;
-    for range in kernels::par::blocks(rows, BLOCK) {
+/// Memory for [`for_blocks`].
+fn block<T: Real>(data: &Dataset, size: usize) -> Result<Buffer<T>> {
+    Ok(Buffer::zeroed(data.rows().min(BLOCK) * size)?)
+}
+
+/// Runs `body(first row, features)` on blocks of rows, in memory from [`block`].
+fn for_blocks<T: Real>(data: &Dataset, size: usize, room: &mut [T], mut body: impl FnMut(usize, &[T])) {
+    for range in kernels::par::blocks(data.rows(), BLOCK) {
         let samples: Vec<u32> = range.clone().map(|row| row as u32).collect();
-        let x = &mut x[..range.len() * size];
+        let x = &mut room[..range.len() * size];
         data.gather(&samples, x);
         body(range.start, x);
     }
-    Ok(())
 }

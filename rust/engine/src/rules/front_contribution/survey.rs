@@ -77,17 +77,24 @@ pub fn first_layer<T>(plan: &Plan<T>) -> Result<usize> {
     Ok(node)
 }
 
-/// All pairs of dense layers with nothing between.
-pub fn pairs<T: Real>(plan: &Plan<T>) -> Result<Vec<(usize, usize)>> {
+/// Dense layers and those that follow with nothing between, also where there are three in a row.
+pub fn neighbours<T: Real>(plan: &Plan<T>) -> Vec<(usize, usize)> {
     let next = |node: usize| {
         let linear = dense(&plan.nodes[node])?;
         let reader = only_reader(plan, plan.nodes[node].output)?;
         (linear.activation == Activation::Identity && dense(&plan.nodes[reader]).is_some()).then_some(reader)
     };
-    let found: Vec<_> = (0..plan.nodes.len()).filter_map(|node| Some((node, next(node)?))).collect();
+    (0..plan.nodes.len()).filter_map(|node| Some((node, next(node)?))).collect()
+}
+
+/// All pairs of dense layers with nothing between.
+pub fn pairs<T: Real>(plan: &Plan<T>) -> Result<Vec<(usize, usize)>> {
+    let found = neighbours(plan);
     if found.is_empty() {
         let expected = "two dense layers in a row without an activation between, for collapse \"linearPair\"";
-        return Err(Error::config("rule.collapse", expected, "none; use collapse \"gram\", or backprop()"));
+        // An advice must not name a collapse that the network has no place for either.
+        let other = if first_layer(plan).is_ok() { "collapse \"gram\", or " } else { "" };
+        return Err(Error::config("rule.collapse", expected, format!("none; use {other}backprop()")));
     }
     for (first, second) in &found {
         if let Some((_, third)) = found.iter().find(|(node, _)| node == second) {
@@ -141,7 +148,8 @@ pub fn check_optimizer<T>(
     let kind = match optimizer {
         OptimizerConfig::Sgd { momentum, .. } if *momentum != 0.0 && collapse == Collapse::LinearPair => {
             let expected = format!("no momentum for {name}, which collapse \"linearPair\" takes with the one below it");
-            let advice = format!("momentum {momentum}; use sgd without momentum, or collapse \"gram\"");
+            let other = if first_layer(plan).is_ok() { "collapse \"gram\"" } else { "backprop()" };
+            let advice = format!("momentum {momentum}; use sgd without momentum, or {other}");
             return Err(Error::config(place, expected, advice));
         }
         OptimizerConfig::Sgd { .. } => return Ok(()),

@@ -619,6 +619,11 @@ Deno.test("predict() refuses nothing that fits: one row, a table, bytes with sca
   assertEquals(await network.predict(new Float32Array([1, 2, 3, 4, 5, 6])), new Float32Array([21]));
   const bytes = { rows: 2, shape: [6], features: new Uint8Array(12).fill(2), scale: [0.5], offset: [1] };
   assertEquals(await network.predict(bytes), new Float32Array([12, 12]));
+  assertEquals(
+    (await assertRejects(() => network.predict(bytes.features), ConfigError)).message,
+    "Cannot use features: expected bytes in a table, { rows, shape, features, scale, offset } as in training, or a Float32Array but " +
+      "found a Uint8Array, which does not say what bytes mean",
+  );
   assertThrows(
     () => network.write("0.bias", new Float32Array([Infinity])),
     EngineError,

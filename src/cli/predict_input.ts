@@ -71,7 +71,9 @@ function oneRow(array: NumberArray, input: readonly number[]): NumberArray {
 function fit(features: Features, input: readonly number[], path: string): Features {
   const { shape } = features;
   const flat = shape.length === 1 && shape[0] === elementCount(input);
-  if (flat || showShape(bare(shape)) === showShape(bare(input))) return { ...features, shape: input };
+  // Training, too, lays the pixels of one channel in a row for a network that begins with dense(); of colours nobody knows the order.
+  const pixels = input.length === 1 && bare(shape).length === 2 && elementCount(shape) === input[0];
+  if (flat || pixels || showShape(bare(shape)) === showShape(bare(input))) return { ...features, shape: input };
   const first = showShape([...shape.slice(1), ...shape.slice(0, 1)]) === showShape(input);
   const accepted = input.length === 1
     ? `rows of ${input[0]} numbers`

@@ -118,6 +118,8 @@ Deno.test("predict takes images in the network's shape, flat or without a single
   using colour = Network.create({ input: [4, 6, 3], layers: layers(), seed: 1 });
   using grey = Network.create({ input: [4, 6, 1], layers: layers(), seed: 1 });
   await colour.save(`${cwd}/colour.safetensors`);
+  using flat = Network.create({ input: [24], layers: [dense(3)], seed: 1 });
+  await flat.save(`${cwd}/flat.safetensors`);
   await grey.save(`${cwd}/grey.safetensors`);
   const attempt = async (network: string, shape: number[]) => {
     const count = shape.reduce((product, axis) => product * axis, 1);
@@ -135,10 +137,14 @@ Deno.test("predict takes images in the network's shape, flat or without a single
       [grey, [2, 4, 6]],
       [grey, [4, 6]],
       [grey, [2, 24]],
+      [flat, [2, 4, 6]],
     ] as const
   ) {
     await t.step(`[${shape}] for [${network.config.input}]`, async () => {
-      const { values, code, stdout, stderr } = await attempt(network === colour ? "colour" : "grey", [...shape]);
+      const { values, code, stdout, stderr } = await attempt(
+        network === colour ? "colour" : network === grey ? "grey" : "flat",
+        [...shape],
+      );
       assertEquals(code, 0, stderr);
       const found = jsonLines(stdout).flatMap(({ probabilities }) => probabilities as number[]);
       assertEquals(found, [...await network.predict(values)]);
@@ -151,6 +157,7 @@ Deno.test("predict takes images in the network's shape, flat or without a single
       ["colour", [2, 12, 6], `expected ${wanted} but found rows of 12 × 6`],
       ["colour", [2, 6, 4, 3], `expected ${wanted} but found rows of 6 × 4 × 3`],
       ["colour", [2, 71], `expected ${wanted} but found rows of 71`],
+      ["flat", [2, 3, 4, 2], "expected rows of 24 numbers but found rows of 3 × 4 × 2"],
       ["grey", [2, 6, 4], "expected rows of 4 × 6 × 1, or of 24 numbers in that order but found rows of 6 × 4"],
       ["grey", [2, 1, 4, 6], "but found rows of 1 × 4 × 6 (put the channels last)"],
     ] as const

@@ -17,6 +17,7 @@ import {
   groupNorm,
   type Layer,
   maxPool2d,
+  mlp,
   Network,
   relu,
   residual,
@@ -130,6 +131,18 @@ Deno.test("layers of images refuse options that they cannot use", () => {
     'Cannot use conv2d.padding: expected numbers, since "same" needs stride 1 but found "same" for stride 2×2',
   );
   assertEquals(
+    message(() => conv2d(3, { padding: "valid" as "same" })),
+    'Cannot use conv2d.padding: expected a whole number from 0 up, two of them, or "same" but found "valid"',
+  );
+  assertEquals(
+    message(() => conv2d(3, { kernel: "3" as unknown as number })),
+    'Cannot use conv2d.kernel: expected a whole number from 1 up but found "3"',
+  );
+  assertEquals(
+    message(() => conv2d(3, { bias: "true" as unknown as boolean })),
+    'Cannot use conv2d.bias: expected true or false but found "true"',
+  );
+  assertEquals(
     message(() => maxPool2d(0)),
     "Cannot use maxPool2d.kernel: expected a whole number from 1 up but found 0",
   );
@@ -150,6 +163,40 @@ Deno.test("layers of images refuse options that they cannot use", () => {
   assertEquals(
     message(() => checkLayer({ kind: "residual", shortcut: [] }, "layers[3]")),
     "Cannot use layers[3].body: expected a list of layers but found undefined",
+  );
+});
+
+Deno.test("models refuse misspelt options and sizes that are none", () => {
+  const message = (make: (options: never) => unknown, options: unknown) =>
+    assertThrows(() => make(options as never), ConfigError).message;
+  const sizes = { input: [32, 32, 3], outputs: 10 };
+  assertEquals(
+    message(resnet18, { ...sizes, widht: 0.5 }),
+    "Cannot use resnet18.widht: expected one of input, outputs, width (did you mean width?) but found an unknown option",
+  );
+  assertEquals(
+    message(mlp, { ...sizes, hiden: [3] }),
+    "Cannot use mlp.hiden: expected one of input, outputs, hidden (did you mean hidden?) but found an unknown option",
+  );
+  for (const [name, model] of Object.entries({ cnn, convnet })) {
+    assertEquals(
+      message(model, { ...sizes, width: 2 }),
+      `Cannot use ${name}.width: expected one of input, outputs but found an unknown option`,
+    );
+  }
+  for (const model of [mlp, cnn, convnet, resnet18]) {
+    assertEquals(
+      message(model, { input: sizes.input }),
+      "Cannot use outputs: expected a whole number from 1 up but found undefined",
+    );
+    assertEquals(
+      message(model, { ...sizes, input: 784 }),
+      "Cannot use input: expected a shape such as [28, 28, 1] but found 784",
+    );
+  }
+  assertEquals(
+    message(mlp, { ...sizes, hidden: 64 }),
+    "Cannot use hidden: expected a list of widths such as [256, 128] but found 64",
   );
 });
 

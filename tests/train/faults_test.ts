@@ -268,7 +268,7 @@ refuses("train() refuses impossible and unknown options", (network) => {
       ConfigError,
       "Cannot use seed: expected a whole number from 0 to 9007199254740991 but found 1.5",
     ],
-    [options({ shuffle: "no" }), ConfigError, "Cannot use shuffle: expected true or false but found no"],
+    [options({ shuffle: "no" }), ConfigError, 'Cannot use shuffle: expected true or false but found "no"'],
     [options({ dropLast: 1 }), ConfigError, "Cannot use dropLast: expected true or false but found 1"],
     [options({ clipNorm: 0 }), ConfigError, "Cannot use clipNorm: expected a number above 0 but found 0"],
     [
@@ -337,6 +337,21 @@ refuses("data of the wrong shape, length or type is refused", (network) => {
       change({ features: Array(192).fill(0) }),
       ConfigError,
       "Cannot use features: expected a Uint8Array, Float32Array or Float64Array but found an Array",
+    ],
+    [
+      change({ features: new Uint8Array(192), scale: [NaN] }),
+      ConfigError,
+      "Cannot use scale[0]: expected a number but found NaN",
+    ],
+    [
+      change({ features: new Uint8Array(192), offset: [0, Infinity] }),
+      ConfigError,
+      "Cannot use offset[1]: expected a number but found Infinity",
+    ],
+    [
+      change({ features: new Uint8Array(192), scale: wrong(0.5) }),
+      ConfigError,
+      "Cannot use scale: expected a list of numbers but found 0.5",
     ],
     [
       change({ features: new Uint8Array(192), scale: [1, 2] }),

@@ -115,6 +115,15 @@ for (const [what, layers, message] of refused) {
   });
 }
 
+Deno.test("initial weights of another size are refused in numbers", () => {
+  const layers = [conv2d(4, { weightInit: new Float32Array(10) })];
+  const fault = assertThrows(() => Network.create({ input: [6, 7, 3], layers }), EngineError);
+  assertEquals(
+    fault.message,
+    "Cannot use the array for 0.weight: expected 4×3×3×3 = 108 numbers but found 10",
+  );
+});
+
 Deno.test("layers of images refuse options that they cannot use", () => {
   const message = (make: () => unknown) => assertThrows(make, ConfigError).message;
   assertEquals(message(() => conv2d(0)), "Cannot use conv2d.filters: expected a whole number from 1 up but found 0");
@@ -366,6 +375,11 @@ Deno.test("batchNorm() refuses single rows in training, and takes them where an 
   assertEquals(await attempt({ batchSize: 3 }, flat), "trained");
   const images = { input: [4, 4, 1], layers: [conv2d(2), batchNorm(), flatten(), dense(3)] };
   assertEquals(await attempt({ batchSize: 1 }, images), "trained");
+  assertEquals(
+    await attempt({ batchSize: 1 }, { ...images, input: [3, 3, 1] }),
+    "Cannot use batchSize: expected batches of at least 2 rows for layer 1 (batchNorm) but found batches of 1",
+    "images of one pixel",
+  );
   using network = Network.create(flat);
   const one = table(1, { shape: [4], classes: 3 });
   await network.gradients(one);

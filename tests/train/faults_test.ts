@@ -116,7 +116,7 @@ refuses("Network.create() refuses what is no network", () => {
     [
       make({ layers: [dense(3, { weightInit: new Float32Array(17) })] }),
       "shape-mismatch",
-      "Cannot use the array for 0.weight: expected 72 bytes but found 68",
+      "Cannot use the array for 0.weight: expected 3×6 = 18 numbers but found 17",
     ],
     [
       make({ layers: [dense(3, { biasInit: new Float64Array([1, NaN, 1]) })] }),
@@ -396,7 +396,7 @@ refuses("data of the wrong shape, length or type is refused", (network) => {
     [
       () => network.write("0.bias", new Float32Array(9)),
       "shape-mismatch",
-      "Cannot use the array for 0.bias: expected 32 bytes but found 36",
+      "Cannot use the array for 0.bias: expected 8 numbers but found 9",
     ],
     [
       () => network.write("1.bias", new Float32Array(9)),

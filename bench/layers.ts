@@ -10,9 +10,10 @@
 
 // deno-lint-ignore-file no-console -- a program whose output is its purpose
 
-import { parseArgs } from "node:util";
 import { Dataset, type LayerTime, Network, sgd, Trainer } from "../mod.ts";
+import { number, oneOf } from "../src/config.ts";
 import { uniformTable } from "./numbers.ts";
+import { option, readOptions } from "./options.ts";
 import { modelOf } from "./ours.ts";
 
 /** One layer, or all layers of a kind together; times in seconds of one step. */
@@ -23,24 +24,28 @@ interface Line extends LayerTime {
   readonly backwardOperations: number;
 }
 
-const { values } = parseArgs({
-  options: {
-    net: { type: "string", default: "resnet18" },
-    width: { type: "string", default: "1" },
-    batch: { type: "string", default: "32" },
-    threads: { type: "string", default: "1" },
-    seconds: { type: "string", default: "10" },
-    each: { type: "boolean", default: false },
-    json: { type: "boolean", default: false },
-  },
-});
-const { net } = values;
-if (net !== "cnn" && net !== "convnet" && net !== "resnet18") {
-  console.error(`error: Cannot use --net: expected cnn, convnet or resnet18 but found ${net}`);
-  Deno.exit(2);
-}
-const [batch, threads] = [Number(values.batch), Number(values.threads)];
-const model = modelOf({ net, width: Number(values.width) });
+const { net, width, batch, threads, seconds, each, json } = readOptions({
+  name: "bench:layers",
+  description: "Where the time of a training step goes, by kind of layer.",
+  options: [
+    option("net", "text", ["cnn, convnet or resnet18 (resnet18)", "NAME"]),
+    option("width", "number", ["factor on the channels of resnet18 (1)", "X"]),
+    option("batch", "number", ["rows of a step (32)", "N"]),
+    option("threads", "number", ["threads (1)", "N"]),
+    option("seconds", "number", ["how long to measure (10)", "S"]),
+    option("each", "flag", ["a line for each layer, too"]),
+    option("json", "flag", ["the measurements as JSON"]),
+  ],
+}, ({ net, width, batch, threads, seconds, each, json }) => ({
+  net: oneOf("--net", net ?? "resnet18", ["cnn", "convnet", "resnet18"]),
+  width: number("--width", width ?? 1, { above: 0 }),
+  batch: number("--batch", batch ?? 32, { min: 1, whole: true }),
+  threads: number("--threads", threads ?? 1, { min: 1, max: 1024, whole: true }),
+  seconds: number("--seconds", seconds ?? 10, { above: 0 }),
+  each,
+  json,
+}));
+const model = modelOf({ net, width });
 
 using network = Network.create({ ...model, threads });
 using data = await Dataset.create(uniformTable({ rows: 2 * batch, shape: model.input, classes: 10, seed: 1 }));
@@ -50,7 +55,7 @@ using trainer = await Trainer.create(network, data, { optimizer: sgd(0.001), bat
 let step = (await trainer.chunk()).step;
 await network.startLayerTimes();
 const [first, start] = [step, performance.now()];
-while (performance.now() - start < 1000 * Number(values.seconds)) step = (await trainer.chunk()).step;
+while (performance.now() - start < 1000 * seconds) step = (await trainer.chunk()).step;
 const perStep = (performance.now() - start) / 1000 / (step - first);
 const described = new Map(network.describe().layers.map((layer) => [layer.name, layer]));
 const lines = (await network.layerTimes()).map(({ name, kind, forward, backward }, index): Line => {
@@ -76,13 +81,13 @@ const kinds = [...Map.groupBy(lines, ({ kind }) => kind)].map(([kind, of]): Line
     backwardOperations: sum("backwardOperations"),
   };
 });
-if (values.json) {
+if (json) {
   console.log(JSON.stringify({ net, batch, threads, steps: step - first, perStep, kinds, layers: lines }));
 } else {
   const measured = kinds.reduce((sum, { forward, backward }) => sum + forward + backward, 0);
   console.log(`${net}, batch ${batch}, ${threads} thread(s): ${(1000 * perStep).toFixed(2)} ms a step`);
   console.log("                          forward            backward       share");
-  for (const line of values.each ? [...lines, ...kinds] : kinds) print(line);
+  for (const line of each ? [...lines, ...kinds] : kinds) print(line);
   console.log(`${"batch, loss, rest".padEnd(62)}${percent(perStep - measured)}`);
 }
 

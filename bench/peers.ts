@@ -8,9 +8,10 @@
 
 // deno-lint-ignore-file no-console -- a program whose output is its purpose
 
-import { parseArgs } from "node:util";
-import { dual } from "../mod.ts";
+import { ConfigError, dual } from "../mod.ts";
+import { number, oneOf } from "../src/config.ts";
 import { interleave, type Timing } from "./interleave.ts";
+import { option, readOptions } from "./options.ts";
 import { startOurs } from "./ours.ts";
 import { type Case, type Side, startPeer } from "./peer.ts";
 
@@ -78,38 +79,38 @@ const suites: Record<string, Case[]> = {
   ),
 };
 
-const { values } = parseArgs({
-  options: {
-    suite: { type: "string", default: "dense" },
-    json: { type: "boolean", default: false },
-    rounds: { type: "string", default: "9" },
-    seconds: { type: "string", default: "0.25" },
-    threads: { type: "string" },
-    filter: { type: "string" },
-    peers: { type: "string", default: "jax,torch" },
-    device: { type: "string", default: "cpu" },
-    help: { type: "boolean", default: false },
-  },
-});
-if (values.help) {
-  console.log(
-    "bench:peers [--suite dense, conv, small or forward] [--json] [--rounds 9] [--seconds 0.25] [--threads 1] [--filter 784-256] " +
-      "[--peers jax,torch; leanprop for our step on one thread] [--device cpu or cuda, of PyTorch]",
-  );
-  Deno.exit(0);
-}
-const suite = suites[values.suite];
-if (!suite) {
-  console.error(
-    `error: Cannot use --suite: expected one of ${Object.keys(suites).join(", ")} but found ${values.suite}`,
-  );
-  Deno.exit(2);
-}
-
 const nameOf = (job: Case) => `${[job.net].flat().join("-")}, ${job.batch}, ${job.optimizer}`;
-const jobs = suite.filter((job) =>
-  (!values.threads || Number(values.threads) === job.threads) && nameOf(job).includes(values.filter ?? "")
-);
+const values = readOptions({
+  name: "bench:peers",
+  description: "Our training steps beside those of JAX and PyTorch, in turns.",
+  options: [
+    option("suite", "text", [`${Object.keys(suites).join(", ")} (dense)`, "NAME"]),
+    option("json", "flag", ["one line of JSON for each case"]),
+    option("rounds", "number", ["turns of each side (9)", "N"]),
+    option("seconds", "number", ["seconds of a turn (0.25)", "S"]),
+    option("threads", "number", ["cases with this number of threads only", "N"]),
+    option("filter", "text", ["cases with this in their name only, such as 784-256", "TEXT"]),
+    option("peers", "words", ["jax, torch, and leanprop for our step on one thread (jax,torch)", "A,B"]),
+    option("device", "text", ["device of PyTorch, such as cuda (cpu)", "NAME"]),
+  ],
+}, ({ suite, rounds, seconds, threads, filter = "", peers = ["jax", "torch"], device = "cpu", json = false }) => {
+  const all = suites[oneOf("--suite", suite ?? "dense", Object.keys(suites))]!;
+  const jobs = all.filter((job) => (threads ?? job.threads) === job.threads && nameOf(job).includes(filter));
+  if (jobs.length === 0) {
+    const names = [...new Set(all.map(nameOf))].join("; ");
+    throw new ConfigError("--threads and --filter", `options that leave one of the cases ${names}`, "none left");
+  }
+  return {
+    jobs,
+    rounds: number("--rounds", rounds ?? 9, { min: 1, whole: true }),
+    seconds: number("--seconds", seconds ?? 0.25, { above: 0 }),
+    peers: peers.map((peer) => oneOf("--peers", peer, ["jax", "torch", "leanprop"])),
+    device,
+    json,
+  };
+});
+
+const { jobs } = values;
 let failed = false;
 for (const job of jobs) {
   const name = nameOf(job);
@@ -122,8 +123,7 @@ for (const job of jobs) {
     failed = true;
     console.error(`error: ${name}: the first ${job.batches} steps give other losses: ${JSON.stringify(losses)}`);
   }
-  const options = { rounds: Number(values.rounds), seconds: Number(values.seconds) };
-  const timings = await interleave(sides, options);
+  const timings = await interleave(sides, values);
   // Our side's process is this one: after several cases its peak is that of the largest.
   const peaks: Record<string, number> = {};
   if (jobs.length === 1) { for (const side of sides) peaks[side.name] = (await side.steps(1)).peakBytes; }
@@ -155,7 +155,7 @@ async function startAll(job: Case): Promise<{ sides: Side[]; missing: Record<str
     if (job.threads === 1) return [active];
     return [active, ["torch_step.py", `torch${suffix} passive`, job, { OMP_WAIT_POLICY: "passive" }]];
   });
-  const peers = values.peers.split(",");
+  const { peers } = values;
   // How much further threads gain, in the same turns.
   if (peers.includes("leanprop")) sides.push(await startOurs({ ...job, threads: 1 }, { name: "leanprop, 1 thread" }));
   const wanted = [...(peers.includes("jax") ? jax : []), ...(peers.includes("torch") ? torch : [])];

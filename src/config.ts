@@ -43,13 +43,13 @@ export function number(path: string, value: unknown, range: Range = {}): number 
     above === undefined ? "" : `above ${above}`,
     below === undefined ? "" : `below ${below}`,
   ].filter((part) => part !== "");
-  throw new ConfigError(path, `a ${whole ? "whole " : ""}number ${words.join(" and ")}`.trim(), value);
+  throw new ConfigError(path, `a ${whole ? "whole " : ""}number ${words.join(" and ")}`.trim(), quoted(value));
 }
 
 /** A boolean. @throws {ConfigError} otherwise */
 export function boolean(path: string, value: unknown): boolean {
   if (typeof value === "boolean") return value;
-  throw new ConfigError(path, "true or false", value);
+  throw new ConfigError(path, "true or false", quoted(value));
 }
 
 /** One of some words. @throws {ConfigError} otherwise, with the nearest */
@@ -58,6 +58,11 @@ export function oneOf<T extends string>(path: string, value: unknown, words: rea
   if (found !== undefined) return found;
   const hint = typeof value === "string" ? didYouMean(value, words) : "";
   throw new ConfigError(path, `one of ${words.join(", ")}${hint}`, value);
+}
+
+/** Text in quotes, so that "3" where a number belongs does not read like one. */
+function quoted(value: unknown): unknown {
+  return typeof value === "string" && value !== "" ? JSON.stringify(value) : value;
 }
 
 /** What kind of thing a value is, in words, such as `a Uint8Array`. */

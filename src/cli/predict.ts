@@ -58,6 +58,14 @@ export const predictCommand: CommandSpec<typeof options> = {
   name: "predict",
   description: "Predicts with a trained network.",
   options,
+  sections: [{
+    title: "What numbers mean",
+    lines: [
+      ["bytes", "are scaled as in training where the file lies in the folder of its run, else as byte / 255"],
+      ["floating point", "is taken as it is: bring it to the scale that the network was trained on"],
+      ["images", "are rows × height × width × channels, or flat in that order"],
+    ],
+  }],
 };
 
 /** How predictions are written, by the end of the file's name. */

@@ -64,12 +64,27 @@ function oneRow(array: NumberArray, input: readonly number[]): NumberArray {
   return single ? { ...array, shape: [1, ...array.shape] } : array;
 }
 
-/** Rows with as many numbers as the network takes, in its shape. */
+/**
+ * Rows in the network's shape. Numbers alone do not tell the order of axes, so another shape is refused even where it has as many:
+ * PyTorch's images, channels first, would give other classes.
+ */
 function fit(features: Features, input: readonly number[], path: string): Features {
-  const wanted = elementCount(input);
-  const found = elementCount(features.shape);
-  if (wanted === found) return { ...features, shape: input };
-  throw new DataError(path, `rows of ${wanted} numbers (${input.join(" × ")})`, `rows of ${found}`);
+  const { shape } = features;
+  const flat = shape.length === 1 && shape[0] === elementCount(input);
+  // Training, too, lays the pixels of one channel in a row for a network that begins with dense(); of colours nobody knows the order.
+  const pixels = input.length === 1 && bare(shape).length === 2 && elementCount(shape) === input[0];
+  if (flat || pixels || showShape(bare(shape)) === showShape(bare(input))) return { ...features, shape: input };
+  const first = showShape([...shape.slice(1), ...shape.slice(0, 1)]) === showShape(input);
+  const accepted = input.length === 1
+    ? `rows of ${input[0]} numbers`
+    : `rows of ${input.join(" × ")}, or of ${elementCount(input)} numbers in that order`;
+  const hint = first && shape.length === 3 ? " (put the channels last)" : "";
+  throw new DataError(path, accepted, `rows of ${bare(shape).join(" × ")}${hint}`);
+}
+
+/** A shape without a last axis of 1: images of one channel may leave that axis out. */
+function bare(shape: readonly number[]): readonly number[] {
+  return shape.length > 1 && shape.at(-1) === 1 ? shape.slice(0, -1) : shape;
 }
 
 function decode(bytes: Uint8Array<ArrayBuffer>, path: string): string {

@@ -152,12 +152,17 @@ async function reportOn(
  */
 function openTracking({ runs, mlflow }: Request["values"], owned: DisposableStack): Tracking | undefined {
   const server = mlflow ?? environment("LEANPROP_MLFLOW");
-  if (runs === "none" && mlflow !== undefined) {
-    throw new UsageError("--mlflow", "a table of runs beside it", "--runs none");
+  const table = tablePlace(runs);
+  if (table === undefined && mlflow !== undefined) {
+    throw new UsageError(
+      "--mlflow",
+      "a table of runs beside it",
+      runs === undefined ? "LEANPROP_RUNS=none" : "--runs none",
+    );
   }
-  if (runs === "none") return undefined;
+  if (table === undefined) return undefined;
   const address = server === undefined ? undefined : serverAddress(server);
-  return owned.use(new Tracking({ table: tablePlace(runs), server: address }));
+  return owned.use(new Tracking({ table, server: address }));
 }
 
 /** Says what a rule with a plan would do, as text or as JSON. */

@@ -69,7 +69,7 @@ export class Dataset implements Disposable {
    *
    * @param table rows with or without targets
    * @returns the data set
-   * @throws {ConfigError} where a size is not a whole number, or an array is of another type
+   * @throws {ConfigError} where a size is not a whole number, a scale or offset not finite, or an array of another type
    * @throws {EngineError} where lengths do not fit, a number is not finite (named by row and column), or a label is out of range
    */
   static async create(table: Table | Features): Promise<Dataset> {
@@ -78,6 +78,8 @@ export class Dataset implements Disposable {
     number("rows", rows, { min: 0, whole: true });
     if (!Array.isArray(shape)) throw new ConfigError("shape", "a shape such as [784]", shape);
     shape.forEach((axis, index) => number(`shape[${index}]`, axis, { min: 0, whole: true }));
+    finiteNumbers("scale", scale);
+    finiteNumbers("offset", offset);
     const type = elementType(features);
     if (features.byteLength > MOST_BYTES) {
       throw new ConfigError("features", "at most 4 GiB", `${(features.byteLength / 2 ** 30).toFixed(1)} GiB`);
@@ -137,6 +139,12 @@ export class Dataset implements Disposable {
   [Symbol.dispose](): void {
     this.#handle.close();
   }
+}
+
+function finiteNumbers(path: string, values: unknown): void {
+  if (!Array.isArray(values)) throw new ConfigError(path, "a list of numbers", typeName(values));
+  // JSON, which carries them to the engine, has no NaN.
+  values.forEach((value, index) => number(`${path}[${index}]`, value));
 }
 
 function elementType(features: FeatureArray): "u8" | "f32" | "f64" {

@@ -69,8 +69,10 @@ export function cacheFolder(folder: string): string {
  * @param folder the data set's own folder name, such as `mnist`
  * @param dataDir the caller's folder, if any
  * @returns the folders
+ * @throws {ConfigError} where `dataDir` is no folder: the files of another place would be taken without a word
  */
 export function searchFolders(folder: string, dataDir?: string): string[] {
+  if (dataDir !== undefined) checkFolder(dataDir);
   const folders: string[] = [];
   for (const base of [dataDir, environment("LEANPROP_DATA")]) {
     if (base !== undefined) folders.push(base, `${base}/${folder}`);
@@ -78,6 +80,18 @@ export function searchFolders(folder: string, dataDir?: string): string[] {
   const cache = cacheDirectory();
   if (cache !== undefined) folders.push(`${cache}/${folder}`);
   return [...new Set(folders)];
+}
+
+function checkFolder(dataDir: string): void {
+  try {
+    if (Deno.statSync(dataDir).isDirectory) return;
+  } catch (cause) {
+    // What may not be looked into is named by missingData() where no other place has the files.
+    if (cause instanceof Deno.errors.NotCapable) return;
+    if (!absent.some((kind) => cause instanceof kind)) throw readFault(dataDir, cause);
+    throw new ConfigError("dataDir", "a folder that exists", dataDir);
+  }
+  throw new ConfigError("dataDir", "a folder", `the file ${dataDir}`);
 }
 
 /** What {@linkcode locate} needs. */

@@ -102,7 +102,7 @@ export function conv2d(filters: number, options: Conv2dOptions = {}): Conv2dLaye
     filters: number("conv2d.filters", filters, { min: 1, whole: true }),
     kernel,
     stride,
-    padding: options.padding === "same" ? same(kernel, stride) : pair("conv2d.padding", options.padding ?? 0, 0),
+    padding: convPadding(options.padding ?? 0, { kernel, stride }),
     groups: number("conv2d.groups", options.groups ?? 1, { min: 1, whole: true }),
     bias: boolean("conv2d.bias", options.bias ?? true),
     weightInit: checkInit("conv2d.weightInit", options.weightInit ?? "heNormal"),
@@ -165,8 +165,18 @@ function pair(path: string, value: unknown, min: number): readonly [number, numb
   return [number(path, down, { min, whole: true }), number(path, right, { min, whole: true })];
 }
 
+/** How a kernel goes over an image. */
+type Steps = Pick<Conv2dLayer, "kernel" | "stride">;
+
+function convPadding(padding: unknown, steps: Steps): readonly [number, number] {
+  if (padding === "same") return same(steps);
+  if (typeof padding !== "string") return pair("conv2d.padding", padding, 0);
+  // Other frameworks call no padding "valid".
+  throw new ConfigError("conv2d.padding", 'a whole number from 0 up, two of them, or "same"', JSON.stringify(padding));
+}
+
 /** The padding that keeps height and width. */
-function same(kernel: readonly [number, number], stride: readonly [number, number]): readonly [number, number] {
+function same({ kernel, stride }: Steps): readonly [number, number] {
   const [height, width] = kernel;
   if (height % 2 === 0 || width % 2 === 0) {
     throw new ConfigError(

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { number } from "../config.ts";
+import { knownOptions, number } from "../config.ts";
+import { ConfigError } from "../errors.ts";
 import { batchNorm, conv2d, dense, flatten, globalAvgPool2d, type Layer, maxPool2d, relu, residual } from "./layers.ts";
 
 /** What `Network.create` takes of a model. */
@@ -30,10 +31,12 @@ export interface MlpOptions {
  *
  * @param options input shape, hidden widths, outputs
  * @returns `input` and `layers` for `Network.create`
+ * @throws {ConfigError} where an option is unknown or cannot be used
  */
-export function mlp(
-  { input, hidden = [256, 128], outputs }: MlpOptions,
-): Model {
+export function mlp(options: MlpOptions): Model {
+  const { input, outputs } = checked("mlp", options, ["hidden"]);
+  const { hidden = [256, 128] } = options;
+  if (!Array.isArray(hidden)) throw new ConfigError("hidden", "a list of widths such as [256, 128]", hidden);
   const widths = hidden.map((width, index) => number(`hidden[${index}]`, width, { min: 1, whole: true }));
   const layers = widths.flatMap((width) => [dense(width), relu()]);
   return { input, layers: [...(input.length > 1 ? [flatten()] : []), ...layers, dense(outputs)] };
@@ -59,8 +62,10 @@ export interface Resnet18Options extends ImageModelOptions {
  *
  * @param options input shape, outputs
  * @returns `input` and `layers` for `Network.create`
+ * @throws {ConfigError} where an option is unknown or cannot be used
  */
-export function cnn({ input, outputs }: ImageModelOptions): Model {
+export function cnn(options: ImageModelOptions): Model {
+  const { input, outputs } = checked("cnn", options);
   const stage = (filters: number) => [conv2d(filters), relu(), maxPool2d()];
   return { input, layers: [...stage(32), ...stage(64), flatten(), dense(128), relu(), dense(outputs)] };
 }
@@ -71,8 +76,10 @@ export function cnn({ input, outputs }: ImageModelOptions): Model {
  *
  * @param options input shape, outputs
  * @returns `input` and `layers` for `Network.create`
+ * @throws {ConfigError} where an option is unknown or cannot be used
  */
-export function convnet({ input, outputs }: ImageModelOptions): Model {
+export function convnet(options: ImageModelOptions): Model {
+  const { input, outputs } = checked("convnet", options);
   const conv = (filters: number) => [conv2d(filters, { padding: "same" }), relu()];
   const stage = (filters: number) => [...conv(filters), ...conv(filters), maxPool2d()];
   return { input, layers: [...stage(32), ...stage(64), flatten(), dense(128), relu(), dense(outputs)] };
@@ -84,9 +91,11 @@ export function convnet({ input, outputs }: ImageModelOptions): Model {
  *
  * @param options input shape, outputs, width factor
  * @returns `input` and `layers` for `Network.create`
+ * @throws {ConfigError} where an option is unknown or cannot be used
  */
-export function resnet18({ input, outputs, width = 1 }: Resnet18Options): Model {
-  number("width", width, { above: 0 });
+export function resnet18(options: Resnet18Options): Model {
+  const { input, outputs } = checked("resnet18", options, ["width"]);
+  const width = number("width", options.width ?? 1, { above: 0 });
   const conv = (filters: number, kernel: number, stride: number) =>
     conv2d(filters, { kernel, stride, padding: (kernel - 1) / 2, bias: false });
   const block = (filters: number, { stride, project }: { stride: number; project: boolean }): Layer[] => [
@@ -104,4 +113,12 @@ export function resnet18({ input, outputs, width = 1 }: Resnet18Options): Model 
   ]);
   const layers = [conv(stem, 3, 1), batchNorm(), relu(), ...stages, globalAvgPool2d(), dense(outputs)];
   return { input, layers };
+}
+
+/** What all models take, checked: a misspelt width would otherwise give the full-size network without a word. */
+function checked<O extends ImageModelOptions>(model: string, options: O, more: readonly (keyof O & string)[] = []): O {
+  knownOptions(model, options, ["input", "outputs", ...more]);
+  if (!Array.isArray(options.input)) throw new ConfigError("input", "a shape such as [28, 28, 1]", options.input);
+  number("outputs", options.outputs, { min: 1, whole: true });
+  return options;
 }

@@ -543,8 +543,12 @@ export class Network implements Disposable {
   /**
    * Predictions: class probabilities (softmax), probabilities (binary cross-entropy) or values (squared error).
    *
-   * @param features rows of features: a flat array of as many samples as fit, or a table
+   * Bytes need a table: their scale and offset belong to the data (those of `cifar10()` are not those of `mnist()`), and a network
+   * does not keep them.
+   *
+   * @param features rows of features: a flat array of as many numbers as some samples have, or a table
    * @returns rows × outputs numbers, row after row
+   * @throws {ConfigError} where bytes come without a table, or a flat array holds no whole number of samples
    * @throws {EngineError} where shapes do not fit or a number is not finite
    */
   async predict(features: Features["features"] | Features): Promise<ParameterArray> {
@@ -634,6 +638,14 @@ export class Network implements Disposable {
     const shape = this.config.input;
     const size = shape.reduce((product, axis) => product * axis, 1);
     const rows = features.length / size;
+    // Taken as byte / 255, they would give other classes wherever training saw another scale, without a word.
+    if (features instanceof Uint8Array) {
+      throw new ConfigError(
+        "features",
+        "bytes in a table, { rows, shape, features, scale, offset } as in training, or a Float32Array",
+        "a Uint8Array, which does not say what bytes mean",
+      );
+    }
     if (!Number.isInteger(rows) || rows === 0) {
       throw new ConfigError(
         "features",

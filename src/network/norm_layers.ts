@@ -59,7 +59,8 @@ export function layerNorm(options: { readonly epsilon?: number } = {}): LayerNor
 /**
  * Batch normalisation (Ioffe, Szegedy 2015) of dense layers and of images: each channel over the rows of a batch and all pixels.
  * Prediction and evaluation take running means and (unbiased) variances, which are buffers: training changes them, gradients do
- * not. A ReLU that follows is computed in the same pass. A dense layer needs batches of at least 2 rows in training.
+ * not. A ReLU that follows is computed in the same pass. Where a row has one pixel (after a dense layer, and in images of 1×1),
+ * training needs batches of at least 2 rows.
  *
  * @param options epsilon and momentum
  * @returns the layer

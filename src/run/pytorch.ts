@@ -8,7 +8,7 @@ import { CheckpointError } from "../errors.ts";
 import type { ParameterArray } from "../network/layers.ts";
 import type { Network } from "../network/network.ts";
 import { fileName, reason, writeWhole } from "./files.ts";
-import { pytorchEntries } from "./pytorch_names.ts";
+import { type Entry, pytorchEntries } from "./pytorch_names.ts";
 import { decodeSafetensors, encodeSafetensors, type Tensor } from "./safetensors.ts";
 
 /** What PyTorch's batch norms count and nothing here needs. */
@@ -19,8 +19,8 @@ const COUNTER = ".num_batches_tracked";
  *
  * @param network the network that they are for
  * @param path the file
- * @throws {CheckpointError} where the file cannot be read, or an entry is missing, too many, of another shape or not finite; the
- * network has not changed then
+ * @throws {CheckpointError} where the file cannot be read, or an entry is missing, too many, of another shape, not finite or a negative
+ * variance; the network has not changed then
  *
  * @example
  * ```ts
@@ -36,11 +36,12 @@ export async function loadPyTorch(network: Network, path: string | URL): Promise
   });
   const { tensors } = decodeSafetensors(file, where);
   const entries = pytorchEntries(network);
+  refuseMissing(entries, { tensors, where });
   const rest = new Set(tensors.keys());
-  const values = entries.map(({ tensor: { name: ours, shape }, name, image }) => {
-    const tensor = tensors.get(name);
-    const place = name === ours ? name : `${name} (${ours} here)`;
-    if (!tensor) throw new CheckpointError(`Cannot read ${where}: expected an entry ${place} but found none`);
+  const values = entries.map((entry) => {
+    const { tensor: { name: ours, shape }, name, image } = entry;
+    const tensor = tensors.get(name)!;
+    const place = bothNames(entry);
     if (String(tensor.shape) !== String(shape)) {
       const found = `[${tensor.shape}]`;
       throw new CheckpointError(`Cannot read ${where}: expected ${place} of shape [${shape}] but found ${found}`);
@@ -48,6 +49,13 @@ export async function loadPyTorch(network: Network, path: string | URL): Promise
     rest.delete(name);
     rest.delete(name.slice(0, name.lastIndexOf(".")) + COUNTER);
     const numbers = numbersOf(tensor, { where, place });
+    // Its root would be NaN in every prediction.
+    const negative = name.endsWith(".running_var") ? numbers.find((number) => number < 0) : undefined;
+    if (negative !== undefined) {
+      throw new CheckpointError(
+        `Cannot read ${where}: expected no negative variance in ${place} but found ${negative}`,
+      );
+    }
     return [ours, image ? reorder(numbers, image, "toOurs") : numbers] as const;
   });
   const [extra] = rest;
@@ -74,6 +82,34 @@ export async function savePyTorch(network: Network, path: string | URL): Promise
     tensors.set(name, { dtype, shape, bytes: new Uint8Array(numbers.buffer) });
   }
   await writeWhole(path, encodeSafetensors({ metadata: { format: "pt" }, tensors }));
+}
+
+/** PyTorch's name of an entry, and ours where it is another. */
+function bothNames({ name, tensor }: Entry): string {
+  return name === tensor.name ? name : `${name} (${tensor.name} here)`;
+}
+
+/** Refuses a file that lacks entries; says what stands before every name, which is then the whole difference. */
+function refuseMissing(
+  entries: readonly Entry[],
+  { tensors, where }: { readonly tensors: ReadonlyMap<string, Tensor>; readonly where: string },
+): void {
+  const missing = entries.filter(({ name }) => !tensors.has(name));
+  const [first] = missing;
+  if (first === undefined) return;
+  const names = [...tensors.keys()];
+  const longer = names.find((name) => name.endsWith(`.${first.name}`));
+  const prefix = longer?.slice(0, longer.length - first.name.length);
+  const common = prefix !== undefined && names.every((name) => name.startsWith(prefix));
+  const more = missing.length - 1;
+  const others = more === 0 ? "" : ` and ${more} more ${more === 1 ? "entry" : "entries"}`;
+  const wrapper = prefix === "module." ? ", as nn.DataParallel writes them (save model.module.state_dict())" : "";
+  const found = common ? `names that all begin with ${prefix}${wrapper}` : more === 0 ? "none" : "none of these";
+  throw new CheckpointError(
+    `Cannot read ${where}: expected ${more === 0 ? "an entry" : "the entry"} ${
+      bothNames(first)
+    }${others} but found ${found}`,
+  );
 }
 
 /** A tensor's numbers, copied so that they are aligned. */

@@ -1,4 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
+import { conv2d, dense, flatten } from "../../src/network/layers.ts";
 import { Network } from "../../src/network/network.ts";
 import { native } from "../../src/ffi/native.ts";
 import { parseNpy, writeNpy } from "../../src/data/npy.ts";
@@ -51,7 +52,7 @@ Deno.test("predict gives classes and probabilities as lines, JSON, CSV and NPY",
       [["--checkpoint", "a", "--input", "none.npy"], 1, "Cannot read none.npy: expected a file but found nothing"],
       [["--checkpoint", "a", "--input", "a/config.json"], 1, "expected an NPY or IDX file"],
       [["--checkpoint", "a/config.json", "--input", "rows.npy"], 1, "Cannot read a/config.json"],
-      [["--checkpoint", "a", "--input", "wide.npy"], 1, "expected rows of 2 numbers (2) but found rows of 5"],
+      [["--checkpoint", "a", "--input", "wide.npy"], 1, "expected rows of 2 numbers but found rows of 5"],
       [["--checkpoint", "a", "--input", "cut.npy"], 1, "Cannot read cut.npy: expected 152 bytes for shape [3, 2]"],
       [["--checkpoint", "a", "--input", "rows.npy", "--out", "p.txt"], 2, "a name that ends in .npy, .csv, .jsonl"],
       [["--checkpoint", "a", "--input", "rows.npy", "--out", "no/p.npy"], 1, "Cannot write no/p.npy"],
@@ -108,4 +109,63 @@ Deno.test("predict reads images in IDX, scaled as in training", async () => {
   const found = jsonLines(stdout).flatMap(({ probabilities }) => probabilities as number[]);
   assertEquals(found.length, 20);
   found.forEach((probability, index) => assert(Math.abs(probability - expected[index]!) < 1e-5));
+});
+
+Deno.test("predict takes images in the network's shape, flat or without a single channel, and no other layout", async (t) => {
+  await using folder = await temporaryFolder();
+  const cwd = folder.path;
+  const layers = () => [conv2d(2), flatten(), dense(3)];
+  using colour = Network.create({ input: [4, 6, 3], layers: layers(), seed: 1 });
+  using grey = Network.create({ input: [4, 6, 1], layers: layers(), seed: 1 });
+  await colour.save(`${cwd}/colour.safetensors`);
+  using flat = Network.create({ input: [24], layers: [dense(3)], seed: 1 });
+  await flat.save(`${cwd}/flat.safetensors`);
+  await grey.save(`${cwd}/grey.safetensors`);
+  const attempt = async (network: string, shape: number[]) => {
+    const count = shape.reduce((product, axis) => product * axis, 1);
+    const values = Float32Array.from({ length: count }, (_, index) => Math.sin(index));
+    await writeNpy(`${cwd}/rows.npy`, { type: "f4", shape, values });
+    const place = ["--checkpoint", `${network}.safetensors`, "--input", "rows.npy", "--json"];
+    return { values, ...await run(["predict", ...place], { cwd }) };
+  };
+  for (
+    const [network, shape] of [
+      [colour, [2, 4, 6, 3]],
+      [colour, [4, 6, 3]],
+      [colour, [2, 72]],
+      [grey, [2, 4, 6, 1]],
+      [grey, [2, 4, 6]],
+      [grey, [4, 6]],
+      [grey, [2, 24]],
+      [flat, [2, 4, 6]],
+    ] as const
+  ) {
+    await t.step(`[${shape}] for [${network.config.input}]`, async () => {
+      const { values, code, stdout, stderr } = await attempt(
+        network === colour ? "colour" : network === grey ? "grey" : "flat",
+        [...shape],
+      );
+      assertEquals(code, 0, stderr);
+      const found = jsonLines(stdout).flatMap(({ probabilities }) => probabilities as number[]);
+      assertEquals(found, [...await network.predict(values)]);
+    });
+  }
+  const wanted = "rows of 4 × 6 × 3, or of 72 numbers in that order";
+  for (
+    const [network, shape, message] of [
+      ["colour", [2, 3, 4, 6], `expected ${wanted} but found rows of 3 × 4 × 6 (put the channels last)`],
+      ["colour", [2, 12, 6], `expected ${wanted} but found rows of 12 × 6`],
+      ["colour", [2, 6, 4, 3], `expected ${wanted} but found rows of 6 × 4 × 3`],
+      ["colour", [2, 71], `expected ${wanted} but found rows of 71`],
+      ["flat", [2, 3, 4, 2], "expected rows of 24 numbers but found rows of 3 × 4 × 2"],
+      ["grey", [2, 6, 4], "expected rows of 4 × 6 × 1, or of 24 numbers in that order but found rows of 6 × 4"],
+      ["grey", [2, 1, 4, 6], "but found rows of 1 × 4 × 6 (put the channels last)"],
+    ] as const
+  ) {
+    await t.step(`[${shape}] for ${network} is refused`, async () => {
+      const { code, stderr } = await attempt(network, [...shape]);
+      assertEquals(code, 1);
+      assertStringIncludes(stderr, message);
+    });
+  }
 });

@@ -89,17 +89,18 @@ Deno.test("cifar10() reads the six files of the original, or a part in two", asy
 });
 
 Deno.test("cifar10() says where to put missing files", async () => {
-  await withEnvironment(nowhere, async () => {
-    await assertRejects(
-      () => cifar10({ dataDir: "/nowhere" }),
-      DataError,
-      "Cannot find cifar10: expected the files data_batch_1.bin, data_batch_2.bin, data_batch_3.bin, data_batch_4.bin, " +
-        "data_batch_5.bin, test_batch.bin (or the part train-24000.bin, test-4000.bin; plain or .gz) in one of the folders " +
-        "/nowhere, /nowhere/cifar10, /nowhere/cache/cifar10, /nowhere/cifar-10-batches-bin, " +
-        "/nowhere/cache/cifar-10-batches-bin (put them there, or have them fetched with --download, in code download: true) " +
-        "but found no such files",
-    );
-  });
+  await inFolder({}, (own) =>
+    withEnvironment(nowhere, async () => {
+      await assertRejects(
+        () => cifar10({ dataDir: own }),
+        DataError,
+        "Cannot find cifar10: expected the files data_batch_1.bin, data_batch_2.bin, data_batch_3.bin, data_batch_4.bin, " +
+          "data_batch_5.bin, test_batch.bin (or the part train-24000.bin, test-4000.bin; plain or .gz) in one of the folders " +
+          `${own}, ${own}/cifar10, /nowhere/cache/cifar10, ${own}/cifar-10-batches-bin, ` +
+          "/nowhere/cache/cifar-10-batches-bin (put them there, or have them fetched with --download, in code download: true) " +
+          "but found no such files",
+      );
+    }));
 });
 
 /** A TAR archive by POSIX's table of fields. */

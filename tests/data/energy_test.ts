@@ -6,13 +6,15 @@ import { inFolder, realDataMissing, withEnvironment } from "./helpers.ts";
 const nowhere = { LEANPROP_DATA: undefined, LEANPROP_CACHE: "/nowhere/cache" };
 
 Deno.test("energy() says where to put the missing file", async () => {
-  await withEnvironment(nowhere, async () => {
-    await assertRejects(
-      () => energy({ dataDir: "/nowhere" }),
-      DataError,
-      "Cannot find energy: expected the file ENB2012_data.csv (columns X1 to X8, Y1, Y2) in one of the folders /nowhere, /nowhere/energy-efficiency, /nowhere/cache/energy-efficiency (save the spreadsheet",
-    );
-  });
+  await inFolder({}, (own) =>
+    withEnvironment(nowhere, async () => {
+      await assertRejects(
+        () => energy({ dataDir: own }),
+        DataError,
+        "Cannot find energy: expected the file ENB2012_data.csv (columns X1 to X8, Y1, Y2) in one of the folders " +
+          `${own}, ${own}/energy-efficiency, /nowhere/cache/energy-efficiency (save the spreadsheet`,
+      );
+    }));
 });
 
 Deno.test("energy() refuses another table under its name", async () => {

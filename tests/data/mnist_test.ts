@@ -33,16 +33,17 @@ Deno.test("mnist() finds its files in every place", async () => {
 });
 
 Deno.test("mnist() says where to put missing files and how to fetch them", async () => {
-  await withEnvironment({ ...nowhere, LEANPROP_DATA: "/nowhere/data" }, async () => {
-    await assertRejects(
-      () => mnist({ dataDir: "/nowhere/own" }),
-      DataError,
-      "Cannot find mnist: expected the files train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, " +
-        "t10k-labels-idx1-ubyte (plain, or with .gz after the name) in one of the folders /nowhere/own, /nowhere/own/mnist, " +
-        "/nowhere/data, /nowhere/data/mnist, /nowhere/cache/mnist (put them there, or have them fetched with --download, " +
-        "in code download: true) but found no such files",
-    );
-  });
+  await inFolder({}, (own) =>
+    withEnvironment({ ...nowhere, LEANPROP_DATA: "/nowhere/data" }, async () => {
+      await assertRejects(
+        () => mnist({ dataDir: own }),
+        DataError,
+        "Cannot find mnist: expected the files train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, " +
+          `t10k-labels-idx1-ubyte (plain, or with .gz after the name) in one of the folders ${own}, ${own}/mnist, ` +
+          "/nowhere/data, /nowhere/data/mnist, /nowhere/cache/mnist (put them there, or have them fetched with --download, " +
+          "in code download: true) but found no such files",
+      );
+    }));
 });
 
 Deno.test("mnist() refuses files that do not belong together", async () => {

@@ -1,5 +1,7 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
+import { mnist } from "../../src/data/mnist.ts";
 import { cacheDirectory, environment, locate, missingData, searchFolders } from "../../src/data/places.ts";
+import { ConfigError } from "../../src/errors.ts";
 import { inFolder, withEnvironment } from "./helpers.ts";
 
 Deno.test("cacheDirectory() follows the habits of each system", () => {
@@ -16,9 +18,22 @@ Deno.test("cacheDirectory() follows the habits of each system", () => {
 
 Deno.test("searchFolders() goes from the caller's folder over LEANPROP_DATA to the cache", async () => {
   await withEnvironment({ LEANPROP_DATA: "/data", LEANPROP_CACHE: "/cache" }, () => {
-    assertEquals(searchFolders("mnist", "/own"), ["/own", "/own/mnist", "/data", "/data/mnist", "/cache/mnist"]);
+    assertEquals(searchFolders("mnist", "."), [".", "./mnist", "/data", "/data/mnist", "/cache/mnist"]);
     assertEquals(searchFolders("mnist"), ["/data", "/data/mnist", "/cache/mnist"]);
     return Promise.resolve();
+  });
+});
+
+Deno.test("a folder of the caller's that does not exist is refused, though another place has the files", async () => {
+  await inFolder({ "mnist/a": "", "file": "" }, async (base) => {
+    await withEnvironment({ LEANPROP_DATA: base }, async () => {
+      const refused = async (dataDir: string, found: string) => {
+        const fault = await assertRejects(() => mnist({ dataDir }), ConfigError);
+        assertEquals(fault.message, `Cannot use dataDir: expected ${found}`);
+      };
+      await refused(`${base}/none`, `a folder that exists but found ${base}/none`);
+      await refused(`${base}/file`, `a folder but found the file ${base}/file`);
+    });
   });
 });
 

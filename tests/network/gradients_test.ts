@@ -108,6 +108,35 @@ const images: Record<string, Case> = {
     input: [9, 8, 2],
     layers: inside(avgPool2d(2), avgPool2d([3, 2], { stride: [1, 2], padding: 1 })),
   },
+  "maxPool2d of one channel, padded beyond half the window, one row of the batch": {
+    input: [5, 4, 1],
+    layers: [conv2d(1), maxPool2d(3, { stride: 2, padding: 2 }), tanh(), flatten(), dense(OUTPUTS)],
+    rows: 1,
+  },
+  "avgPool2d of one channel, padded beyond half the window, one row of the batch": {
+    input: [5, 4, 1],
+    layers: [conv2d(1), avgPool2d([3, 4], { stride: [2, 1], padding: [2, 3] }), tanh(), flatten(), dense(OUTPUTS)],
+    rows: 1,
+  },
+  "maxPool2d and avgPool2d at odd sizes, remainders cut off": {
+    input: [8, 9, 1],
+    layers: inside(maxPool2d([2, 3], { padding: [1, 2] }), avgPool2d(2, { stride: 3, padding: 1 })),
+  },
+  "globalAvgPool2d of one channel, one row of the batch": {
+    input: [3, 4, 1],
+    layers: [conv2d(1, { kernel: [2, 1] }), tanh(), globalAvgPool2d(), dense(OUTPUTS)],
+    rows: 1,
+  },
+  "conv2d in groups with an uneven kernel": {
+    input: [5, 6, 4],
+    layers: [
+      conv2d(6, { kernel: [2, 5], groups: 2, padding: [1, 2] }),
+      tanh(),
+      conv2d(3, { kernel: [4, 1], groups: 3, stride: [1, 2] }),
+      flatten(),
+      dense(OUTPUTS),
+    ],
+  },
   "globalAvgPool2d": { input: [4, 5, 2], layers: [conv2d(5), relu(), globalAvgPool2d(), dense(OUTPUTS)] },
   "batchNorm of images in training": { input: [5, 4, 2], layers: inside(batchNorm()), training: true },
   "batchNorm of images in training, one row": {

@@ -17,6 +17,7 @@ import {
   groupNorm,
   type Layer,
   maxPool2d,
+  mlp,
   Network,
   relu,
   residual,
@@ -114,6 +115,15 @@ for (const [what, layers, message] of refused) {
   });
 }
 
+Deno.test("initial weights of another size are refused in numbers", () => {
+  const layers = [conv2d(4, { weightInit: new Float32Array(10) })];
+  const fault = assertThrows(() => Network.create({ input: [6, 7, 3], layers }), EngineError);
+  assertEquals(
+    fault.message,
+    "Cannot use the array for 0.weight: expected 4×3×3×3 = 108 numbers but found 10",
+  );
+});
+
 Deno.test("layers of images refuse options that they cannot use", () => {
   const message = (make: () => unknown) => assertThrows(make, ConfigError).message;
   assertEquals(message(() => conv2d(0)), "Cannot use conv2d.filters: expected a whole number from 1 up but found 0");
@@ -128,6 +138,18 @@ Deno.test("layers of images refuse options that they cannot use", () => {
   assertEquals(
     message(() => conv2d(3, { stride: 2, padding: "same" })),
     'Cannot use conv2d.padding: expected numbers, since "same" needs stride 1 but found "same" for stride 2×2',
+  );
+  assertEquals(
+    message(() => conv2d(3, { padding: "valid" as "same" })),
+    'Cannot use conv2d.padding: expected a whole number from 0 up, two of them, or "same" but found "valid"',
+  );
+  assertEquals(
+    message(() => conv2d(3, { kernel: "3" as unknown as number })),
+    'Cannot use conv2d.kernel: expected a whole number from 1 up but found "3"',
+  );
+  assertEquals(
+    message(() => conv2d(3, { bias: "true" as unknown as boolean })),
+    'Cannot use conv2d.bias: expected true or false but found "true"',
   );
   assertEquals(
     message(() => maxPool2d(0)),
@@ -150,6 +172,40 @@ Deno.test("layers of images refuse options that they cannot use", () => {
   assertEquals(
     message(() => checkLayer({ kind: "residual", shortcut: [] }, "layers[3]")),
     "Cannot use layers[3].body: expected a list of layers but found undefined",
+  );
+});
+
+Deno.test("models refuse misspelt options and sizes that are none", () => {
+  const message = (make: (options: never) => unknown, options: unknown) =>
+    assertThrows(() => make(options as never), ConfigError).message;
+  const sizes = { input: [32, 32, 3], outputs: 10 };
+  assertEquals(
+    message(resnet18, { ...sizes, widht: 0.5 }),
+    "Cannot use resnet18.widht: expected one of input, outputs, width (did you mean width?) but found an unknown option",
+  );
+  assertEquals(
+    message(mlp, { ...sizes, hiden: [3] }),
+    "Cannot use mlp.hiden: expected one of input, outputs, hidden (did you mean hidden?) but found an unknown option",
+  );
+  for (const [name, model] of Object.entries({ cnn, convnet })) {
+    assertEquals(
+      message(model, { ...sizes, width: 2 }),
+      `Cannot use ${name}.width: expected one of input, outputs but found an unknown option`,
+    );
+  }
+  for (const model of [mlp, cnn, convnet, resnet18]) {
+    assertEquals(
+      message(model, { input: sizes.input }),
+      "Cannot use outputs: expected a whole number from 1 up but found undefined",
+    );
+    assertEquals(
+      message(model, { ...sizes, input: 784 }),
+      "Cannot use input: expected a shape such as [28, 28, 1] but found 784",
+    );
+  }
+  assertEquals(
+    message(mlp, { ...sizes, hidden: 64 }),
+    "Cannot use hidden: expected a list of widths such as [256, 128] but found 64",
   );
 });
 
@@ -319,6 +375,11 @@ Deno.test("batchNorm() refuses single rows in training, and takes them where an 
   assertEquals(await attempt({ batchSize: 3 }, flat), "trained");
   const images = { input: [4, 4, 1], layers: [conv2d(2), batchNorm(), flatten(), dense(3)] };
   assertEquals(await attempt({ batchSize: 1 }, images), "trained");
+  assertEquals(
+    await attempt({ batchSize: 1 }, { ...images, input: [3, 3, 1] }),
+    "Cannot use batchSize: expected batches of at least 2 rows for layer 1 (batchNorm) but found batches of 1",
+    "images of one pixel",
+  );
   using network = Network.create(flat);
   const one = table(1, { shape: [4], classes: 3 });
   await network.gradients(one);

@@ -141,6 +141,24 @@ Deno.test("loadPyTorch() names what is missing, too many, of another shape, type
       "an entry layer1.0.conv1.weight (3.body.0.weight here) but found none",
     );
     await attempt(
+      (entries) => ["fc.weight", "fc.bias"].forEach((name) => entries.delete(name)),
+      "the entry fc.weight (20.weight here) and 1 more entry but found none of these",
+    );
+    const rename = (entries: Map<string, Tensor>, prefix: string) => {
+      entries.clear();
+      for (const [name, tensor] of good) entries.set(`${prefix}${name}`, tensor);
+    };
+    const all = "the entry conv1.weight (0.weight here) and 101 more entries but found names that all begin with";
+    await attempt(
+      (entries) => rename(entries, "module."),
+      `${all} module., as nn.DataParallel writes them (save model.module.state_dict())`,
+    );
+    await attempt((entries) => rename(entries, "net.body."), `${all} net.body.`);
+    await attempt(
+      (entries) => entries.set("bn1.running_var", f32(1, 2, -0.5, 4)),
+      "no negative variance in bn1.running_var (1.running_var here) but found -0.5",
+    );
+    await attempt(
       (entries) => entries.set("layer5.0.conv1.weight", f32(1)),
       "only entries of this network but found layer5.0.conv1.weight",
     );

@@ -116,7 +116,7 @@ refuses("Network.create() refuses what is no network", () => {
     [
       make({ layers: [dense(3, { weightInit: new Float32Array(17) })] }),
       "shape-mismatch",
-      "Cannot use the array for 0.weight: expected 72 bytes but found 68",
+      "Cannot use the array for 0.weight: expected 3×6 = 18 numbers but found 17",
     ],
     [
       make({ layers: [dense(3, { biasInit: new Float64Array([1, NaN, 1]) })] }),
@@ -268,7 +268,7 @@ refuses("train() refuses impossible and unknown options", (network) => {
       ConfigError,
       "Cannot use seed: expected a whole number from 0 to 9007199254740991 but found 1.5",
     ],
-    [options({ shuffle: "no" }), ConfigError, "Cannot use shuffle: expected true or false but found no"],
+    [options({ shuffle: "no" }), ConfigError, 'Cannot use shuffle: expected true or false but found "no"'],
     [options({ dropLast: 1 }), ConfigError, "Cannot use dropLast: expected true or false but found 1"],
     [options({ clipNorm: 0 }), ConfigError, "Cannot use clipNorm: expected a number above 0 but found 0"],
     [
@@ -339,6 +339,21 @@ refuses("data of the wrong shape, length or type is refused", (network) => {
       "Cannot use features: expected a Uint8Array, Float32Array or Float64Array but found an Array",
     ],
     [
+      change({ features: new Uint8Array(192), scale: [NaN] }),
+      ConfigError,
+      "Cannot use scale[0]: expected a number but found NaN",
+    ],
+    [
+      change({ features: new Uint8Array(192), offset: [0, Infinity] }),
+      ConfigError,
+      "Cannot use offset[1]: expected a number but found Infinity",
+    ],
+    [
+      change({ features: new Uint8Array(192), scale: wrong(0.5) }),
+      ConfigError,
+      "Cannot use scale: expected a list of numbers but found 0.5",
+    ],
+    [
       change({ features: new Uint8Array(192), scale: [1, 2] }),
       "shape-mismatch",
       "Cannot use scale: expected 1 entry or one for each of 6 channels but found 2",
@@ -381,7 +396,7 @@ refuses("data of the wrong shape, length or type is refused", (network) => {
     [
       () => network.write("0.bias", new Float32Array(9)),
       "shape-mismatch",
-      "Cannot use the array for 0.bias: expected 32 bytes but found 36",
+      "Cannot use the array for 0.bias: expected 8 numbers but found 9",
     ],
     [
       () => network.write("1.bias", new Float32Array(9)),
@@ -619,6 +634,11 @@ Deno.test("predict() refuses nothing that fits: one row, a table, bytes with sca
   assertEquals(await network.predict(new Float32Array([1, 2, 3, 4, 5, 6])), new Float32Array([21]));
   const bytes = { rows: 2, shape: [6], features: new Uint8Array(12).fill(2), scale: [0.5], offset: [1] };
   assertEquals(await network.predict(bytes), new Float32Array([12, 12]));
+  assertEquals(
+    (await assertRejects(() => network.predict(bytes.features), ConfigError)).message,
+    "Cannot use features: expected bytes in a table, { rows, shape, features, scale, offset } as in training, or a Float32Array but " +
+      "found a Uint8Array, which does not say what bytes mean",
+  );
   assertThrows(
     () => network.write("0.bias", new Float32Array([Infinity])),
     EngineError,

@@ -118,7 +118,7 @@ impl<T: Real> Network<T> {
         }
         if name.starts_with(RULE) {
             return self.with_rule_state(name, |values| {
-                check_bytes(name, values.len() * T::BYTES, out.len())?;
+                check_numbers::<T>(name, &[values.len()], out.len())?;
                 for (out, value) in out.chunks_exact_mut(T::BYTES).zip(values.iter()) {
                     value.write_le(out);
                 }
@@ -130,7 +130,7 @@ impl<T: Real> Network<T> {
         let folded = if is_folded && store == Store::Parameters { self.folded(index) } else { None };
         let parameter = &self.tensors_of(store)[index];
         let values = self.values_in(store).ok_or_else(|| unknown(name))?;
-        check_bytes(name, parameter.elements() * T::BYTES, out.len())?;
+        check_numbers::<T>(name, &parameter.specification.shape, out.len())?;
         let values = folded.as_deref().unwrap_or(&values[parameter.range.clone()]);
         let mut dense = vec![];
         let values = match self.pattern_of(parameter).filter(|_| !store.holds_buffers()) {
@@ -171,7 +171,7 @@ impl<T: Real> Network<T> {
         if name.starts_with(RULE) {
             self.bring_up()?;
             let written = self.with_rule_state(name, |values| {
-                check_bytes(name, values.len() * T::BYTES, bytes.len())?;
+                check_numbers::<T>(name, &[values.len()], bytes.len())?;
                 values.iter_mut().zip(elements()).for_each(|(value, element)| *value = element);
                 Ok(())
             });
@@ -185,7 +185,7 @@ impl<T: Real> Network<T> {
         }
         let (store, index) = self.find(name)?;
         let parameter = self.tensors_of(store)[index].clone();
-        check_bytes(name, parameter.elements() * T::BYTES, bytes.len())?;
+        check_numbers::<T>(name, &parameter.specification.shape, bytes.len())?;
         let pattern = self.pattern_of(&parameter).filter(|_| !store.holds_buffers()).cloned();
         if let (Store::Parameters, Some(front)) = (store, self.training.as_ref().and_then(|t| t.front.as_ref())) {
             front.check_write(&self.plan, parameter.range.start, name)?;
@@ -320,6 +320,19 @@ impl<T: Real> Network<T> {
 
 fn unknown(name: &str) -> Error {
     Error::new(Code::UnknownName, format!("Cannot find tensor {name}: this network has none of that name"))
+}
+
+/// Refuses an array of another size than a tensor of `shape`, in numbers as the caller counts them.
+fn check_numbers<T: Real>(name: &str, shape: &[usize], bytes: usize) -> Result<()> {
+    let count: usize = shape.iter().product();
+    if bytes == count * T::BYTES {
+        return Ok(());
+    }
+    let numbers = if count == 1 { "1 number".into() } else { format!("{count} numbers") };
+    let axes = shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
+    let expected = if shape.len() > 1 { format!("{axes} = {numbers}") } else { numbers };
+    let found = if bytes % T::BYTES == 0 { (bytes / T::BYTES).to_string() } else { format!("{bytes} bytes") };
+    Err(Error::shape(format!("the array for {name}"), expected, found))
 }
 
 pub(crate) fn check_bytes(name: &str, expected: usize, found: usize) -> Result<()> {

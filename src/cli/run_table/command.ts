@@ -182,7 +182,9 @@ export async function runs(args: readonly string[]): Promise<void> {
     const names = Object.keys(actions);
     throw new UsageError(`the word ${what}`, `one of ${names.join(", ")}${didYouMean(what, names)}`, "another one");
   }
-  using table = new RunTable(tablePlace(values.runs));
+  const place = tablePlace(values.runs);
+  if (place === undefined) throw new UsageError("--runs", "the file of a table of runs", "none");
+  using table = new RunTable(place);
   findDead(table);
   await action({ table, values, words });
 }

@@ -76,10 +76,11 @@ const TABLES = `
  * Where the table of runs lies.
  *
  * @param asked what an option says
- * @returns the path: the option's, the environment's (`LEANPROP_RUNS`), or `runs/runs.db`
+ * @returns the path: the option's, the environment's (`LEANPROP_RUNS`), or `runs/runs.db`; nothing where either says `none`
  */
-export function tablePlace(asked: string | undefined): string {
-  return asked ?? environment("LEANPROP_RUNS") ?? DEFAULT_PLACE;
+export function tablePlace(asked: string | undefined): string | undefined {
+  const place = asked ?? environment("LEANPROP_RUNS") ?? DEFAULT_PLACE;
+  return place === "none" ? undefined : place;
 }
 
 /**

@@ -92,6 +92,25 @@ Deno.test("train refuses a table of runs that it cannot use before it makes anyt
   assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["new.db"]);
 });
 
+Deno.test("none, in --runs or LEANPROP_RUNS, enters nothing and makes no file", async () => {
+  await using folder = await temporaryFolder();
+  const cwd = folder.path;
+  const environment = { cwd, env: { LEANPROP_RUNS: "none" } };
+  assertEquals((await run(["train", ...small, "--out", "a", "--runs", "none"], { cwd })).code, 0);
+  assertEquals((await run(["train", ...small, "--out", "b"], environment)).code, 0);
+  const upload = await run(["train", ...small, "--out", "c", "--mlflow", "http://127.0.0.1:9"], environment);
+  assertEquals(
+    [upload.code, upload.stderr],
+    [2, "error: Cannot use --mlflow: expected a table of runs beside it but found LEANPROP_RUNS=none\n"],
+  );
+  const listed = await run(["runs"], environment);
+  assertEquals(
+    [listed.code, listed.stderr],
+    [2, "error: Cannot use --runs: expected the file of a table of runs but found none\n"],
+  );
+  assertEquals([...Deno.readDirSync(cwd)].map(({ name }) => name).sort(), ["a", "b"]);
+});
+
 Deno.test("a run that fails is entered as failed, with the sentence", async () => {
   await using folder = await temporaryFolder();
   const args = ["train", ...small, "--optimizer", "sgd", "--learning-rate", "1e30", "--out", "a"];

@@ -1,0 +1,52 @@
+/** Benchmarks refuse options that they cannot use in one sentence. Nothing is measured here. */
+
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { fileURLToPath } from "node:url";
+
+async function bench(script: string, args: readonly string[]): Promise<{ code: number; out: string; err: string }> {
+  const program = fileURLToPath(new URL(`../bench/${script}.ts`, import.meta.url));
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "--no-prompt", "--allow-ffi", "--allow-read", "--allow-env", program, ...args],
+    env: { NO_COLOR: "1" },
+  }).output();
+  const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+  return { code, out: out!, err: err! };
+}
+
+for (
+  const [script, args, message] of [
+    ["layers", ["--batch", "x"], "Cannot use --batch: expected a number but found x"],
+    ["layers", ["--batch", "0"], "Cannot use --batch: expected a whole number from 1 up but found 0"],
+    [
+      "layers",
+      ["--bach", "3"],
+      "Cannot use --bach: expected an option of bench:layers (did you mean --batch?) but found an unknown one",
+    ],
+    ["layers", ["--net", "mlp"], "Cannot use --net: expected one of cnn, convnet, resnet18 but found mlp"],
+    [
+      "peers",
+      ["--suite", "conf"],
+      "Cannot use --suite: expected one of conv, small, forward, dense (did you mean conv?) but found conf",
+    ],
+    ["peers", ["--rounds", "x"], "Cannot use --rounds: expected a number but found x"],
+    ["peers", ["--peers", "jacks"], "Cannot use --peers: expected one of jax, torch, leanprop but found jacks"],
+    [
+      "peers",
+      ["--suite", "forward", "--threads", "7"],
+      "Cannot use --threads and --filter: expected options that leave one of the cases 784-256-128-10, 128, sgd but found none left",
+    ],
+  ] as const
+) {
+  Deno.test(`bench:${script} ${args.join(" ")} is refused`, async () => {
+    const { code, out, err } = await bench(script, args);
+    assertEquals([code, out, err], [2, "", `error: ${message}\n`]);
+  });
+}
+
+for (const script of ["layers", "peers"]) {
+  Deno.test(`bench:${script} --help says what there is`, async () => {
+    const { code, out, err } = await bench(script, ["--help"]);
+    assertEquals([code, err], [0, ""]);
+    assertStringIncludes(out, `Usage: deno task bench:${script} [options]`);
+  });
+}

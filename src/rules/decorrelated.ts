@@ -19,14 +19,17 @@ export type FirstLayer = "learn" | "precompute" | "raw";
 export interface DecorrelatedOptions {
   /** Step size η of R, from 0; the schedule of learning rates applies to it too. Default 0.001. */
   readonly rate?: number;
-  /** Weight κ of variances against correlations, from 0 (correlations alone) to 1 (variances alone). Default 0.5. */
+  /**
+   * Weight κ of variances against correlations, from 0 (correlations alone) to 1 (variances alone). Default: 0.5 in dense layers, 0.1
+   * in convolutions.
+   */
   readonly kappa?: number;
   /**
    * Rows of a batch (patches of a convolution) that R learns from in a step, drawn without replacement: a whole number, or below 1
    * their share. Default: max(64, 2 · inputs of the layer).
    */
   readonly rows?: number;
-  /** Steps from one change of R to the next. Default 4. */
+  /** Steps from one change of R to the next. Default: 1 in networks with convolutions, whose work outweighs it, 4 in others. */
   readonly every?: number;
   /**
    * Whether inputs are centred by their running means, which like R the gradient takes as given. Default: in layers with a bias, which
@@ -117,9 +120,9 @@ function create(options: DecorrelatedOptions = {}): Rule {
   const { rows, autoStep = 0.5 } = options;
   return rule({
     rate: number("decorrelated.rate", options.rate ?? 0.001, { min: 0 }),
-    kappa: number("decorrelated.kappa", options.kappa ?? 0.5, { min: 0, max: 1 }),
+    kappa: options.kappa === undefined ? null : number("decorrelated.kappa", options.kappa, { min: 0, max: 1 }),
     rows: rows === undefined ? null : number("decorrelated.rows", rows, { above: 0, whole: !(rows < 1) }),
-    every: number("decorrelated.every", options.every ?? 4, { min: 1, whole: true }),
+    every: options.every === undefined ? null : number("decorrelated.every", options.every, { min: 1, whole: true }),
     center: options.center === undefined ? null : boolean("decorrelated.center", options.center),
     autoStep: autoStep === false ? null : number("decorrelated.autoStep", autoStep, { above: 0, below: 2 }),
     form: oneOf("decorrelated.form", options.form ?? "local", ["local", "driftFree"] as const),

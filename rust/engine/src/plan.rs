@@ -183,6 +183,11 @@ impl<T: Real> Plan<T> {
         self.sizes.iter().zip(&self.tiles).map(|(size, tiles)| extent(*size, *tiles, rows)).collect()
     }
 
+    /// Whether a node is a convolution.
+    pub fn convolves(&self) -> bool {
+        self.nodes.iter().any(|node| matches!(&node.op, Op::Linear(linear) if matches!(linear.map, Map::Conv(_))))
+    }
+
     /// Whether a parameter is the weight of the linear map at a node.
     pub fn is_weight_of(&self, node: usize, parameter: &Parameter) -> bool {
         let weight = parameter.specification.order != Order::Same;

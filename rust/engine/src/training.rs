@@ -19,6 +19,7 @@ use crate::plan::{Op, Plan};
 use crate::rules::decorrelated::first::Given;
 use crate::rules::dual::Frame;
 use crate::rules::front_contribution::{self, FrontContribution};
+use crate::rules::inputs;
 use crate::rules::mem_aop::batch::BatchChoice;
 use crate::rules::products::Products;
 use crate::rules::propagation::{self, Propagation};
@@ -384,7 +385,11 @@ impl<T: Real> Network<T> {
         if let Some(augment) = &config.augment {
             augment::check(augment, data.shape())?;
         }
-        let config = TrainingConfig { drop_last: config.drop_last || config.rule.products.whole_batches(), ..config };
+        let mut config =
+            TrainingConfig { drop_last: config.drop_last || config.rule.products.whole_batches(), ..config };
+        if let inputs::Config::Decorrelated(rule) = &mut config.rule.inputs {
+            rule.settle(self.plan.convolves());
+        }
         let (first, second) = optimizer::states(&config.optimizer);
         let part = config.part_rows(batch);
         let sum = if config.parts() > 1 { self.plan.elements } else { 0 };

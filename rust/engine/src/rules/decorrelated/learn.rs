@@ -84,8 +84,9 @@ impl<T: Real> Decorrelated<T> {
     pub fn update(&mut self, map: &Map, pass: &Pass, x: &[T], moment: &Moment) {
         let Decorrelated { blocks, way, s, mean, shift, z, learner, .. } = self;
         let Some(learner) = learner else { return };
+        let every = learner.config.every.unwrap_or(1);
         let rate = learner.config.rate * moment.factor;
-        if rate == 0.0 || !moment.step.is_multiple_of(learner.config.every) {
+        if rate == 0.0 || !moment.step.is_multiple_of(every) {
             return;
         }
         let (par, rows) = (pass.par, map.rows(pass.rows));
@@ -104,15 +105,15 @@ impl<T: Real> Decorrelated<T> {
             let shift = (!shift.is_empty()).then_some(&shift[..]);
             decorrelation::apply(par, *blocks, count, &learner.x[..size], s, shift, &mut learner.z[..size]);
         }
-        let rule =
-            Rule { rate, kappa: learner.config.kappa, limit: learner.config.auto_step, cap: CAP, explicit: false };
+        let (kappa, limit) = (learner.config.kappa(map), learner.config.auto_step);
+        let rule = Rule { rate, kappa, limit, cap: CAP, explicit: false };
         let z = if all { &z[..size] } else { &learner.z[..size] };
         let outcome = decorrelation::update(par, *blocks, count, z, s, &rule, &mut learner.scratch);
         learner.resets += outcome.resets;
         learner.last = Some((count, outcome));
         if !mean.is_empty() {
             reduce::column_sums(par, &learner.x[..size], blocks.size, false, &mut learner.mean);
-            let gain = (1.0 / (moment.step / learner.config.every + 1) as f64).max(MEAN_GAIN);
+            let gain = (1.0 / (moment.step / every + 1) as f64).max(MEAN_GAIN);
             let (share, kept) = (T::of(gain / count as f64), T::of(1.0 - gain));
             mean.iter_mut().zip(&*learner.mean).for_each(|(mean, sum)| *mean = kept * *mean + share * *sum);
         }

@@ -36,12 +36,12 @@ use serde_json::{Value, json};
 pub struct Config {
     /// η, times the factor of the schedule of learning rates.
     pub rate: f64,
-    /// κ: 0 for correlations alone, 1 for variances alone.
-    pub kappa: f64,
+    /// κ: 0 for correlations alone, 1 for variances alone; without it see [`Config::kappa`].
+    pub kappa: Option<f64>,
     /// Rows (patches of a convolution) that R learns from in a step, or their share where below 1; without it max(64, 2 · inputs).
     pub rows: Option<f64>,
-    /// Steps from one change of R to the next.
-    pub every: u64,
+    /// Steps from one change of R to the next; without it see [`Config::settle`].
+    pub every: Option<u64>,
     /// Whether inputs are centred; without it where there is a bias that can take the means up.
     pub center: Option<bool>,
     /// The most that η times the bound on the largest eigenvalue may be; none for η as it is.
@@ -86,15 +86,17 @@ impl Config {
         if !(self.rate >= 0.0 && self.rate.is_finite()) {
             return Err(Error::config("rule.rate", "a number from 0 up", self.rate));
         }
-        if !(0.0..=1.0).contains(&self.kappa) {
-            return Err(Error::config("rule.kappa", "a number from 0 to 1", self.kappa));
+        if let Some(kappa) = self.kappa
+            && !(0.0..=1.0).contains(&kappa)
+        {
+            return Err(Error::config("rule.kappa", "a number from 0 to 1", kappa));
         }
         if let Some(rows) = self.rows
             && !(rows > 0.0 && (rows < 1.0 || rows.fract() == 0.0))
         {
             return Err(Error::config("rule.rows", "a share between 0 and 1 or a whole number", rows));
         }
-        if self.every == 0 {
+        if self.every == Some(0) {
             return Err(Error::config("rule.every", "a whole number from 1 up", 0));
         }
         if let Some(limit) = self.auto_step
@@ -115,6 +117,21 @@ impl Config {
             None => Ok(()),
             Some(layer) => Err(Error::config("rule.layers", "names of dense and conv2d layers", layer)),
         }
+    }
+
+    /// κ for a map. Neighbouring pixels differ little: most directions of a patch have next to no variance, and a large κ blows
+    /// up those until the run diverges (`docs/decorrelated.md` has the figures).
+    pub fn kappa(&self, map: &Map) -> f64 {
+        self.kappa.unwrap_or(match map {
+            Map::Dense { .. } => 0.5,
+            Map::Conv(_) => 0.1,
+        })
+    }
+
+    /// Settles what is left open for networks of all kinds. Beside convolutions R is cheap, and dense layers after them fall behind
+    /// where theirs moves every fourth step only (`docs/decorrelated.md`).
+    pub fn settle(&mut self, convolutions: bool) {
+        self.every.get_or_insert(if convolutions { 1 } else { 4 });
     }
 
     /// Rows of a batch of `rows` that R learns from.

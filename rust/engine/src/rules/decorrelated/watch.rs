@@ -120,13 +120,13 @@ impl<T: Real> Network<T> {
 
     /// What was counted; nobody counts any more.
     pub(crate) fn describe_inputs(&mut self) -> Value {
-        let kappa = match self.training.as_ref().map(|training| &training.config.rule.inputs) {
-            Some(inputs::Config::Decorrelated(config)) => config.kappa,
-            Some(inputs::Config::Raw {}) | None => 0.5,
+        let config = match self.training.as_ref().map(|training| &training.config.rule.inputs) {
+            Some(inputs::Config::Decorrelated(config)) => Some(config),
+            Some(inputs::Config::Raw {}) | None => None,
         };
         let maps = self.plan.nodes.iter_mut().filter_map(|node| match &mut node.op {
             Op::Linear(linear) => linear.watch.take().map(|watch| {
-                let mut figures = watch.figures(kappa);
+                let mut figures = watch.figures(config.map_or(0.5, |config| config.kappa(&linear.map)));
                 figures["layer"] = json!(node.layer);
                 figures["kind"] = json!(node.kind);
                 figures

@@ -11,7 +11,7 @@ const deno = Deno.execPath();
 const rust = ["--manifest-path", "rust/Cargo.toml"];
 
 const checks: readonly (readonly [name: string, program: string, ...args: string[]])[] = [
-  ["format", deno, "fmt", "--check"],
+  ["format", deno, "fmt", "--all", "--check"],
   ["lint", deno, "lint"],
   ["types", deno, "check"],
   [
@@ -27,7 +27,7 @@ const checks: readonly (readonly [name: string, program: string, ...args: string
   ],
   ["generated files", deno, "task", "gen", "--check"],
   ["what would be published", deno, "publish", "--dry-run", "--allow-dirty", "--quiet"],
-  ["format of Rust", "cargo", "fmt", "--check", ...rust],
+  ["format of Rust", "cargo", "fmt", "--all", "--check", ...rust],
   ["lint of Rust", "cargo", "clippy", "--workspace", "--all-targets", "--locked", ...rust, "--", "-D", "warnings"],
   ["tests of Rust", deno, "task", "test:rust"],
   ["tests", deno, "task", "test"],

@@ -11,7 +11,7 @@ const deno = Deno.execPath();
 const rust = ["--manifest-path", "rust/Cargo.toml"];
 
 const checks: readonly (readonly [name: string, program: string, ...args: string[]])[] = [
-  ["format", deno, "fmt", "--all", "--check"],
+  ["format", deno, "fmt", "--check"],
   ["lint", deno, "lint"],
   ["types", deno, "check"],
   [

@@ -331,7 +331,7 @@ fn check_numbers<T: Real>(name: &str, shape: &[usize], bytes: usize) -> Result<(
     let numbers = if count == 1 { "1 number".into() } else { format!("{count} numbers") };
     let axes = shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
     let expected = if shape.len() > 1 { format!("{axes} = {numbers}") } else { numbers };
-    let found = if bytes % T::BYTES == 0 { (bytes / T::BYTES).to_string() } else { format!("{bytes} bytes") };
+    let found = if bytes.is_multiple_of(T::BYTES) { (bytes / T::BYTES).to_string() } else { format!("{bytes} bytes") };
     Err(Error::shape(format!("the array for {name}"), expected, found))
 }
 

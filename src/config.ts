@@ -41,6 +41,7 @@ export function number(path: string, value: unknown, range: Range = {}): number 
   const words = [
     min === undefined ? "" : max === undefined ? `from ${min} up` : `from ${min} to ${max}`,
     above === undefined ? "" : `above ${above}`,
+    max === undefined || min !== undefined ? "" : `up to ${max}`,
     below === undefined ? "" : `below ${below}`,
   ].filter((part) => part !== "");
   throw new ConfigError(path, `a ${whole ? "whole " : ""}number ${words.join(" and ")}`.trim(), quoted(value));

@@ -173,7 +173,10 @@ export interface ApproximateProductOptions extends Omit<ChooseRowsOptions, "poli
   readonly policy?: RowPolicy;
   /** Whether the part that the column means of x make is exact. Default `false`. */
   readonly center?: boolean;
-  /** What was not used so far, shaped like x and g: the factors are added to it, chosen rows leave it. Default: nothing is kept. */
+  /**
+   * What was not used so far, shaped like x and g: the factors are added to it, chosen rows leave it; not with
+   * the policies `crs` and `wta`. Default: nothing is kept.
+   */
   readonly memory?: readonly [KernelArray, KernelArray];
   /** Where the result goes: inputs × outputs. Default: a new array. */
   readonly out?: KernelArray;
@@ -202,6 +205,11 @@ export function approximateProduct<T extends KernelArray>(
   }
   const wide = x instanceof Float64Array;
   const make = (length: number) => wide ? new Float64Array(length) : new Float32Array(length);
+  const weighs = options.policy === "crs" || options.policy === "wta";
+  if (weighs && options.memory !== undefined) {
+    const expected = `none with the policy ${options.policy}, whose sums are right on average`;
+    throw new ConfigError(`${name}.memory`, expected, "one");
+  }
   const [memoryX, memoryG] = options.memory ?? [make(0), make(0)];
   const out = options.out ?? make(Math.floor(x.length / rows) * Math.floor(g.length / rows));
   for (const [part, array] of Object.entries({ g, "memory[0]": memoryX, "memory[1]": memoryG, out })) {

@@ -155,8 +155,13 @@ function create(options: MemAopOptions = {}): Rule {
     if (layer || !value) continue;
     throw new ConfigError(`memAop.${name}`, "false with scope batch, where other rows have no gradients", true);
   }
+  for (const name of ["convolution", "minSize", "exactOutput", "cosine"] as const) {
+    if (layer || options[name] === undefined) continue;
+    throw new ConfigError(`memAop.${name}`, "no value with scope batch, where no layer chooses", options[name]);
+  }
   if (!memory && options.decay !== undefined) {
-    throw new ConfigError("memAop.decay", "memory: true beside it", options.decay);
+    const expected = weighs ? `no value with the policy ${given}, which has no memory` : "memory: true beside it";
+    throw new ConfigError("memAop.decay", expected, options.decay);
   }
   return rule({
     k: k === undefined ? null : number("memAop.k", k, { min: 1, whole: true }),

@@ -422,7 +422,7 @@ for (const [name, options] of Object.entries(variants)) {
   Deno.test(`memAop() gives the same bits on 1, 2 and 3 threads: ${name}`, async () => {
     const run = async (threads: number) => {
       using network = Network.create({ input: wide.input, layers: wide.layers, threads, seed: 5 });
-      const rule = memAop({ ...options, minSize: 0 });
+      const rule = memAop({ ...options, ...(name !== "batch" && { minSize: 0 }) });
       for await (
         const _ of train(network, wide.rows, { rule, optimizer: sgd(0.01), epochs: 2, batchSize: 512, seed: 2 })
       );
@@ -435,7 +435,8 @@ for (const [name, options] of Object.entries(variants)) {
   Deno.test(`Trainer.resume() goes on with the same bits: ${name}`, async () => {
     await inTemporaryFolder(async (folder) => {
       const path = `${folder}/run.safetensors`;
-      const training = { rule: memAop({ ...options, ...all }), optimizer: sgd(0.05), epochs: 3, batchSize: 9, seed: 8 };
+      const rule = memAop({ ...options, ...(name !== "batch" && all) });
+      const training = { rule, optimizer: sgd(0.05), epochs: 3, batchSize: 9, seed: 8 };
       using whole = Network.create({ ...net, seed: 2 });
       for await (const _ of train(whole, rows, training));
       {
@@ -516,7 +517,11 @@ Deno.test("memAop() refuses options that cannot be used", () => {
     [{ policy: "crs", memory: true }, "expected false with the policy crs"],
     [{ scope: "batch", memory: true }, "Cannot use memAop.memory: expected false with scope batch"],
     [{ scope: "batch", center: true }, "Cannot use memAop.center: expected false with scope batch"],
-    [{ memory: false, decay: 0.5 }, "memAop.decay"],
+    [{ memory: false, decay: 0.5 }, "Cannot use memAop.decay: expected memory: true beside it but found 0.5"],
+    [{ policy: "wta", decay: 0.5 }, "Cannot use memAop.decay: expected no value with the policy wta"],
+    [{ scope: "batch", cosine: true }, "Cannot use memAop.cosine: expected no value with scope batch"],
+    [{ scope: "batch", minSize: 0 }, "Cannot use memAop.minSize: expected no value with scope batch"],
+    [{ fraction: 1.01 }, "Cannot use memAop.fraction: expected a number above 0 and up to 1 but found 1.01"],
     [{ decay: 2 }, "memAop.decay"],
     [{ minSize: -1 }, "memAop.minSize"],
     [{ center: 1 as unknown as boolean }, "memAop.center"],
@@ -524,6 +529,12 @@ Deno.test("memAop() refuses options that cannot be used", () => {
     [{ kk: 3 } as MemAopOptions, "memAop.kk"],
   ];
   for (const [options, part] of cases) assertThrows(() => memAop(options), ConfigError, part);
+  const memory = [new Float64Array(2), new Float64Array(2)] as const;
+  assertThrows(
+    () => approximateProduct([memory[0], memory[1]], { rows: 1, k: 1, policy: "crs", memory }),
+    ConfigError,
+    "Cannot use approximateProduct.memory: expected none with the policy crs",
+  );
   assertThrows(() => memAop.paper({ policy: "wta" as "topK" }), ConfigError, "memAop.paper.policy");
   assertThrows(
     () => ruleByName("mem-aop", { "mem-aop": { paper: true, center: true } }),

@@ -155,7 +155,7 @@ Deno.test("one step is the paper's: z = R (x − μ), gradients with R at rest, 
 /** A run in the middle, with R far from the identity. */
 async function underWay(net: string, options: DecorrelatedOptions = {}, machine: Machine = {}) {
   const network = networkOf(net, machine);
-  const rule = decorrelated({ rate: 0.05, every: 1, ...options });
+  const rule = decorrelated({ rate: 0.05, every: 1, kappa: 0.5, ...options });
   const data = await Dataset.create(dataOf(net));
   const trainer = await Trainer.create(network, data, { ...common, rule });
   await steps(network, data, 3);
@@ -239,7 +239,8 @@ for (const net of Object.keys(nets)) {
       using network = networkOf(net);
       using data = await Dataset.create({ ...dataOf(net) });
       const rate = 0.01;
-      const rule = decorrelated({ rate: 0.05, every: 1, ...options });
+      // With this κ no unit is at its kink in the fifth step, where differences would see both sides.
+      const rule = decorrelated({ rate: 0.05, every: 1, kappa: 0.5, ...options });
       const run = { rule, optimizer: sgd(rate), batchSize: data.rows, epochs: 10, shuffle: false };
       using _trainer = await Trainer.create(network, data, run);
       await steps(network, data, 4);
@@ -286,7 +287,8 @@ Deno.test("a convolution is a dense layer on its patches", async () => {
     const name = layer === "conv" ? "0.weight" : "1.weight";
     network.write(name, layer === "conv" ? weight.map((_, at) => weight[places[at]!]!) : weight);
     using data = await Dataset.create(rows);
-    const rule = decorrelated({ rate: 0.05, every: 1, rows: 8 });
+    // Defaults differ between convolutions and dense layers.
+    const rule = decorrelated({ rate: 0.05, every: 1, kappa: 0.5, rows: 8 });
     using _trainer = await Trainer.create(network, data, { ...common, rule });
     await steps(network, data, 4);
     ends.push({
@@ -396,6 +398,21 @@ Deno.test("beside memAop() the products are those of the decorrelated inputs", a
     assertNotEquals(one.bits, alone.bits);
     assertSameBits((await trained(net, { rule: half }, { threads: 2 })).bits, one.bits, "2 threads");
   }
+});
+
+Deno.test("defaults: R of a network with convolutions moves in every step, that of others in every fourth; κ is by kind of layer", async () => {
+  const after = async (net: string, options: DecorrelatedOptions = {}) =>
+    (await trained(net, { rule: decorrelated({ rate: 0.05, ...options }) })).bits;
+  assertSameBits(await after("dense", { every: 4, kappa: 0.5 }), await after("dense"), "dense");
+  assertSameBits(await after("conv", { every: 1 }), await after("conv"), "conv");
+  // Of two convolutions and a dense layer, neither κ is that of all.
+  for (const kappa of [0.1, 0.5]) assertNotEquals(await after("conv", { kappa }), await after("conv"));
+  const convolutions = { layers: ["0", "3"] };
+  assertSameBits(
+    await after("conv", { ...convolutions, kappa: 0.1 }),
+    await after("conv", convolutions),
+    "convolutions",
+  );
 });
 
 Deno.test("decorrelated.paper() has the published settings", () => {

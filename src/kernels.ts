@@ -9,7 +9,7 @@ import { boolean, knownOptions, number, oneOf, seedNumber, typeName } from "./co
 import { ConfigError } from "./errors.ts";
 import { native } from "./ffi/native.ts";
 import { check, newStatus } from "./ffi/status.ts";
-import { ROW_POLICIES, type RowPolicy } from "./rules/mem_aop.ts";
+import { ROW_POLICIES, type RowPolicy, weighsRows } from "./rules/mem_aop.ts";
 
 export {
   type DecorrelationStep,
@@ -205,8 +205,7 @@ export function approximateProduct<T extends KernelArray>(
   }
   const wide = x instanceof Float64Array;
   const make = (length: number) => wide ? new Float64Array(length) : new Float32Array(length);
-  const weighs = options.policy === "crs" || options.policy === "wta";
-  if (weighs && options.memory !== undefined) {
+  if (weighsRows(options.policy) && options.memory !== undefined) {
     const expected = `none with the policy ${options.policy}, whose sums are right on average`;
     throw new ConfigError(`${name}.memory`, expected, "one");
   }

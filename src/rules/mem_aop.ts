@@ -15,6 +15,11 @@ export type RowPolicy = "topK" | "weightedK" | "randK" | "crs" | "wta";
 /** All policies, in the order of their numbers in the engine. */
 export const ROW_POLICIES: readonly RowPolicy[] = ["topK", "weightedK", "randK", "crs", "wta"];
 
+/** Whether a policy weighs the rows that it chooses, so that its sums are right on average: then nothing is left for a memory. */
+export function weighsRows(policy: RowPolicy | undefined): boolean {
+  return policy === "crs" || policy === "wta";
+}
+
 /** Options of {@linkcode memAop}. */
 export interface MemAopOptions {
   /**
@@ -145,7 +150,7 @@ function create(options: MemAopOptions = {}): Rule {
   const scope = oneOf("memAop.scope", options.scope ?? "layer", ["layer", "batch"] as const);
   const layer = scope === "layer";
   const given = options.policy === undefined ? undefined : oneOf("memAop.policy", options.policy, ROW_POLICIES);
-  const weighs = given === "crs" || given === "wta";
+  const weighs = weighsRows(given);
   const memory = boolean("memAop.memory", options.memory ?? (layer && !weighs));
   const center = boolean("memAop.center", options.center ?? layer);
   if (memory && weighs) {

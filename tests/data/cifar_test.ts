@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { cifar10, readCifar } from "../../src/data/cifar.ts";
 import { readTar } from "../../src/data/tar.ts";
 import { DataError } from "../../src/errors.ts";
-import { gzip, inFolder, realDataMissing, withEnvironment } from "./helpers.ts";
+import { gzip, inFolder, nowhere, realDataMissing, withEnvironment } from "./helpers.ts";
 
 /** Records whose pixel p of record r has red r, green p mod 256, blue 255 - p mod 256. */
 function records(labels: number[]): Uint8Array<ArrayBuffer> {
@@ -17,8 +17,6 @@ function records(labels: number[]): Uint8Array<ArrayBuffer> {
   });
   return bytes;
 }
-
-const nowhere = { LEANPROP_DATA: undefined, LEANPROP_CACHE: "/nowhere/cache" };
 
 Deno.test("readCifar() puts the channels of a pixel side by side, over all files", async () => {
   await inFolder({ a: records([3, 9]), b: await gzip(records([0])) }, async (folder) => {

@@ -1,9 +1,7 @@
 import { assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { energy } from "../../src/data/energy.ts";
 import { DataError } from "../../src/errors.ts";
-import { inFolder, realDataMissing, withEnvironment } from "./helpers.ts";
-
-const nowhere = { LEANPROP_DATA: undefined, LEANPROP_CACHE: "/nowhere/cache" };
+import { inFolder, nowhere, realDataMissing, withEnvironment } from "./helpers.ts";
 
 Deno.test("energy() says where to put the missing file", async () => {
   await inFolder({}, (own) =>

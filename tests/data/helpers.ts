@@ -46,6 +46,9 @@ export async function inFolder(
   }
 }
 
+/** Variables with which no data is found but in the folder that a test names. */
+export const nowhere = { LEANPROP_DATA: undefined, LEANPROP_CACHE: "/nowhere/cache" };
+
 /** Runs `body` with environment variables set (or with `undefined` unset), then puts the old values back. */
 export async function withEnvironment(
   variables: Record<string, string | undefined>,

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { mnist } from "../../src/data/mnist.ts";
 import { ConfigError, DataError } from "../../src/errors.ts";
-import { gzip, idxBytes, inFolder, realDataMissing, withEnvironment } from "./helpers.ts";
+import { gzip, idxBytes, inFolder, nowhere, realDataMissing, withEnvironment } from "./helpers.ts";
 
 const images = idxBytes(0x08, [3, 28, 28], new Uint8Array(3 * 784).fill(7));
 const labels = idxBytes(0x08, [3], [0, 9, 4]);
@@ -11,7 +11,6 @@ const files = {
   "t10k-images-idx3-ubyte": images,
   "t10k-labels-idx1-ubyte": labels,
 };
-const nowhere = { LEANPROP_DATA: undefined, LEANPROP_CACHE: "/nowhere/cache" };
 
 function under(folder: string): Record<string, Uint8Array> {
   return Object.fromEntries(Object.entries(files).map(([name, bytes]) => [`${folder}/${name}`, bytes]));

@@ -65,6 +65,7 @@ impl Bench {
             bias: false,
             first: false,
             last: false,
+            convolves: matches!(map, Map::Conv(_)),
             batch,
             threads,
             total_steps: 1,

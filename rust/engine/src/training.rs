@@ -19,7 +19,6 @@ use crate::plan::{Op, Plan};
 use crate::rules::decorrelated::first::Given;
 use crate::rules::dual::Frame;
 use crate::rules::front_contribution::{self, FrontContribution};
-use crate::rules::inputs;
 use crate::rules::mem_aop::batch::BatchChoice;
 use crate::rules::products::Products;
 use crate::rules::propagation::{self, Propagation};
@@ -312,6 +311,7 @@ impl<T: Real> Network<T> {
         let (maps, others) = self.candidates();
         let sparsities = config.rule.weights.plan(&maps, &others)?;
         config.rule.inputs.check(&config.rule, &maps)?;
+        let convolves = self.plan.convolves();
         let linears = self.plan.nodes.iter().filter_map(|node| match &node.op {
             Op::Linear(linear) => Some((node, linear)),
             Op::Add { .. } | Op::Layer(_) => None,
@@ -325,6 +325,7 @@ impl<T: Real> Network<T> {
                 bias: linear.bias,
                 first: node.input == 0,
                 last: node.output == self.plan.output,
+                convolves,
                 batch: config.batch_size,
                 threads: self.threads.count(),
                 total_steps,
@@ -385,11 +386,7 @@ impl<T: Real> Network<T> {
         if let Some(augment) = &config.augment {
             augment::check(augment, data.shape())?;
         }
-        let mut config =
-            TrainingConfig { drop_last: config.drop_last || config.rule.products.whole_batches(), ..config };
-        if let inputs::Config::Decorrelated(rule) = &mut config.rule.inputs {
-            rule.settle(self.plan.convolves());
-        }
+        let config = TrainingConfig { drop_last: config.drop_last || config.rule.products.whole_batches(), ..config };
         let (first, second) = optimizer::states(&config.optimizer);
         let part = config.part_rows(batch);
         let sum = if config.parts() > 1 { self.plan.elements } else { 0 };

@@ -96,7 +96,7 @@ exports! {
     /// As `network_train`, for steps that take less time than a call in the background costs.
     blocking fn network_train_now(
         network: u32, dataset: u32, steps: u32, budget_ms: u32, report: *mut f64, report_length: u32,
-    ) = crate::calls::network_train_now;
+    ) = crate::calls::network_train;
     /// Evaluates rows from `first` on until the end or `budget_ms`; writes sums and adds to the confusion counts.
     background fn network_evaluate(
         network: u32, dataset: u32, first: u32, top: u32, budget_ms: u32,

@@ -165,37 +165,14 @@ pub unsafe fn network_train(
     report_length: u32,
 ) -> Result<(), Fault> {
     let (network, dataset) = (NETWORKS.get(network)?, DATASETS.get(dataset)?);
-    // SAFETY: the caller's promise.
-    let report = unsafe { slice_mut(report, report_length) }?;
-    train(&mut *network.enter_background()?.engine, &dataset, (steps, budget_ms), report)
-}
-
-pub unsafe fn network_train_now(
-    network: u32,
-    dataset: u32,
-    steps: u32,
-    budget_ms: u32,
-    report: *mut f64,
-    report_length: u32,
-) -> Result<(), Fault> {
-    let (network, dataset) = (NETWORKS.get(network)?, DATASETS.get(dataset)?);
-    // SAFETY: the caller's promise.
-    let report = unsafe { slice_mut(report, report_length) }?;
-    train(&mut *network.enter()?.engine, &dataset, (steps, budget_ms), report)
-}
-
-fn train(
-    engine: &mut dyn Engine,
-    dataset: &Arc<Dataset>,
-    (steps, budget_ms): (u32, u32),
-    report: &mut [f64],
-) -> Result<(), Fault> {
-    let found = engine.train(dataset, steps.into(), Duration::from_millis(budget_ms.into()))?;
+    let found =
+        network.enter_background()?.engine.train(&dataset, steps.into(), Duration::from_millis(budget_ms.into()))?;
     let counters = found.counters.to_numbers();
     let flag = |value: bool| f64::from(u8::from(value));
     let rest =
         [found.rate, flag(found.epoch_done), flag(found.done), found.steps_per_epoch as f64, found.total_steps as f64];
-    put_numbers(report, &[&counters[..], &rest[..]].concat())
+    // SAFETY: the caller's promise.
+    put_numbers(unsafe { slice_mut(report, report_length) }?, &[&counters[..], &rest[..]].concat())
 }
 
 #[allow(clippy::too_many_arguments)] // The signature of the exported function.

@@ -2,9 +2,9 @@
 //! neural networks"), built from Toom and Cook's points.
 //!
 //! F(4, 3) computes 4 outputs of a 3-tap filter by evaluating input and filter at 5 finite points and at infinity,
-//! multiplying there, and interpolating. (F(2, 3) is more exact, but saves 2.25 of the multiplications instead of 4.) Each transform
-//! here is one-dimensional; [`two_dimensions`] applies it along the rows of a square and then along the columns that
-//! makes. An element is a register full of channels.
+//! multiplying there, and interpolating. (F(2, 3) is more exact, but saves 2.25 of the multiplications instead of 4.)
+//! Each transform here is one-dimensional; [`two_dimensions`] applies it along the rows of a square and then along the
+//! columns that makes. An element is a register full of channels.
 
 use crate::sparse::Vector;
 

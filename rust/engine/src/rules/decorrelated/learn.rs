@@ -19,6 +19,8 @@ const CAP: f64 = 20.0;
 /// What changes R.
 pub struct Learner<T> {
     config: Config,
+    kappa: f64,
+    every: u64,
     number: u32,
     /// Rows of a batch in any order, the first of them chosen.
     order: Vec<u32>,
@@ -40,6 +42,8 @@ impl<T: Real> Learner<T> {
         let center = config.center.unwrap_or(site.bias);
         Ok(Learner {
             config: config.clone(),
+            kappa: config.kappa(&site.map),
+            every: config.every(site),
             number: site.number,
             order: vec![0; rows],
             x: Buffer::zeroed(count * blocks.size)?,
@@ -84,9 +88,8 @@ impl<T: Real> Decorrelated<T> {
     pub fn update(&mut self, map: &Map, pass: &Pass, x: &[T], moment: &Moment) {
         let Decorrelated { blocks, way, s, mean, shift, z, learner, .. } = self;
         let Some(learner) = learner else { return };
-        let every = learner.config.every.unwrap_or(1);
         let rate = learner.config.rate * moment.factor;
-        if rate == 0.0 || !moment.step.is_multiple_of(every) {
+        if rate == 0.0 || !moment.step.is_multiple_of(learner.every) {
             return;
         }
         let (par, rows) = (pass.par, map.rows(pass.rows));
@@ -105,15 +108,14 @@ impl<T: Real> Decorrelated<T> {
             let shift = (!shift.is_empty()).then_some(&shift[..]);
             decorrelation::apply(par, *blocks, count, &learner.x[..size], s, shift, &mut learner.z[..size]);
         }
-        let (kappa, limit) = (learner.config.kappa(map), learner.config.auto_step);
-        let rule = Rule { rate, kappa, limit, cap: CAP, explicit: false };
+        let rule = Rule { rate, kappa: learner.kappa, limit: learner.config.auto_step, cap: CAP, explicit: false };
         let z = if all { &z[..size] } else { &learner.z[..size] };
         let outcome = decorrelation::update(par, *blocks, count, z, s, &rule, &mut learner.scratch);
         learner.resets += outcome.resets;
         learner.last = Some((count, outcome));
         if !mean.is_empty() {
             reduce::column_sums(par, &learner.x[..size], blocks.size, false, &mut learner.mean);
-            let gain = (1.0 / (moment.step / every + 1) as f64).max(MEAN_GAIN);
+            let gain = (1.0 / (moment.step / learner.every + 1) as f64).max(MEAN_GAIN);
             let (share, kept) = (T::of(gain / count as f64), T::of(1.0 - gain));
             mean.iter_mut().zip(&*learner.mean).for_each(|(mean, sum)| *mean = kept * *mean + share * *sum);
         }

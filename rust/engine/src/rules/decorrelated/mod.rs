@@ -40,7 +40,7 @@ pub struct Config {
     pub kappa: Option<f64>,
     /// Rows (patches of a convolution) that R learns from in a step, or their share where below 1; without it max(64, 2 · inputs).
     pub rows: Option<f64>,
-    /// Steps from one change of R to the next; without it see [`Config::settle`].
+    /// Steps from one change of R to the next; without it see [`Config::every`].
     pub every: Option<u64>,
     /// Whether inputs are centred; without it where there is a bias that can take the means up.
     pub center: Option<bool>,
@@ -128,10 +128,10 @@ impl Config {
         })
     }
 
-    /// Settles what is left open for networks of all kinds. Beside convolutions R is cheap, and dense layers after them fall behind
-    /// where theirs moves every fourth step only (`docs/decorrelated.md`).
-    pub fn settle(&mut self, convolutions: bool) {
-        self.every.get_or_insert(if convolutions { 1 } else { 4 });
+    /// Steps from one change of R to the next. Beside convolutions R is cheap, and dense layers after them fall behind where theirs
+    /// moves every fourth step only (`docs/decorrelated.md`).
+    fn every(&self, site: &Site) -> u64 {
+        self.every.unwrap_or(if site.convolves { 1 } else { 4 })
     }
 
     /// Rows of a batch of `rows` that R learns from.

@@ -3,6 +3,7 @@
 use crate::error::{Code, Error, Result};
 use kernels::Par;
 use kernels::gemm::{Matrix, gemm};
+use kernels::subnormal;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -37,6 +38,10 @@ impl Threads {
                 let pool = ThreadPoolBuilder::new()
                     .num_threads(count)
                     .thread_name(|i| format!("leanprop-{i}"))
+                    .spawn_handler(|thread| {
+                        let named = std::thread::Builder::new().name(thread.name().unwrap_or("leanprop").into());
+                        named.spawn(|| subnormal::flushed(|| thread.run())).map(drop)
+                    })
                     .build()
                     .map_err(|fault| Error::new(Code::OutOfMemory, format!("Cannot start {count} threads: {fault}")))?;
                 // Products keep packing memory for each thread, made on first use: now, not inside a step.
@@ -57,7 +62,7 @@ impl Threads {
     /// Runs `body` inside the pool: entering costs up to 60 µs, so enter once per call from outside, not per kernel.
     pub fn run<R: Send>(&self, body: impl FnOnce(Par) -> R + Send) -> R {
         match &self.pool {
-            None => body(Par::SEQUENTIAL),
+            None => subnormal::flushed(|| body(Par::SEQUENTIAL)),
             Some(pool) => pool.install(|| kernels::team::run(self.count, || body(Par::new(self.count)))),
         }
     }

@@ -28,6 +28,7 @@ pub mod reduce;
 pub mod rng;
 pub mod select;
 pub mod sparse;
+pub mod subnormal;
 pub mod tangent;
 pub mod team;
 

@@ -32,7 +32,9 @@ export interface NetworkOptions {
   readonly loss?: Loss;
   /** Seed of the initial parameters; whole number from 0. Default 0. */
   readonly seed?: number;
-  /** Element type of parameters and arithmetic. Default `"f32"`. */
+  /**
+   * Element type of parameters and arithmetic. Default `"f32"`. Results below its normal range (1.2e-38, for `"f64"` 2.2e-308) are 0.
+   */
   readonly precision?: "f32" | "f64";
   /** Threads to use, from 1; results do not depend on it. Default: one a core. */
   readonly threads?: number;

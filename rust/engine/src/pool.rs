@@ -72,3 +72,21 @@ impl Threads {
 pub fn available() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(MOST)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::hint::black_box;
+
+    #[test]
+    fn every_thread_takes_subnormal_numbers_for_zero() {
+        for count in [1, 2, 3] {
+            let mut halves = vec![1.0f32; 64];
+            Threads::new(count).unwrap().run(|par| {
+                par.chunks_mut(&mut halves, 1, |_, out| out[0] = black_box(black_box(f32::MIN_POSITIVE) * 0.5));
+            });
+            assert_eq!(halves, [0.0; 64], "{count} threads");
+        }
+        assert!(black_box(f32::MIN_POSITIVE) * 0.5 > 0.0);
+    }
+}

@@ -9,11 +9,14 @@ use crate::rng::Philox;
 /// Signs that one block of the generator gives.
 const SIGNS: usize = 128;
 
+/// Blocks that are drawn together in long rows.
+const TOGETHER: usize = 8;
+
 /// The lane number whose stream holds the signs that all lanes of an orthogonal set share.
 const COMMON: u32 = 0xffff;
 
 /// Rough cost of one element.
-const OPERATIONS: usize = 4;
+const OPERATIONS: usize = 8;
 
 /// Which directions are wanted.
 #[derive(Clone, Copy, Debug)]
@@ -27,23 +30,23 @@ pub struct Place {
 }
 
 impl Place {
+    /// The words of `N` blocks of a row, from `first` on.
     #[inline(always)]
-    fn block(&self, index: u32, lane: u32, row: u32) -> [u32; 4] {
-        self.rng.block([index, self.step as u32, (self.layer << 16) | lane, row])
+    fn words<const N: usize>(&self, first: usize, lane: u32, row: u32) -> [[u32; 4]; N] {
+        self.rng.blocks(first as u32, [self.step as u32, (self.layer << 16) | lane, row])
     }
+}
 
-    /// The signs of one block of a row.
-    #[inline(always)]
-    fn signs<T: Real>(&self, block: usize, lane: u32, row: u32) -> [T; SIGNS] {
-        let (words, plus, minus) = (self.block(block as u32, lane, row), T::one(), -T::one());
-        let mut out = [plus; SIGNS];
-        for (bits, out) in words.into_iter().zip(out.chunks_exact_mut(32)) {
-            for (bit, value) in out.iter_mut().enumerate() {
-                *value = if (bits >> bit) & 1 == 0 { plus } else { minus };
-            }
+/// The signs of one block, as ± `magnitude`.
+#[inline(always)]
+fn signs_of<T: Real>(words: [u32; 4], magnitude: T) -> [T; SIGNS] {
+    let mut out = [magnitude; SIGNS];
+    for (bits, out) in words.into_iter().zip(out.chunks_exact_mut(32)) {
+        for (bit, value) in out.iter_mut().enumerate() {
+            *value = if (bits >> bit) & 1 == 0 { magnitude } else { -magnitude };
         }
-        out
     }
+    out
 }
 
 /// Elements of one long row that one task draws.
@@ -53,22 +56,23 @@ const CHUNK: usize = 16_384;
 /// covariance the identity.
 pub fn signs<T: Real>(par: Par, place: Place, lane: usize, size: usize, out: &mut [T]) {
     par.for_work(out.len() * OPERATIONS).chunks_mut(out, size, |start, out| {
-        walk(place, (lane as u32, (start / size) as u32), 0, out, |_, _| {});
+        walk(place, (lane as u32, (start / size) as u32), T::one(), 0, out, |_, _| {});
     });
 }
 
 /// The elements from `first` on of the first row that [`signs`] gives.
 pub fn signs_from<T: Real>(par: Par, place: Place, lane: usize, first: usize, out: &mut [T]) {
     par.for_work(out.len() * OPERATIONS).chunks_mut(out, CHUNK, |start, out| {
-        walk(place, (lane as u32, 0), first + start, out, |_, _| {});
+        walk(place, (lane as u32, 0), T::one(), first + start, out, |_, _| {});
     });
 }
 
-/// Writes a row's elements from `first` on: signs, after `change(first of them, signs)`.
+/// Writes a row's elements from `first` on: ± `magnitude`, after `change(first of them, signs)`.
 #[inline(always)]
 fn walk<T: Real>(
     place: Place,
     (lane, row): (u32, u32),
+    magnitude: T,
     first: usize,
     out: &mut [T],
     mut change: impl FnMut(usize, &mut [T]),
@@ -79,7 +83,17 @@ fn walk<T: Real>(
             let mut done = 0;
             while done < out.len() {
                 let (block, skipped) = ((first + done) / SIGNS, (first + done) % SIGNS);
-                let mut signs = place.signs::<T>(block, lane, row);
+                if skipped == 0 && out.len() - done >= TOGETHER * SIGNS {
+                    for words in place.words::<TOGETHER>(block, lane, row) {
+                        let mut signs = signs_of(words, magnitude);
+                        change(first + done, &mut signs);
+                        out[done..done + SIGNS].copy_from_slice(&signs);
+                        done += SIGNS;
+                    }
+                    continue;
+                }
+                let [words] = place.words(block, lane, row);
+                let mut signs = signs_of(words, magnitude);
                 let count = (SIGNS - skipped).min(out.len() - done);
                 let signs = &mut signs[skipped..skipped + count];
                 change(first + done, signs);
@@ -131,21 +145,22 @@ impl<T: Real> Orthogonal<T> {
     #[inline(always)]
     fn part(&self, place: Place, lane: usize, (row, first): (usize, usize), out: &mut [T]) {
         let (size, turn) = (self.size, self.turn.len());
-        let flat = T::of((1.0 / size as f64).sqrt());
-        let word = place.block(u32::MAX, COMMON, row as u32)[0];
+        let [[word, ..]] = place.words(u32::MAX as usize, COMMON, row as u32);
         let begin = ((u64::from(word) * size as u64) >> 32) as usize;
         let frequency = if self.lanes == 1 { 0 } else { (begin + lane) % size };
+        let stream = (COMMON, row as u32);
+        if frequency == 0 {
+            walk(place, stream, T::of((1.0 / size as f64).sqrt()), first, out, |_, _| {});
+            return;
+        }
         walk(
             place,
-            (COMMON, row as u32),
+            stream,
+            T::one(),
             first,
             out,
             #[inline(always)]
             |first, signs| {
-                if frequency == 0 {
-                    signs.iter_mut().for_each(|sign| *sign *= flat);
-                    return;
-                }
                 // cos(π (2 j + 1) frequency / 2 size) walks round the turn in even steps.
                 let mut at = (frequency as u64 * (2 * first as u64 + 1) % turn as u64) as usize;
                 for sign in signs {

@@ -51,6 +51,28 @@ impl<'a, T> Matrix<'a, T> {
         self.cols
     }
 
+    /// Whether it lies row after row with nothing between.
+    pub fn is_whole(&self) -> bool {
+        self.col_stride == 1 && self.row_stride == self.cols
+    }
+
+    /// The elements of a matrix that lies row after row with nothing between.
+    pub fn data(self) -> &'a [T] {
+        assert!(self.is_whole());
+        &self.data[..self.rows * self.cols]
+    }
+
+    /// Where element (i, j) lies.
+    pub fn pointer(self, i: usize, j: usize) -> *const T {
+        assert!(i < self.rows && j < self.cols);
+        &raw const self.data[i * self.row_stride + j * self.col_stride]
+    }
+
+    /// How far apart neighbours of a row lie.
+    pub fn col_stride(self) -> usize {
+        self.col_stride
+    }
+
     /// A row, of a matrix that lies row after row.
     pub fn row(self, index: usize) -> &'a [T] {
         assert!(self.col_stride == 1 && index < self.rows);

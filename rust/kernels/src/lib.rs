@@ -18,6 +18,7 @@ pub mod isa;
 pub mod linear;
 pub mod loss;
 pub mod math;
+mod narrow;
 pub mod norm;
 pub mod optimize;
 pub mod pair;

@@ -3,9 +3,13 @@
 use crate::isa::vectorize;
 use crate::par::{self, Par, Shared};
 use crate::real::Real;
+use std::ops::Range;
 
 /// Elements that one task updates.
 const CHUNK: usize = 65_536;
+
+/// Elements of a gradient that is made on the way: few enough for the stack and the first cache.
+const MADE: usize = 2_048;
 
 /// Rough cost of one element.
 const OPERATIONS: usize = 10;
@@ -160,14 +164,42 @@ impl<T: Real> Update<T> {
 
 /// [`Update::apply`] to all parameters of a network, shared between threads.
 pub fn apply_all<T: Real>(par: Par, update: &Update<T>, w: &mut [T], g: &[T], first: &mut [T], second: &mut [T]) {
+    assert_eq!(w.len(), g.len());
+    each_part(par, CHUNK, w, (first, second), |range, w, (first, second)| update.apply(w, &g[range], first, second));
+}
+
+/// [`apply_all`] with a gradient that is made on the way: `make(start, part)` writes a part of it, which is applied and forgotten.
+pub fn apply_made<T: Real>(
+    par: Par,
+    update: &Update<T>,
+    w: &mut [T],
+    state: (&mut [T], &mut [T]),
+    make: impl Fn(usize, &mut [T]) + Sync,
+) {
+    each_part(par, MADE, w, state, |range, w, (first, second)| {
+        let mut gradient = [T::zero(); MADE];
+        let gradient = &mut gradient[..w.len()];
+        make(range.start, gradient);
+        update.apply(w, gradient, first, second);
+    });
+}
+
+/// Runs `body(range, weights, state)` for parts of `size` elements.
+fn each_part<T: Real>(
+    par: Par,
+    size: usize,
+    w: &mut [T],
+    (first, second): (&mut [T], &mut [T]),
+    body: impl Fn(Range<usize>, &mut [T], (&mut [T], &mut [T])) + Sync,
+) {
     let length = w.len();
     let (w, first, second) = (Shared::new(w), Shared::new(first), Shared::new(second));
-    par.for_work(length * OPERATIONS).each(length.div_ceil(CHUNK), |index| {
-        let range = par::block(index, length, CHUNK);
-        // SAFETY: chunks are disjoint.
+    par.for_work(length * OPERATIONS).each(length.div_ceil(size), |index| {
+        let range = par::block(index, length, size);
+        // SAFETY: parts are disjoint.
         unsafe {
-            let (first, second) = (first.part(range.clone()), second.part(range.clone()));
-            update.apply(w.slice(range.clone()), &g[range], first, second);
+            let state = (first.part(range.clone()), second.part(range.clone()));
+            body(range.clone(), w.slice(range), state);
         }
     });
 }

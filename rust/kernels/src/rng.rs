@@ -41,15 +41,29 @@ impl Philox {
 
     /// Four independent 32-bit numbers for a counter.
     #[inline(always)]
-    pub fn block(&self, mut c: [u32; 4]) -> [u32; 4] {
+    pub fn block(&self, [first, a, b, c]: [u32; 4]) -> [u32; 4] {
+        let [block] = self.blocks(first, [a, b, c]);
+        block
+    }
+
+    /// [`Philox::block`] of the counters [first, a, b, c], [first + 1, a, b, c] and so on, all in one pass of vector instructions.
+    #[inline(always)]
+    pub fn blocks<const N: usize>(&self, first: u32, [a, b, c]: [u32; 3]) -> [[u32; 4]; N] {
+        let counters: [u32; N] = std::array::from_fn(|index| first.wrapping_add(index as u32));
+        let (mut c0, mut c1, mut c2, mut c3) = (counters, [a; N], [b; N], [c; N]);
         let mut k = self.key;
         for _ in 0..10 {
-            let p0 = u64::from(c[0]) * 0xd251_1f53;
-            let p1 = u64::from(c[2]) * 0xcd9e_8d57;
-            c = [(p1 >> 32) as u32 ^ c[1] ^ k[0], p1 as u32, (p0 >> 32) as u32 ^ c[3] ^ k[1], p0 as u32];
+            for index in 0..N {
+                let p0 = u64::from(c0[index]) * 0xd251_1f53;
+                let p1 = u64::from(c2[index]) * 0xcd9e_8d57;
+                c0[index] = (p1 >> 32) as u32 ^ c1[index] ^ k[0];
+                c1[index] = p1 as u32;
+                c2[index] = (p0 >> 32) as u32 ^ c3[index] ^ k[1];
+                c3[index] = p0 as u32;
+            }
             k = [k[0].wrapping_add(0x9e37_79b9), k[1].wrapping_add(0xbb67_ae85)];
         }
-        c
+        std::array::from_fn(|index| [c0[index], c1[index], c2[index], c3[index]])
     }
 
     /// One 32-bit number: element `index` of the stream (a, b, c).
@@ -106,6 +120,15 @@ mod tests {
         assert_eq!(zero.block([0; 4]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
         let ones = Philox { key: [u32::MAX; 2] };
         assert_eq!(ones.block([u32::MAX; 4]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
+    }
+
+    #[test]
+    fn blocks_are_block_of_each_counter() {
+        let rng = Philox::new(5, Purpose::Lanes);
+        let blocks: [[u32; 4]; 8] = rng.blocks(u32::MAX - 3, [1, 2, 3]);
+        for (index, block) in blocks.into_iter().enumerate() {
+            assert_eq!(block, rng.block([(u32::MAX - 3).wrapping_add(index as u32), 1, 2, 3]));
+        }
     }
 
     #[test]

@@ -55,18 +55,27 @@ fn along_weights<T: Real>(dual: &mut Dual<T>, frame: &mut Frame<T>, learning: &m
     let size = frame.plan.elements;
     for (lane, (first, direction)) in first.chunks_exact(elements).zip(dual.directions.chunks_exact(size)).enumerate() {
         let factor = reduce::dot(gradient, first) * share;
-        par.for_work(size * 4).chunks_mut(learning.gradient, CHUNK, |start, out| {
+        let add = |start: usize, out: &mut [T]| {
             let direction = &direction[start..start + out.len()];
             isa::vectorize(|| {
                 for (out, direction) in out.iter_mut().zip(direction) {
                     *out = if lane == 0 { factor * *direction } else { *out + factor * *direction };
                 }
             });
-        });
-    }
-    if let Some(update) = &learning.update {
-        let Learning { gradient, first, second, .. } = learning;
-        optimize::apply_all(par, update, frame.parameters, gradient, first, second);
+        };
+        let Learning { gradient, first, second, update, .. } = &mut *learning;
+        match update {
+            Some(update) if lane + 1 == dual.config.lanes => {
+                let sum = &**gradient;
+                optimize::apply_made(par, update, frame.parameters, (first, second), |start, out| {
+                    if lane > 0 {
+                        out.copy_from_slice(&sum[start..start + out.len()]);
+                    }
+                    add(start, out);
+                });
+            }
+            _ => par.for_work(size * 4).chunks_mut(gradient, CHUNK, add),
+        }
     }
 }
 

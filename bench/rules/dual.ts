@@ -2,7 +2,7 @@
  * Step times of the dual rule next to back-propagation's, through the public API: runs of both take turns, so that a busy
  * machine slows both alike.
  *
- * deno run --allow-ffi --allow-read --allow-env bench/rules/dual.ts [--rounds=7] [--threads=2]
+ * deno run --allow-ffi --allow-read --allow-env bench/rules/dual.ts [--rounds 7] [--threads 2] [--only TEXT]
  *
  * @module
  */
@@ -11,6 +11,7 @@ import {
   adam,
   backprop,
   cnn,
+  ConfigError,
   Dataset,
   dense,
   dual,
@@ -22,6 +23,10 @@ import {
   type Rule,
   Trainer,
 } from "../../mod.ts";
+import { number } from "../../src/config.ts";
+import { option, readOptions } from "../options.ts";
+
+const BATCH = 128;
 
 interface Subject {
   readonly layers: readonly Layer[];
@@ -47,8 +52,25 @@ const rules: Readonly<Record<string, DualOptions>> = {
   "weight, 1 direction": { mode: "weight", force: true },
 };
 
-const argument = (name: string, value: number) =>
-  Number(Deno.args.find((text) => text.startsWith(`--${name}=`))?.split("=")[1] ?? value);
+const { rows, rounds, threads } = readOptions({
+  name: "dual",
+  description: "Step times of the dual rule beside back-propagation's, in turns.",
+  options: [
+    option("rounds", "number", ["turns of each side (7)", "N"]),
+    option("threads", "number", ["threads (2)", "N"]),
+    option("only", "text", ["rows with this in their network and rule, such as cnn", "TEXT"]),
+  ],
+}, ({ rounds, threads, only = "" }) => {
+  const rows = Object.entries(subjects).flatMap(([network, { rules: taking }]) =>
+    Object.keys(rules).filter((rule) => taking?.includes(rule) ?? true).map((rule) => ({ network, rule }))
+  ).filter(({ network, rule }) => `${network}, ${rule}`.includes(only));
+  if (rows.length === 0) throw new ConfigError("--only", "text in a network's or a rule's name, such as cnn", only);
+  return {
+    rows,
+    rounds: number("--rounds", rounds ?? 7, { min: 1, whole: true }),
+    threads: number("--threads", threads ?? 2, { min: 1, whole: true }),
+  };
+});
 
 /** Seconds of one step: a chunk of about 0.1 s of the run, which is then at its end again. */
 async function chunk(trainer: Trainer): Promise<number> {
@@ -63,36 +85,28 @@ const trainerSteps = new WeakMap<Trainer, number>();
 
 const median = (numbers: readonly number[]) => [...numbers].sort((a, b) => a - b)[numbers.length >> 1] ?? NaN;
 
-const [rounds, threads] = [argument("rounds", 7), argument("threads", 2)];
 const table = glyphs({ rows: 12_800, seed: 1 }).train;
-const only = Deno.args.find((text) => text.startsWith("--only="))?.slice(7);
 
-for (const [name, { input, layers, rules: taking }] of Object.entries(subjects)) {
-  for (const batchSize of [128]) {
-    using stack = new DisposableStack();
-    const data = stack.use(await Dataset.create({ ...table, shape: input }));
-    const start = async (rule: Rule) => {
-      const network = stack.use(Network.create({ input, layers, seed: 1, threads }));
-      return stack.use(
-        await Trainer.create(network, data, { rule, batchSize, epochs: 100_000, optimizer: adam(1e-3) }),
-      );
-    };
-    const reference = await start(backprop());
-    await chunk(reference);
-    for (const [label, options] of Object.entries(rules)) {
-      if (!(taking?.includes(label) ?? true) || (only !== undefined && !`${name}, ${label}`.includes(only))) continue;
-      const trainer = await start(dual(options));
-      await chunk(trainer);
-      const ratios: number[] = [];
-      const times: number[] = [];
-      for (let round = 0; round < rounds; round++) {
-        const [a, b] = [await chunk(reference), await chunk(trainer)];
-        ratios.push(b / a);
-        times.push(b);
-      }
-      const row = { network: name, batchSize, threads, rule: label, step: median(times), ratio: median(ratios) };
-      // deno-lint-ignore no-console
-      console.log(JSON.stringify({ ...row, ratios: ratios.map((ratio) => Number(ratio.toFixed(3))) }));
-    }
+for (const { network: name, rule: label } of rows) {
+  using stack = new DisposableStack();
+  const { input, layers } = subjects[name]!;
+  const data = stack.use(await Dataset.create({ ...table, shape: input }));
+  const start = async (rule: Rule) => {
+    const network = stack.use(Network.create({ input, layers, seed: 1, threads }));
+    return stack.use(
+      await Trainer.create(network, data, { rule, batchSize: BATCH, epochs: 100_000, optimizer: adam(1e-3) }),
+    );
+  };
+  const [reference, trainer] = [await start(backprop()), await start(dual(rules[label]!))];
+  for (const side of [reference, trainer]) await chunk(side);
+  const ratios: number[] = [];
+  const times: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const [a, b] = [await chunk(reference), await chunk(trainer)];
+    ratios.push(b / a);
+    times.push(b);
   }
+  const row = { network: name, batchSize: BATCH, threads, rule: label, step: median(times), ratio: median(ratios) };
+  // deno-lint-ignore no-console
+  console.log(JSON.stringify({ ...row, ratios: ratios.map((ratio) => Number(ratio.toFixed(3))) }));
 }

@@ -58,7 +58,8 @@ const suites: Record<string, Case[]> = {
       seed: 1,
     }))
   ),
-  // One direction of all weights on our side, one jvp on JAX's.
+  // One direction of random signs of all weights on our side, one jvp along such on JAX's. At this rate the losses check the
+  // forward pass only.
   forward: [1, 2].map((threads): Case => ({
     net: [784, 256, 128, 10],
     batch: 128,

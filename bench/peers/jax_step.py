@@ -105,13 +105,13 @@ class JaxPeer:
         return (self.jax.nn.logsumexp(logits, axis=1) - (logits * y).sum(axis=1)).mean()
 
     def gradient(self, parameters, x, y, count):
-        """Loss and gradient, or its estimate (g · v) v from one directional derivative along normal numbers v."""
+        """Loss and gradient, or its estimate (g · v) v from one directional derivative along random signs v."""
         jax = self.jax
         loss = lambda p: self.loss(p, x, y)  # noqa: E731
         if self.case.gradient == "backward":
             return jax.value_and_grad(loss)(parameters)
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(self.case.seed), count.astype(int)), len(parameters))
-        direction = {name: jax.random.normal(key, p.shape) for key, (name, p) in zip(keys, parameters.items())}
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(self.case.seed, impl="rbg"), count.astype(int)), len(parameters))
+        direction = {name: jax.random.rademacher(key, p.shape, p.dtype) for key, (name, p) in zip(keys, parameters.items())}
         value, slope = jax.jvp(loss, (parameters,), (direction,))
         return value, jax.tree.map(lambda v: slope * v, direction)
 

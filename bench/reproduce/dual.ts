@@ -189,7 +189,7 @@ interface Memory {
   readonly bytes: number;
 }
 
-/** Bytes of one step's values, gradients and tangents, by depth, at width 256. */
+/** Bytes of one step's values, gradients and tangents, by depth, at width 256; feedback matrices, which are kept, apart. */
 async function memory(): Promise<Memory[]> {
   const [width, rows] = [256, BATCH];
   const list: Memory[] = [];
@@ -205,8 +205,9 @@ async function memory(): Promise<Memory[]> {
     for (const { name, rule } of rules) {
       using network = Network.create({ input: [width], layers });
       using _trainer = await Trainer.create(network, data, { rule, batchSize: rows });
-      const { values, gradients, tangents } = await network.trainingMemory();
+      const { values, gradients, tangents, kept } = await network.trainingMemory();
       list.push({ depth, rule: name, bytes: values + gradients + tangents });
+      if (rule === feedback.rule) list.push({ depth, rule: "feedback matrices (kept)", bytes: kept });
     }
     list.push({
       depth,
@@ -263,7 +264,7 @@ function memoryTable(memories: readonly Memory[]): ResultTable {
   const cell = (rule: string, depth: number) =>
     (memories.find((entry) => entry.rule === rule && entry.depth === depth)!.bytes / 2 ** 20).toFixed(2);
   return {
-    title: `Memory of a step beside parameters and optimizer, MiB (width 256, batch ${BATCH})`,
+    title: `Memory of a step's activations, gradients of them and tangents, MiB (width 256, batch ${BATCH})`,
     head: ["hidden layers", ...depths.map(String)],
     rows: rules.map((rule) => [rule, ...depths.map((depth) => cell(rule, depth))]),
   };
@@ -297,10 +298,14 @@ function accuracyChart({ name }: Subject, results: readonly Result[]): Chart {
 }
 
 function memoryChart(memories: readonly Memory[]): Chart {
-  return chart("dual-memory", memories.map((entry) => ({ ...entry, mebibytes: entry.bytes / 2 ** 20 })), {
-    x: { field: "depth", type: "quantitative", title: "hidden layers", scale: { type: "log", base: 2 } },
-    y: { field: "mebibytes", type: "quantitative", title: "MiB", scale: { type: "log", base: 2 } },
-  });
+  return chart(
+    "dual-memory",
+    memories.filter(({ bytes }) => bytes > 0).map((entry) => ({ ...entry, mebibytes: entry.bytes / 2 ** 20 })),
+    {
+      x: { field: "depth", type: "quantitative", title: "hidden layers", scale: { type: "log", base: 2 } },
+      y: { field: "mebibytes", type: "quantitative", title: "MiB", scale: { type: "log", base: 2 } },
+    },
+  );
 }
 
 /** Where feedback falls short of what is expected of it. */

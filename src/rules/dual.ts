@@ -47,13 +47,14 @@ export interface DualOptions {
   readonly seedAt?: "output" | "preactivation" | "input";
   /**
    * Whether all layers share their lanes (`feedback`, `activity`). A lane of its own for each layer costs the square of the
-   * depth. Feedback matrices that share lanes learn together, which keeps the noise of one out of the others: default `true`
-   * for `feedback`. For `activity` sharing adds noise: default as `twoPass`.
+   * depth, and memory that grows with it. Feedback matrices that share lanes learn together, which keeps the noise of one out of
+   * the others: default `true` for `feedback`. For `activity` sharing adds noise: default `false`.
    */
   readonly shareLanes?: boolean;
   /**
    * Whether the forward pass is computed a second time instead of keeping its values (`feedback`, `activity`): the same
-   * updates, at the price of a forward pass, in memory that does not grow with depth. Default `false`.
+   * updates, at the price of a forward pass. With shared lanes the memory of activations then does not grow with depth. Default
+   * `false`.
    */
   readonly twoPass?: boolean;
   /**
@@ -156,7 +157,7 @@ export function dual(options: DualOptions = {}): Rule {
         mode,
         lanes: number("dual.lanes", options.lanes ?? LANES[mode], { min: 1, max: 4096, whole: true }),
         seedAt,
-        shareLanes: boolean("dual.shareLanes", options.shareLanes ?? (twoPass || mode === "feedback")),
+        shareLanes: boolean("dual.shareLanes", options.shareLanes ?? mode === "feedback"),
         twoPass,
         step: oneOf("dual.step", options.step ?? "optimizer", ["optimizer", "hyperdual"]),
         feedback,

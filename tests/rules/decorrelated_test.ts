@@ -460,7 +460,11 @@ Deno.test("what is not defined beside decorrelated() is refused by name", async 
     await assertRejects(() => Trainer.create(network, rows, options), EngineError, text);
   };
   await check(combine(decorrelated(), sparse({ sparsity: 0.5 })), "dense weights beside decorrelated()");
-  await check(combine(decorrelated(), dual()), "a rule that is defined beside decorrelated() but found dual");
+  for (const rule of [dual({ mode: "weight", force: true }), dual({ step: "hyperdual" })]) {
+    await check(combine(decorrelated(), rule), "beside rules in other slots but found dual with");
+  }
+  const published = combine(decorrelated(), dual({ mode: "local", seedAt: "input" }));
+  await check(published, "beside", { input: [6], layers: [dense(3)] });
   await check(combine(decorrelated(), frontContribution()), "beside decorrelated() but found front-contribution");
   await check(combine(decorrelated(), memAop({ scope: "batch" })), "beside decorrelated()");
   await check(decorrelated({ layers: ["7"] }), "rule.layers");

@@ -7,6 +7,7 @@ import {
   combine,
   conv2d,
   Dataset,
+  decorrelated,
   dense,
   dropout,
   dual,
@@ -69,6 +70,7 @@ Deno.test("two passes give the bits of one", async () => {
       { shareLanes: true, step: "hyperdual" },
       { mode: "activity", lanes: 4, shareLanes: true },
       { mode: "activity", lanes: 4, shareLanes: false },
+      { mode: "activity", lanes: 4 },
     ] as DualOptions[]
   ) {
     const [one, two] = [await trained(options, { layers }), await trained({ ...options, twoPass: true }, { layers })];
@@ -126,13 +128,16 @@ Deno.test("any number of threads gives the same bits", async () => {
   }
 });
 
-Deno.test("any number of threads gives the same bits with batch normalisation, pooling and beside masks", async () => {
+Deno.test("any number of threads gives the same bits with batch normalisation, pooling, beside masks and beside decorrelated inputs", async () => {
   const image = [16, 16, 3];
   const layers = [conv2d(24), batchNorm(), relu(), maxPool2d(), conv2d(32), groupNorm(4), relu(), flatten(), dense(3)];
   const biased = dual({ allowBias: true });
   const masked = combine(dual(), sparse({ sparsity: 0.7, schedule: "rigl", every: 2 }));
+  const turned = combine(dual(), decorrelated({ rate: 0.01 }));
   const plain = layers.filter(({ kind }) => kind !== "batchNorm");
-  for (const [rule, setting] of [[biased, { layers }], [masked, { layers: plain }]] as const) {
+  for (
+    const [rule, setting] of [[biased, { layers }], [masked, { layers: plain }], [turned, { layers: plain }]] as const
+  ) {
     const bitsFor = (threads: number) => trainedBy(rule, { ...setting, input: image, batchSize: 24, threads });
     const one = await bitsFor(1);
     for (const threads of [2, 3]) assertSameBits(await bitsFor(threads), one, rule.name);

@@ -139,10 +139,11 @@ const cases: readonly (readonly [string, Rule, readonly Layer[], string, TrainOp
     "expected layers without running statistics, such as groupNorm, beside twoPass but found layer 1 (batchNorm)",
   ],
   [
-    "batch normalisation beside weight directions with hyperdual steps",
+    "weight directions with hyperdual steps",
     dual({ mode: "weight", step: "hyperdual" }),
-    mixing,
-    "expected layers without running statistics, such as groupNorm, beside step hyperdual but found layer 1 (batchNorm)",
+    two,
+    "Cannot use dual.step: expected optimizer beside mode weight, whose few directions say too little about the length of a step " +
+    "but found hyperdual",
     { optimizer: sgd(1) },
   ],
   [

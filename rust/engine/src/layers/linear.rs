@@ -130,12 +130,28 @@ impl<T: Real> Linear<T> {
         }
     }
 
-    /// y = x · W alone, without bias and activation, for any number of samples: how tangents pass through the map.
+    /// y = x · W alone, without bias and activation, for any number of samples: how tangents pass through the map, after the values
+    /// of their step.
     pub fn multiply(&mut self, par: Par, samples: usize, parameters: &[T], x: &[T], y: &mut [T], scratch: &mut [T]) {
         let weight = &parameters[..self.weights()];
+        if let Some(rule) = self.slots.inputs.decorrelated() {
+            return rule.multiply(&self.map, (par, samples), x, weight, y, scratch);
+        }
         match &self.support {
             None => self.map.forward(par, samples, x, weight, None, Activation::Identity, y, scratch),
             Some(support) => support.multiply(par, samples, x, weight, y, scratch),
+        }
+    }
+
+    /// The sum of each output's weights, from the tangents `ones` of outputs whose inputs all move alike: those themselves, but of
+    /// a dense map summed apart, without the rounding of the product.
+    pub fn weight_sums(&self, parameters: &[T], ones: &[T], sums: &mut [T]) {
+        sums.copy_from_slice(ones);
+        if let (Map::Dense { outputs, .. }, None) = (&self.map, &self.support) {
+            for (output, sum) in sums.iter_mut().enumerate() {
+                let column = parameters[..self.weights()].iter().skip(output).step_by(*outputs);
+                *sum = T::of(column.map(|weight| weight.wide()).sum());
+            }
         }
     }
 

@@ -189,7 +189,7 @@ pub struct Dual<T> {
     directions: Buffer<T>,
     memory: memory::Memory<T>,
     length: Length<T>,
-    /// Values of the network, as numbers of its own: outputs of a row.
+    /// Numbers that the network gives for a row.
     outputs: usize,
 }
 
@@ -362,7 +362,7 @@ impl<T: Real> Dual<T> {
     /// How far to go against `gradient`, without a unit: 1 goes to the minimum of the parabola that fits the loss along it,
     /// smoothed over steps.
     pub fn step_length(&mut self, frame: Frame<T>, gradient: &[T], bend: &dyn Fn(&[T], &[T]) -> f64) -> f64 {
-        let kept = !self.config.two_pass && self.config.mode != Mode::Weight;
+        let kept = !self.config.two_pass;
         self.length.measure(frame, gradient, kept, bend)
     }
 }

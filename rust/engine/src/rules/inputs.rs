@@ -27,10 +27,11 @@ impl Config {
             let expected = "layer as the scope of mem-aop beside decorrelated()";
             return Err(Error::config("rule.scope", expected, "batch"));
         }
-        let found = match rule.propagation {
+        let found = match &rule.propagation {
             propagation::Config::Backprop {} => return Ok(()),
+            propagation::Config::Dual(dual) if dual.stays_with_weights() => return Ok(()),
             propagation::Config::FrontContribution(_) => "front-contribution",
-            propagation::Config::Dual(_) => "dual",
+            propagation::Config::Dual(_) => "dual in mode weight, with step hyperdual or with seedAt input",
         };
         Err(Error::config("rule", "a rule that is defined beside decorrelated()", found))
     }

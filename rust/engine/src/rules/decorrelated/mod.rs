@@ -306,6 +306,31 @@ impl<T: Real> Decorrelated<T> {
         }
     }
 
+    /// y = R x · W for tangents x of any number of samples, after [`Self::forward`] of a step. Tangents take the room of the input
+    /// gradient, which nobody asks for in a step that has them.
+    pub fn multiply(
+        &mut self,
+        map: &Map,
+        (par, samples): (Par, usize),
+        x: &[T],
+        w: &[T],
+        y: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let (inputs, outputs, identity) = (self.blocks.size, self.outputs, Activation::Identity);
+        if self.given || self.way != Way::TwoStage {
+            let w = if self.given || self.way == Way::Around { w } else { &self.product };
+            return map.forward(par, samples, x, w, None, identity, y, scratch);
+        }
+        let most = self.u.len() / inputs;
+        for (x, y) in x.chunks(most * inputs).zip(y.chunks_mut(most * outputs)) {
+            let rows = x.len() / inputs;
+            let turned = &mut self.u[..x.len()];
+            decorrelation::apply(par, self.blocks, rows, x, &self.s, None, turned);
+            linear::forward(par, Dims { rows, inputs, outputs }, turned, w, None, identity, y);
+        }
+    }
+
     /// dx = Rᵀ (W · g), times the derivative of the activation below where it is to be taken along, after [`Self::forward`].
     #[allow(clippy::too_many_arguments)] // As `forward`.
     pub fn input_gradient(

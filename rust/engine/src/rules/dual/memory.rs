@@ -26,6 +26,8 @@ pub struct Memory<T> {
     pub ones: Buffer<T>,
     /// Sums of weights, for the published seed.
     pub sums: Buffer<T>,
+    /// What those are divided by.
+    pub divisors: Buffer<T>,
     /// Seeded values of a row, over all blocks.
     pub seeded: usize,
 }
@@ -57,6 +59,7 @@ impl<T: Real> Memory<T> {
             derivatives: when(activity, arriving * rows)?,
             ones: when(sums, plan.sizes[0])?,
             sums: when(sums, widest)?,
+            divisors: when(sums, widest)?,
             seeded: all,
         })
     }
@@ -69,8 +72,8 @@ impl<T: Real> Memory<T> {
 
     /// Bytes of it.
     pub fn bytes(&self) -> usize {
-        let Memory { delta, spare, noise, residual, foretold, derivatives, ones, sums, .. } = self;
-        let all = [delta, spare, noise, residual, foretold, derivatives, ones, sums];
+        let Memory { delta, spare, noise, residual, foretold, derivatives, ones, sums, divisors, .. } = self;
+        let all = [delta, spare, noise, residual, foretold, derivatives, ones, sums, divisors];
         all.iter().map(|buffer| buffer.len()).sum::<usize>() * T::BYTES
     }
 }

@@ -1,7 +1,8 @@
-/** Benchmarks refuse options that they cannot use in one sentence. Nothing is measured here. */
+/** Benchmarks refuse options that they cannot use in one sentence; their search for a limit. Nothing is measured here. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
+import { largest } from "../bench/largest.ts";
 
 async function bench(script: string, args: readonly string[]): Promise<{ code: number; out: string; err: string }> {
   const program = fileURLToPath(new URL(`../bench/${script}.ts`, import.meta.url));
@@ -22,6 +23,7 @@ for (
       ["--bach", "3"],
       "Cannot use --bach: expected an option of bench:layers (did you mean --batch?) but found an unknown one",
     ],
+    ["small_networks", ["--rounds", "0"], "Cannot use --rounds: expected a whole number from 1 up but found 0"],
     ["layers", ["--net", "mlp"], "Cannot use --net: expected one of cnn, convnet, resnet18 but found mlp"],
     [
       "peers",
@@ -50,3 +52,18 @@ for (const script of ["layers", "peers"]) {
     assertStringIncludes(out, `Usage: deno task bench:${script} [options]`);
   });
 }
+
+Deno.test("largest() finds the largest size that fits, in few questions", async () => {
+  for (const most of [1, 2, 7, 128]) {
+    for (let limit = 0; limit <= most; limit++) {
+      const asked: number[] = [];
+      const found = await largest(most, (size) => {
+        asked.push(size);
+        return Promise.resolve(size <= limit);
+      });
+      assertEquals(found, limit, `up to ${most}`);
+      assertEquals(asked.every((size) => size >= 1 && size <= most), true, `asked for ${asked}`);
+      assertEquals(asked.length <= Math.ceil(Math.log2(most + 1)), true, `asked ${asked.length} times up to ${most}`);
+    }
+  }
+});

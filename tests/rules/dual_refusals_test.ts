@@ -2,6 +2,7 @@
 
 import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import {
+  adamW,
   batchNorm,
   combine,
   ConfigError,
@@ -14,6 +15,7 @@ import {
   memAop,
   Network,
   relu,
+  rmsProp,
   type Rule,
   sgd,
   softmax,
@@ -122,18 +124,50 @@ const cases: readonly (readonly [string, Rule, readonly Layer[], string, TrainOp
     "Cannot use rule dual in mode weight: expected at most 100000 parameters, or force: the noise grows with their number " +
     "but found 200003",
   ],
+  ...([
+    ["adam", {}, "adam"],
+    ["adamW", { optimizer: adamW(0.1) }, "adamW"],
+    ["rmsProp", { optimizer: rmsProp(0.1) }, "rmsProp"],
+  ] as const).map(([name, options, found]) =>
+    [
+      `hyperdual beside ${name}`,
+      dual({ step: "hyperdual" }),
+      two,
+      "Cannot use optimizer: expected sgd without momentum beside dual's step hyperdual (its rate is then a factor on the " +
+      `exact step) but found ${found}`,
+      options,
+    ] as const
+  ),
   [
-    "hyperdual beside another optimizer",
+    "hyperdual beside momentum",
     dual({ step: "hyperdual" }),
     two,
-    "Cannot use optimizer: expected sgd without momentum beside dual's step hyperdual",
+    "Cannot use optimizer.momentum: expected 0 beside dual's step hyperdual, which goes along the gradient of each batch " +
+    "alone but found 0.9",
+    { optimizer: sgd(1, { momentum: 0.9 }) },
+  ],
+  [
+    "hyperdual beside weight decay",
+    dual({ step: "hyperdual" }),
+    two,
+    "Cannot use optimizer.weightDecay: expected 0 beside dual's step hyperdual, whose length is that of the gradient alone " +
+    "but found 0.01",
+    { optimizer: sgd(1, { weightDecay: 0.01 }) },
   ],
   [
     "hyperdual beside clipping",
     dual({ step: "hyperdual" }),
     two,
-    "Cannot use clipNorm: expected none beside dual's step hyperdual",
+    "Cannot use clipNorm: expected none beside dual's step hyperdual, which finds the length itself but found 1",
     { optimizer: sgd(1), clipNorm: 1 },
+  ],
+  [
+    "hyperdual beside class weights",
+    dual({ step: "hyperdual" }),
+    two,
+    "Cannot use classWeights: expected none beside dual's step hyperdual, which finds the length from the plain mean loss " +
+    "but found weights of 3 classes",
+    { optimizer: sgd(1), classWeights: [1, 2, 1] },
   ],
   [
     "weight directions beside memAop",

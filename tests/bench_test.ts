@@ -1,8 +1,7 @@
-/** Benchmarks refuse options that they cannot use in one sentence; their search for a limit. Nothing is measured here. */
+/** Benchmarks refuse options that they cannot use in one sentence. Nothing is measured here. */
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { largest } from "../bench/largest.ts";
 
 async function bench(script: string, args: readonly string[]): Promise<{ code: number; out: string; err: string }> {
   const program = fileURLToPath(new URL(`../bench/${script}.ts`, import.meta.url));
@@ -52,18 +51,3 @@ for (const script of ["layers", "peers"]) {
     assertStringIncludes(out, `Usage: deno task bench:${script} [options]`);
   });
 }
-
-Deno.test("largest() finds the largest size that fits, in few questions", async () => {
-  for (const most of [1, 2, 7, 128]) {
-    for (let limit = 0; limit <= most; limit++) {
-      const asked: number[] = [];
-      const found = await largest(most, (size) => {
-        asked.push(size);
-        return Promise.resolve(size <= limit);
-      });
-      assertEquals(found, limit, `up to ${most}`);
-      assertEquals(asked.every((size) => size >= 1 && size <= most), true, `asked for ${asked}`);
-      assertEquals(asked.length <= Math.ceil(Math.log2(most + 1)), true, `asked ${asked.length} times up to ${most}`);
-    }
-  }
-});

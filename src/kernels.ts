@@ -339,7 +339,7 @@ export interface DualForwardOptions<T extends KernelArray> {
   readonly bias?: T;
   /** The activation. Default `"identity"`. */
   readonly activation?: KernelActivation;
-  /** Factor of `leakyRelu` below 0. Default 0.01. */
+  /** Factor of `leakyRelu` below 0, above 0 itself; refused beside other activations. Default 0.01. */
   readonly slope?: number;
 }
 
@@ -359,8 +359,7 @@ export interface DualForward<T extends KernelArray> {
  * @param operands `[x, w]`: x rows × inputs, w inputs × outputs, of the same element type
  * @param options sizes, tangents, bias, activation
  * @returns values and tangents
- * @throws {ConfigError} where types differ or an option cannot be used
- * @throws {EngineError} `shape-mismatch` where a length does not fit
+ * @throws {ConfigError} where types differ, a length does not fit, or an option cannot be used
  *
  * @example
  * ```ts
@@ -387,22 +386,40 @@ export function dualForward<T extends KernelArray>(
   const size = (name: "rows" | "inputs" | "outputs") =>
     number(`dualForward.${name}`, options[name], { min: 1, max: 2 ** 24, whole: true });
   const [rows, inputs, outputs] = [size("rows"), size("inputs"), size("outputs")];
+  if (!Array.isArray(operands)) throw new ConfigError("dualForward.operands", "[x, w]", typeName(operands));
   const [x, w] = operands;
   if (!(x instanceof Float32Array || x instanceof Float64Array)) {
     throw new ConfigError("dualForward.x", "a Float32Array or Float64Array", typeName(x));
   }
   const wide = x instanceof Float64Array;
   const array = (count: number) => (wide ? new Float64Array(count) : new Float32Array(count)) as T;
-  const { tangents, second = array(0), bias = array(0) } = options;
+  const { tangents, second = array(0), bias = array(0), activation = "identity", slope = 0.01 } = options;
   for (const [name, given] of [["w", w], ["tangents", tangents], ["second", second], ["bias", bias]] as const) {
     if (wide ? given instanceof Float64Array : given instanceof Float32Array) continue;
     throw new ConfigError(`dualForward.${name}`, `${typeName(x)} like x`, typeName(given));
   }
-  const activation = ACTIVATIONS.indexOf(
-    oneOf("dualForward.activation", options.activation ?? "identity", ACTIVATIONS),
-  );
-  const slope = number("dualForward.slope", options.slope ?? 0.01, { above: 0 });
-  const lanes = Math.floor(tangents.length / (rows * inputs));
+  const lanes = tangents.length / (rows * inputs);
+  for (
+    const [name, { length }, count, shape] of [
+      ["x", x, rows * inputs, "rows × inputs"],
+      ["w", w, inputs * outputs, "inputs × outputs"],
+      ["bias", bias, bias.length === 0 ? 0 : outputs, "outputs"],
+      ["tangents", tangents, Math.floor(lanes) * rows * inputs, "lanes × rows × inputs"],
+      ["second", second, second.length === 0 ? 0 : rows * inputs, "rows × inputs"],
+    ] as const
+  ) {
+    if (length === count) continue;
+    const numbers = name === "tangents" ? `a multiple of ${rows * inputs}` : count;
+    throw new ConfigError(`dualForward.${name}`, `${numbers} numbers (${shape})`, length);
+  }
+  if (second.length > 0 && lanes !== 1) {
+    throw new ConfigError("dualForward.second", "tangents of one lane beside it", `${lanes} lanes`);
+  }
+  const place = ACTIVATIONS.indexOf(oneOf("dualForward.activation", activation, ACTIVATIONS));
+  if (options.slope !== undefined && activation !== "leakyRelu") {
+    throw new ConfigError("dualForward.slope", "activation leakyRelu beside it", `activation ${activation}`);
+  }
+  number("dualForward.slope", slope, { above: 0 });
   const sizes = new Uint32Array([rows, inputs, outputs, lanes]);
   const result = {
     values: array(rows * outputs),
@@ -413,7 +430,7 @@ export function dualForward<T extends KernelArray>(
   const code = call(
     sizes,
     sizes.length,
-    activation,
+    place,
     slope,
     w,
     w.length,

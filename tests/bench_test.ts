@@ -22,6 +22,7 @@ for (
       ["--bach", "3"],
       "Cannot use --bach: expected an option of bench:layers (did you mean --batch?) but found an unknown one",
     ],
+    ["small_networks", ["--rounds", "0"], "Cannot use --rounds: expected a whole number from 1 up but found 0"],
     ["layers", ["--net", "mlp"], "Cannot use --net: expected one of cnn, convnet, resnet18 but found mlp"],
     [
       "peers",

@@ -4,11 +4,13 @@
  * @module
  */
 
+import { number, typeName } from "../config.ts";
 import { Dataset } from "../data/dataset.ts";
 import type { Table } from "../data/table.ts";
 import { ConfigError } from "../errors.ts";
 import { native } from "../ffi/native.ts";
 import { check, newStatus } from "../ffi/status.ts";
+import { didYouMean } from "../nearest.ts";
 import type { ParameterArray } from "./layers.ts";
 import type { Network } from "./network.ts";
 
@@ -42,8 +44,10 @@ export interface Jvp {
  * @param batch a table, or a data set in the engine: one batch
  * @param direction numbers for parameters by name
  * @returns the loss, its derivative along the direction, and the tangents of the outputs
- * @throws {ConfigError} where a name is unknown or a length does not fit
- * @throws {EngineError} where a layer does not carry tangents (the message names it)
+ * @throws {ConfigError} where the batch is no table, the direction no object or Map, a name unknown, a length another, or a number
+ * not finite
+ * @throws {EngineError} `shape-mismatch` where the batch does not fit the network; `invalid-config` where a layer has a mask, or the
+ * targets do not fit the loss; `busy` while a run with inputs or weights of its own (`decorrelated`, `sparse`) trains the network
  *
  * @example
  * ```ts
@@ -78,32 +82,12 @@ export async function directionalDerivatives(
 }
 
 async function along(network: Network, batch: Table | Dataset, direction: Direction) {
+  if (typeof batch !== "object" || batch === null) throw new ConfigError("batch", "a table or a Dataset", batch);
+  const flat = inOrder(network, direction);
   using own = batch instanceof Dataset ? undefined : await Dataset.create(batch);
   const data = own ?? batch as Dataset;
-  const given = new Map<string, ArrayLike<number>>(direction instanceof Map ? direction : Object.entries(direction));
-  const parameters = network.tensors().filter((tensor) => tensor.group === "parameter");
-  const numbers: number[] = [];
-  for (const { name, shape } of parameters) {
-    const count = shape.reduce((product, axis) => product * axis, 1);
-    const values = given.get(name);
-    if (values !== undefined && values.length !== count) {
-      throw new ConfigError(`direction.${name}`, `${count} numbers`, values.length);
-    }
-    for (let index = 0; index < count; index++) numbers.push(values?.[index] ?? 0);
-    given.delete(name);
-  }
-  const [unknown] = given.keys();
-  if (unknown !== undefined) {
-    throw new ConfigError(
-      `direction.${unknown}`,
-      `one of ${parameters.map(({ name }) => name).join(", ")}`,
-      "an unknown name",
-    );
-  }
-  const wide = network.config.precision === "f64";
   const outputs = network.describe().layers.at(-1)?.shape.reduce((product, axis) => product * axis, 1) ?? 0;
-  const flat = wide ? Float64Array.from(numbers) : Float32Array.from(numbers);
-  const tangents = wide ? new Float64Array(data.rows * outputs) : new Float32Array(data.rows * outputs);
+  const tangents = arrayFor(network, data.rows * outputs);
   const [bytes, out] = [new Uint8Array(flat.buffer), new Uint8Array(tangents.buffer)];
   const derivatives = new Float64Array(3);
   const status = newStatus();
@@ -120,4 +104,66 @@ async function along(network: Network, batch: Table | Dataset, direction: Direct
   );
   check(code, status);
   return { derivatives, tangents };
+}
+
+/** The numbers of a direction, all parameters one after the other; those that it leaves out are 0. */
+function inOrder(network: Network, direction: Direction): ParameterArray {
+  const given = byName(direction);
+  const parameters = network.tensors().filter((tensor) => tensor.group === "parameter").map(({ name, shape }) => ({
+    name,
+    count: shape.reduce((product, axis) => product * axis, 1),
+  }));
+  const flat = arrayFor(network, parameters.reduce((sum, { count }) => sum + count, 0));
+  let start = 0;
+  for (const { name, count } of parameters) {
+    const values = given.get(name);
+    if (values !== undefined) flat.set(checkEntry(`direction.${name}`, values, { count, network }), start);
+    given.delete(name);
+    start += count;
+  }
+  const [unknown] = given.keys();
+  if (unknown === undefined) return flat;
+  const names = parameters.map(({ name }) => name);
+  throw new ConfigError(
+    `direction.${unknown}`,
+    `one of ${names.join(", ")}${didYouMean(unknown, names)}`,
+    "an unknown name",
+  );
+}
+
+/** The entries of a direction. Lists, sets and promises are refused: they have no names, and would be a direction of zeros. */
+function byName(direction: unknown): Map<string, unknown> {
+  if (direction instanceof Map) return new Map(Array.from(direction, ([name, values]) => [String(name), values]));
+  if (typeof direction === "object" && direction !== null) {
+    const prototype = Object.getPrototypeOf(direction);
+    if (prototype === Object.prototype || prototype === null) return new Map(Object.entries(direction));
+  }
+  throw new ConfigError("direction", "an object or a Map with numbers for parameters by name", typeName(direction));
+}
+
+/** The numbers for one parameter, as they are. */
+function checkEntry(
+  path: string,
+  values: unknown,
+  { count, network }: { readonly count: number; readonly network: Network },
+): ArrayLike<number> {
+  if (typeof values !== "object" || values === null || !("length" in values)) {
+    throw new ConfigError(path, `${count} numbers`, typeof values === "string" ? JSON.stringify(values) : values);
+  }
+  const list = values as ArrayLike<number>;
+  if (list.length !== count) throw new ConfigError(path, `${count} numbers`, list.length);
+  const { precision } = network.config;
+  for (let index = 0; index < count; index++) {
+    // Only what fails is given a name: a direction has millions of numbers.
+    const value = list[index] as unknown;
+    if (typeof value === "number" && Number.isFinite(precision === "f64" ? value : Math.fround(value))) continue;
+    const place = `${path}[${index}]`;
+    throw new ConfigError(place, `a number that ${precision} can hold`, number(place, value));
+  }
+  return list;
+}
+
+/** An array of the network's precision. */
+function arrayFor(network: Network, length: number): ParameterArray {
+  return network.config.precision === "f64" ? new Float64Array(length) : new Float32Array(length);
 }

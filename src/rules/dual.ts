@@ -60,12 +60,13 @@ export interface DualOptions {
   /**
    * What decides how far a step goes: the `"optimizer"` (default), or `"hyperdual"`: second-order dual numbers give the exact
    * first and second derivative of the loss along the step, and it goes to the minimum of that parabola (smoothed over steps).
-   * Use `sgd(1)` beside it: the optimizer's rate is then a factor without a unit.
+   * Use `sgd(1)` beside it: the optimizer's rate is then a factor without a unit. Refused beside it are other optimizers, momentum
+   * and `weightDecay`, `clipNorm`, and `classWeights`: the length is worked out for the gradient of the plain mean loss alone.
    */
   readonly step?: "optimizer" | "hyperdual";
   /** How B learns (`feedback`): normalised least mean squares (default), or an exponential moving average. */
   readonly feedback?: "nlms" | "ema";
-  /** Rate of that, above 0 and up to 1. Default 0.5 for `nlms`, 0.05 for `ema`. */
+  /** Rate of that, above 0: up to 1 for `nlms` (default 0.5), below 1 for `ema` (default 0.05). */
   readonly feedbackRate?: number;
   /** `weight`: the gradient's `"projection"` on orthogonal directions (default), or the unbiased `"mean"` over independent ones. */
   readonly estimate?: "projection" | "mean";
@@ -80,6 +81,7 @@ export interface DualOptions {
 /** Which modes read an option; options not listed here are read by all. */
 const READ_BY: Readonly<Record<string, readonly DualMode[]>> = {
   lanes: ["feedback", "activity", "exact", "weight"],
+  seedAt: ["feedback", "activity", "exact", "local"],
   shareLanes: ["feedback", "activity"],
   twoPass: ["feedback", "activity"],
   feedback: ["feedback"],
@@ -126,50 +128,55 @@ export const DUAL_OPTIONS = [
  */
 export function dual(options: DualOptions = {}): Rule {
   knownOptions("dual", options, DUAL_OPTIONS);
-  const mode = oneOf("dual.mode", options.mode ?? "feedback", ["feedback", "activity", "exact", "local", "weight"]);
-  for (const name of Object.keys(options)) {
+  // Defaults are for what is left out or undefined: null is a value, which the checks refuse.
+  const {
+    mode = "feedback",
+    lanes = LANES[mode],
+    seedAt = mode === "local" ? "preactivation" : "output",
+    twoPass = false,
+    shareLanes = mode === "feedback",
+    step = "optimizer",
+    feedback = "nlms",
+    feedbackRate = feedback === "nlms" ? 0.5 : 0.05,
+    estimate = "projection",
+    allowBias = false,
+    force = false,
+    budget = 1e10,
+  } = options;
+  oneOf("dual.mode", mode, ["feedback", "activity", "exact", "local", "weight"]);
+  for (const [name, value] of Object.entries(options)) {
     const modes = READ_BY[name];
-    if (modes === undefined || modes.includes(mode)) continue;
+    if (value === undefined || modes === undefined || modes.includes(mode)) continue;
     throw new ConfigError(`dual.${name}`, `mode ${modes.join(" or ")} beside it`, `mode ${mode}`);
   }
-  const seedAt = oneOf("dual.seedAt", options.seedAt ?? (mode === "local" ? "preactivation" : "output"), [
-    "output",
-    "preactivation",
-    "input",
-  ]);
-  if (mode === "weight" && options.seedAt !== undefined) {
-    throw new ConfigError("dual.seedAt", "another mode beside it", "mode weight, whose lanes begin at the parameters");
-  }
+  oneOf("dual.seedAt", seedAt, ["output", "preactivation", "input"]);
   if ((seedAt === "input" && mode !== "local") || (seedAt === "output" && mode === "local")) {
     const expected = mode === "local"
       ? "preactivation or input in mode local"
       : `output or preactivation in mode ${mode}`;
     throw new ConfigError("dual.seedAt", expected, seedAt);
   }
-  const twoPass = boolean("dual.twoPass", options.twoPass ?? false);
-  const feedback = oneOf("dual.feedback", options.feedback ?? "nlms", ["nlms", "ema"]);
-  const rate = options.feedbackRate ?? (feedback === "nlms" ? 0.5 : 0.05);
   return {
     name: "dual",
     slots: {
       propagation: {
         kind: "dual",
         mode,
-        lanes: number("dual.lanes", options.lanes ?? LANES[mode], { min: 1, max: 4096, whole: true }),
+        lanes: number("dual.lanes", lanes, { min: 1, max: 4096, whole: true }),
         seedAt,
-        shareLanes: boolean("dual.shareLanes", options.shareLanes ?? mode === "feedback"),
-        twoPass,
-        step: oneOf("dual.step", options.step ?? "optimizer", ["optimizer", "hyperdual"]),
-        feedback,
+        shareLanes: boolean("dual.shareLanes", shareLanes),
+        twoPass: boolean("dual.twoPass", twoPass),
+        step: oneOf("dual.step", step, ["optimizer", "hyperdual"]),
+        feedback: oneOf("dual.feedback", feedback, ["nlms", "ema"]),
         feedbackRate: number(
           "dual.feedbackRate",
-          rate,
+          feedbackRate,
           feedback === "nlms" ? { above: 0, max: 1 } : { above: 0, below: 1 },
         ),
-        estimate: oneOf("dual.estimate", options.estimate ?? "projection", ["projection", "mean"]),
-        allowBias: boolean("dual.allowBias", options.allowBias ?? false),
-        force: boolean("dual.force", options.force ?? false),
-        budget: number("dual.budget", options.budget ?? 1e10, { above: 0 }),
+        estimate: oneOf("dual.estimate", estimate, ["projection", "mean"]),
+        allowBias: boolean("dual.allowBias", allowBias),
+        force: boolean("dual.force", force),
+        budget: number("dual.budget", budget, { above: 0 }),
       },
     },
   };

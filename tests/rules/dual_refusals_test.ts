@@ -1,18 +1,21 @@
 /** What the dual rule refuses, sentence by sentence. */
 
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import {
+  adamW,
   batchNorm,
   combine,
   ConfigError,
   dense,
   dual,
+  type DualMode,
   type DualOptions,
   EngineError,
   type Layer,
   memAop,
   Network,
   relu,
+  rmsProp,
   type Rule,
   sgd,
   softmax,
@@ -20,6 +23,7 @@ import {
   Trainer,
   type TrainOptions,
 } from "../../mod.ts";
+import { DUAL_OPTIONS } from "../../src/rules/dual.ts";
 import { table } from "../helpers.ts";
 
 Deno.test("dual() refuses options that the mode would not read, and values that it cannot use", () => {
@@ -35,15 +39,46 @@ Deno.test("dual() refuses options that the mode would not read, and values that 
     [{ force: true }, beside("force", "weight", "feedback")],
     [{ seedAt: "input" }, "Cannot use dual.seedAt: expected output or preactivation in mode feedback but found input"],
     [{ mode: "local", seedAt: "output" }, "expected preactivation or input in mode local but found output"],
-    [{ mode: "weight", seedAt: "output" }, "Cannot use dual.seedAt: expected another mode beside it"],
+    [{ mode: "weight", seedAt: "output" }, beside("seedAt", "feedback or activity or exact or local", "weight")],
     [{ lanes: 0 }, "Cannot use dual.lanes: expected a whole number from 1 to 4096 but found 0"],
-    [{ feedbackRate: 1.5 }, "Cannot use dual.feedbackRate: expected a number"],
-    [{ feedback: "ema", feedbackRate: 1 }, "Cannot use dual.feedbackRate: expected a number"],
+    [{ feedbackRate: 1.5 }, "Cannot use dual.feedbackRate: expected a number above 0 and up to 1 but found 1.5"],
+    [
+      { feedback: "ema", feedbackRate: 1 },
+      "Cannot use dual.feedbackRate: expected a number above 0 and below 1 but found 1",
+    ],
     [{ mode: "exakt" as "exact" }, "expected one of feedback, activity, exact, local, weight (did you mean exact?)"],
     [{ lane: 1 } as DualOptions, "Cannot use dual.lane"],
   ];
   for (const [options, message] of cases) assertThrows(() => dual(options), ConfigError, message);
   assertThrows(() => combine(dual(), dual()), ConfigError, "dual and dual, which both choose the propagation");
+});
+
+/** An option of each kind in a mode that reads it. */
+const READ: Readonly<Record<(typeof DUAL_OPTIONS)[number], DualMode>> = {
+  mode: "feedback",
+  lanes: "feedback",
+  seedAt: "local",
+  shareLanes: "activity",
+  twoPass: "feedback",
+  step: "feedback",
+  feedback: "feedback",
+  feedbackRate: "feedback",
+  estimate: "weight",
+  allowBias: "activity",
+  force: "weight",
+  budget: "exact",
+};
+
+Deno.test("dual() takes undefined for an option that was left out, in every mode, and refuses null by name", () => {
+  for (const name of DUAL_OPTIONS) {
+    for (const mode of ["feedback", "activity", "exact", "local", "weight"] as const) {
+      const without = name === "mode" ? {} : { mode };
+      assertEquals(dual({ ...without, [name]: undefined } as DualOptions), dual(without), `${name} in mode ${mode}`);
+    }
+    const error = assertThrows(() => dual({ mode: READ[name], [name]: null } as DualOptions), ConfigError);
+    assertEquals(error.path, `dual.${name}`);
+    assertMatch(error.message, /but found null$/);
+  }
 });
 
 const two: readonly Layer[] = [dense(8), relu(), dense(3)];
@@ -89,18 +124,50 @@ const cases: readonly (readonly [string, Rule, readonly Layer[], string, TrainOp
     "Cannot use rule dual in mode weight: expected at most 100000 parameters, or force: the noise grows with their number " +
     "but found 200003",
   ],
+  ...([
+    ["adam", {}, "adam"],
+    ["adamW", { optimizer: adamW(0.1) }, "adamW"],
+    ["rmsProp", { optimizer: rmsProp(0.1) }, "rmsProp"],
+  ] as const).map(([name, options, found]) =>
+    [
+      `hyperdual beside ${name}`,
+      dual({ step: "hyperdual" }),
+      two,
+      "Cannot use optimizer: expected sgd without momentum beside dual's step hyperdual (its rate is then a factor on the " +
+      `exact step) but found ${found}`,
+      options,
+    ] as const
+  ),
   [
-    "hyperdual beside another optimizer",
+    "hyperdual beside momentum",
     dual({ step: "hyperdual" }),
     two,
-    "Cannot use optimizer: expected sgd without momentum beside dual's step hyperdual",
+    "Cannot use optimizer.momentum: expected 0 beside dual's step hyperdual, which goes along the gradient of each batch " +
+    "alone but found 0.9",
+    { optimizer: sgd(1, { momentum: 0.9 }) },
+  ],
+  [
+    "hyperdual beside weight decay",
+    dual({ step: "hyperdual" }),
+    two,
+    "Cannot use optimizer.weightDecay: expected 0 beside dual's step hyperdual, whose length is that of the gradient alone " +
+    "but found 0.01",
+    { optimizer: sgd(1, { weightDecay: 0.01 }) },
   ],
   [
     "hyperdual beside clipping",
     dual({ step: "hyperdual" }),
     two,
-    "Cannot use clipNorm: expected none beside dual's step hyperdual",
+    "Cannot use clipNorm: expected none beside dual's step hyperdual, which finds the length itself but found 1",
     { optimizer: sgd(1), clipNorm: 1 },
+  ],
+  [
+    "hyperdual beside class weights",
+    dual({ step: "hyperdual" }),
+    two,
+    "Cannot use classWeights: expected none beside dual's step hyperdual, which finds the length from the plain mean loss " +
+    "but found weights of 3 classes",
+    { optimizer: sgd(1), classWeights: [1, 2, 1] },
   ],
   [
     "weight directions beside memAop",

@@ -330,3 +330,15 @@ pub enum OptimizerConfig {
         weight_decay: f64,
     },
 }
+
+impl OptimizerConfig {
+    /// Its kind, as users call it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            OptimizerConfig::Sgd { .. } => "sgd",
+            OptimizerConfig::Adam { .. } => "adam",
+            OptimizerConfig::AdamW { .. } => "adamW",
+            OptimizerConfig::RmsProp { .. } => "rmsProp",
+        }
+    }
+}

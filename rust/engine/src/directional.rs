@@ -18,16 +18,21 @@ impl<T: Real> Network<T> {
         self.check_features(data)?;
         loss::check_targets(&self.config.loss, self.outputs(), data)?;
         if let Some(layer) = self.sparse_layer() {
-            let message = format!("Cannot take directional derivatives: {layer} has a mask");
+            let message = format!(
+                "Cannot take directional derivatives: {layer} has a mask; take masks away first (densify), during a run \
+                 those of a copy (fold)"
+            );
             return Err(Error::new(Code::InvalidConfig, message));
         }
         if let Some(training) = &self.training {
             let rule = &training.config.rule;
             if rule.inputs != (inputs::Config::Raw {}) || rule.weights != (weights::Config::Dense {}) {
-                let message = "Cannot take directional derivatives: the run in training has its own inputs or weights";
+                let message = "Cannot take directional derivatives: a run with inputs or weights of its own is training this \
+                               network; end it first, or ask a copy (fold)";
                 return Err(Error::new(Code::Busy, message));
             }
         }
+        self.bring_up()?;
         let (rows, size) = (data.rows(), self.outputs());
         let count: usize = self.plan.parameters.iter().map(|parameter| parameter.range.len()).sum();
         for (what, expected, found) in

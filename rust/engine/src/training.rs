@@ -397,10 +397,6 @@ impl<T: Real> Network<T> {
         memory::check("the training run", bytes)?;
         self.check_beside_masks(&config.rule)?;
         let propagation = Propagation::new(&self.plan, &config, self.threads.count())?;
-        if propagation.decides_length() && config.class_weights.is_some() {
-            let expected = "none beside a rule that finds the length of a step from the loss itself";
-            return Err(Error::config("classWeights", expected, "some"));
-        }
         let workspace = propagation.workspace(&self.plan, part, self.threads.count())?;
         let target_size = match data.targets() {
             Targets::Values { size, .. } => *size,

@@ -69,8 +69,8 @@ fn ranges(config: &Config) -> Result<()> {
         return Err(Error::config("dual.lanes", format!("a whole number from 1 to {MOST_LANES}"), config.lanes));
     }
     let rate = config.feedback_rate;
-    let most = if config.feedback == Feedback::Nlms { 1.0 } else { 0.999_999 };
-    if !(rate > 0.0 && rate <= most) {
+    let fits = if config.feedback == Feedback::Nlms { rate <= 1.0 } else { rate < 1.0 };
+    if !(rate > 0.0 && fits) {
         return Err(Error::config(
             "dual.feedbackRate",
             "a number above 0, at most 1 for nlms and below 1 for ema",
@@ -117,11 +117,19 @@ fn steps(config: &Config, run: &TrainingConfig) -> Result<()> {
     if config.step == StepRule::Optimizer {
         return Ok(());
     }
-    let plain = matches!(run.optimizer, OptimizerConfig::Sgd { momentum: 0.0, .. });
-    if !plain {
+    let OptimizerConfig::Sgd { momentum, weight_decay, .. } = run.optimizer else {
         let expected =
             "sgd without momentum beside dual's step hyperdual (its rate is then a factor on the exact step)";
-        return Err(Error::config("optimizer", expected, "another"));
+        return Err(Error::config("optimizer", expected, run.optimizer.kind()));
+    };
+    if momentum != 0.0 {
+        let expected = "0 beside dual's step hyperdual, which goes along the gradient of each batch alone";
+        return Err(Error::config("optimizer.momentum", expected, momentum));
+    }
+    // The length is measured along the gradient; times a decay it would have no meaning.
+    if weight_decay != 0.0 {
+        let expected = "0 beside dual's step hyperdual, whose length is that of the gradient alone";
+        return Err(Error::config("optimizer.weightDecay", expected, weight_decay));
     }
     if let Some(norm) = run.clip_norm {
         return Err(Error::config(
@@ -129,6 +137,11 @@ fn steps(config: &Config, run: &TrainingConfig) -> Result<()> {
             "none beside dual's step hyperdual, which finds the length itself",
             norm,
         ));
+    }
+    // Derivatives along the step are those of the plain mean loss.
+    if let Some(weights) = &run.class_weights {
+        let expected = "none beside dual's step hyperdual, which finds the length from the plain mean loss";
+        return Err(Error::config("classWeights", expected, format!("weights of {} classes", weights.len())));
     }
     Ok(())
 }

@@ -145,7 +145,7 @@ pub fn check_optimizer<T>(
     let optimizer = own.unwrap_or(&training.optimizer);
     let place = if own.is_some() { "rule.optimizer" } else { "optimizer" };
     let name = plan.nodes[node].name();
-    let kind = match optimizer {
+    match optimizer {
         OptimizerConfig::Sgd { momentum, .. } if *momentum != 0.0 && collapse == Collapse::LinearPair => {
             let expected = format!("no momentum for {name}, which collapse \"linearPair\" takes with the one below it");
             let other = if first_layer(plan).is_ok() { "collapse \"gram\"" } else { "backprop()" };
@@ -153,12 +153,10 @@ pub fn check_optimizer<T>(
             return Err(Error::config(place, expected, advice));
         }
         OptimizerConfig::Sgd { .. } => return Ok(()),
-        OptimizerConfig::Adam { .. } => "adam",
-        OptimizerConfig::AdamW { .. } => "adamW",
-        OptimizerConfig::RmsProp { .. } => "rmsProp",
-    };
+        OptimizerConfig::Adam { .. } | OptimizerConfig::AdamW { .. } | OptimizerConfig::RmsProp { .. } => {}
+    }
     let expected = format!("sgd for {name}, which is collapsed");
     let advice = "which scales each weight by itself; use sgd, or give the rule an optimizer of its own: \
                   frontContribution({ optimizer: sgd(0.1) })";
-    Err(Error::config(place, expected, format!("{kind}, {advice}")))
+    Err(Error::config(place, expected, format!("{}, {advice}", optimizer.kind())))
 }

@@ -76,7 +76,8 @@ export interface DecorrelatedOptions {
   /**
    * ε in Σ + ε I, above 0, as a share of the mean variance in a block: no direction is blown up by more than
    * 1 / √(ridge · mean variance). For the forms `"newtonSchulz"` and `"cholesky"` and for `first: "precompute"`; refused where none of
-   * them is chosen. Default 0.1.
+   * them is chosen. Default: 10 in dense layers that read the network's input, much of which hardly varies and means little, 0.1 in
+   * all others.
    */
   readonly ridge?: number;
 }

@@ -471,7 +471,7 @@ Deno.test("a precomputed first layer sees inputs without correlations, and takes
   using network = Network.create({ input: [size], layers: [dense(20), relu(), dense(3)], precision: "f64", seed: 2 });
   using data = await Dataset.create(rows);
   const [before] = await network.inputStatistics(data);
-  const rule = decorrelated({ first: "precompute" });
+  const rule = decorrelated({ first: "precompute", ridge: 0.1 });
   using _trainer = await Trainer.create(network, data, { rule, batchSize: 50, optimizer: adam(1e-3) });
   const s = network.read("rule.0.inputs.s");
   const [after] = await network.inputStatistics(data);
@@ -551,6 +551,19 @@ Deno.test("defaults: R of a network with convolutions moves in every step, that 
     await after("conv", convolutions),
     "convolutions",
   );
+});
+
+Deno.test("the ridge is 10 by default in dense layers that read the network's input, 0.1 in others", async () => {
+  for (const options of [{ form: "cholesky" }, { first: "precompute" }] as const) {
+    for (const [net, layer, ridge] of [["dense", "0", 10], ["dense", "2", 0.1], ["conv", "0", 0.1]] as const) {
+      // What is precomputed is the first layer.
+      if ("first" in options && layer === "2") continue;
+      const after = async (more: DecorrelatedOptions = {}) =>
+        (await trained(net, { rule: decorrelated({ ...options, layers: [layer], ...more }) })).bits;
+      assertSameBits(await after(), await after({ ridge }), `${net} ${layer}`);
+      assertNotEquals(await after({ ridge: 1 }), await after());
+    }
+  }
 });
 
 Deno.test("decorrelated.paper() has the published settings", () => {

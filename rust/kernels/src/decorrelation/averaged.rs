@@ -86,7 +86,7 @@ pub fn follow<T: Real>(
             }
         };
         if !found {
-            outcome.resets += usize::from(!(mean < DEAD));
+            outcome.resets += usize::from(mean.is_nan() || mean >= DEAD);
             own.identity(s);
             own.identity(second);
         }

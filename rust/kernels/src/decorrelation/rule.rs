@@ -15,6 +15,7 @@
 
 use super::{Blocks, apply_transposed};
 use crate::gemm::{Matrix, gemm_into};
+use crate::isa::vectorize;
 use crate::par::{self, Par, Shared};
 use crate::real::Real;
 
@@ -85,21 +86,21 @@ pub fn update<T: Real>(
         let (q, v) = (&mut q[..size], &mut v[..size]);
         let s = &mut s[b.place(index)];
         let share = T::of(1.0 / rows as f64);
-        let (squares, widest) = if low_rank(size) {
+        let (squares, width) = if low_rank(size) {
             let k = &mut scratch[..rows * rows];
             symmetric(par, share, z, k);
             mean_squares(z, rows, q);
-            (sum_of_squares(k), widest_row(k, rows))
+            (sum_of_squares(k), widest(k, rows, &mut v[..rows]))
         } else {
             let c = &mut scratch[..size * size];
             symmetric(par, share, z.t(), c);
             diagonal(c, size, q);
-            (sum_of_squares(c), widest_row(c, size))
+            (sum_of_squares(c), widest(c, size, v))
         };
         let off = (squares - sum_of_squares(q)).max(0.0);
         let (most, excess) = excesses(q, v);
         let steepest = (1.0 - rule.kappa) * off.sqrt() + rule.kappa * most;
-        let bound = steepest + 2.0 * rule.kappa.max(1.0 - rule.kappa) * squares.sqrt().min(widest);
+        let bound = steepest + 2.0 * rule.kappa.max(1.0 - rule.kappa) * squares.sqrt().min(width);
         let rate = rule.limit.map_or(rule.rate, |limit| rule.rate.min(limit / bound.max(f64::MIN_POSITIVE)));
         outcome.rate = outcome.rate.min(rate);
         outcome.loss += (1.0 - rule.kappa) * off + rule.kappa * excess;
@@ -223,9 +224,15 @@ pub(super) fn diagonal<T: Real>(c: &[T], size: usize, q: &mut [T]) {
     q.iter_mut().zip(c.iter().step_by(size + 1)).for_each(|(q, c)| *q = *c);
 }
 
-/// The largest sum of absolute values in a row: at least the largest eigenvalue of a symmetric matrix.
-fn widest_row<T: Real>(c: &[T], size: usize) -> f64 {
-    c.chunks_exact(size).map(|row| row.iter().map(|c| c.abs()).sum::<T>().wide()).fold(0.0, f64::max)
+/// The largest sum of absolute values in a column (or row) of a symmetric matrix, at least its largest eigenvalue; `sums` has room
+/// for those of all columns.
+fn widest<T: Real>(c: &[T], size: usize, sums: &mut [T]) -> f64 {
+    sums.fill(T::zero());
+    vectorize(
+        #[inline(always)]
+        || c.chunks_exact(size).for_each(|row| sums.iter_mut().zip(row).for_each(|(sum, c)| *sum += c.abs())),
+    );
+    sums.iter().map(|sum| sum.wide()).fold(0.0, f64::max)
 }
 
 /// Shortens columns that are longer than `cap`; false where a number is not finite.

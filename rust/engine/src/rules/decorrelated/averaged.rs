@@ -3,9 +3,9 @@
 //! Far steps of R would change the function that the network has learned, so the weights take them up: W ← R'⁻¹ R W, and the bias
 //! what the means change by. Then R only decides in which directions the next steps go.
 
-use super::{Config, Decorrelated, RIDGE, add_product};
+use super::{Config, Decorrelated, add_product};
 use crate::error::Result;
-use crate::rules::Moment;
+use crate::rules::{Moment, Site};
 use kernels::decorrelation::{self, Blocks, Form};
 use kernels::{Buffer, Par, Real};
 
@@ -25,14 +25,14 @@ pub struct Averaged<T> {
 }
 
 impl<T: Real> Averaged<T> {
-    /// Room for a map with `outputs` outputs.
-    pub fn new(config: &Config, form: Form, blocks: Blocks, outputs: usize) -> Result<Self> {
+    /// Room for a map.
+    pub fn new(config: &Config, form: Form, site: &Site, blocks: Blocks) -> Result<Self> {
         Ok(Averaged {
             form,
-            ridge: config.ridge.unwrap_or(RIDGE),
+            ridge: config.ridge(&site.map, site.first),
             covariance: Buffer::zeroed(blocks.elements())?,
             factors: [Buffer::zeroed(blocks.elements())?, Buffer::zeroed(blocks.elements())?],
-            turned: Buffer::zeroed(blocks.size * outputs)?,
+            turned: Buffer::zeroed(blocks.size * site.map.outputs())?,
             scratch: Buffer::zeroed(decorrelation::averaged_scratch(blocks))?,
         })
     }

@@ -3,7 +3,7 @@
 //!
 //! R is the symmetric root of the inverse covariance, (Σ + ε I)^(−1/2), of the nearest of such matrices to the identity.
 
-use super::{Decorrelated, First, RIDGE, Way};
+use super::{Decorrelated, First, Way};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::layers::map::Map;
@@ -73,7 +73,7 @@ impl<T: Real> Network<T> {
             let Some(rule) = slots.inputs.decorrelated() else { continue };
             found = true;
             let readers = self.plan.nodes.iter().flat_map(crate::plan::Node::reads).filter(|read| *read == 0).count();
-            let ridge = config.ridge.unwrap_or(RIDGE);
+            let ridge = config.ridge(&linear.map, true);
             self.threads.run(|par| rule.find(par, &linear.map, ridge, training.config.seed, data))?;
             if matches!(linear.map, Map::Conv(_)) {
                 continue;

@@ -56,7 +56,7 @@ impl<T: Real> Learner<T> {
         let center = config.center.unwrap_or(site.bias);
         let how = match config.form.averaged() {
             _ if way == Way::Centered => How::Means,
-            Some(form) => How::Averaged(Averaged::new(config, form, blocks, site.map.outputs())?),
+            Some(form) => How::Averaged(Averaged::new(config, form, site, blocks)?),
             None => How::Local {
                 kappa: config.kappa(&site.map),
                 z: Buffer::zeroed(count * blocks.size)?,

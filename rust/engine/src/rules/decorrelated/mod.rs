@@ -58,7 +58,7 @@ pub struct Config {
     pub layers: Option<Vec<String>>,
     /// What becomes of a layer that reads the network's input.
     pub first: Option<First>,
-    /// ε of covariances, as a share of their mean variance; without it [`RIDGE`].
+    /// ε of covariances, as a share of their mean variance; without it see [`Config::ridge`].
     pub ridge: Option<f64>,
 }
 
@@ -103,9 +103,6 @@ pub enum First {
 
 /// Most inputs of a map whose R is one block, where nothing else is said.
 const LARGEST: usize = 512;
-
-/// ε of covariances, as a share of their mean variance, where nothing else is said: what keeps noise from being blown up.
-const RIDGE: f64 = 0.1;
 
 impl Config {
     fn check(&self) -> Result<()> {
@@ -166,6 +163,16 @@ impl Config {
         self.kappa.unwrap_or(match map {
             Map::Dense { .. } => 0.5,
             Map::Conv(_) => 0.1,
+        })
+    }
+
+    /// ε of covariances, as a share of their mean variance: what keeps noise from being blown up. Much of what dense layers read in
+    /// the network's input hardly varies, such as pixels at the margin, and means little: whitened, it is learned by heart
+    /// (`docs/decorrelated.md` has the figures).
+    fn ridge(&self, map: &Map, first: bool) -> f64 {
+        self.ridge.unwrap_or(match map {
+            Map::Dense { .. } if first => 10.0,
+            Map::Dense { .. } | Map::Conv(_) => 0.1,
         })
     }
 

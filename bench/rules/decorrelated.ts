@@ -36,6 +36,9 @@ const settings: Readonly<Record<string, DecorrelatedOptions | "paper">> = {
   "one block": { block: 2 ** 20 },
   "precompute": { first: "precompute" },
   "driftFree": { form: "driftFree" },
+  "newtonSchulz": { form: "newtonSchulz" },
+  "cholesky": { form: "cholesky" },
+  "cholesky, center": { form: "cholesky", first: "center" },
   "paper()": "paper",
 };
 

@@ -68,6 +68,12 @@ export class ProgressView {
     note(`${parts.filter((part) => part !== "").join("  ")}\n`);
   }
 
+  /** Warns, whether quiet or not. */
+  warn(text: string): void {
+    this.clear();
+    note(`warning: ${text}\n`);
+  }
+
   /** Takes the bar away, so that other text can follow. */
   clear(): void {
     if (!this.#drawn) return;

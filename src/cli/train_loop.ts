@@ -100,6 +100,7 @@ export async function trainToEnd(run: Run): Promise<DoneEvent> {
       state.step = progress.step;
       state.seconds = toMilliseconds(before + progress.seconds);
       view.step(progress);
+      for (const warning of progress.warnings ?? []) view.warn(warning);
       if (!progress.epochDone && !progress.done) continue;
       // A run that was complete already only reports where it stands.
       if (fresh) {

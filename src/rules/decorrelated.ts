@@ -6,22 +6,26 @@
  */
 
 import { boolean, knownOptions, number, oneOf } from "../config.ts";
+import { ConfigError } from "../errors.ts";
 import { layerNames, splitLayers } from "./layer_names.ts";
 import type { Rule } from "./mod.ts";
 
 /** How R is found; see {@linkcode DecorrelatedOptions.form}. */
-export type DecorrelationForm = "local" | "driftFree";
+export type DecorrelationForm = "local" | "driftFree" | "newtonSchulz" | "cholesky";
 
 /** What becomes of a layer that reads the network's input; see {@linkcode DecorrelatedOptions.first}. */
-export type FirstLayer = "learn" | "precompute" | "raw";
+export type FirstLayer = "learn" | "precompute" | "center" | "raw";
 
 /** Options of {@linkcode decorrelated}. */
 export interface DecorrelatedOptions {
-  /** Step size η of R, from 0; the schedule of learning rates applies to it too. Default 0.001. */
+  /**
+   * Step size η of the local rule, from 0; the schedule of learning rates applies to it too. Refused beside the forms
+   * `"newtonSchulz"` and `"cholesky"`, which have no step size. Default 0.001.
+   */
   readonly rate?: number;
   /**
-   * Weight κ of variances against correlations, from 0 (correlations alone) to 1 (variances alone). Default: 0.5 in dense layers, 0.1
-   * in convolutions.
+   * Weight κ of variances against correlations in the local rule, from 0 (correlations alone) to 1 (variances alone). Refused like
+   * `rate`. Default: 0.5 in dense layers, 0.1 in convolutions.
    */
   readonly kappa?: number;
   /**
@@ -37,8 +41,10 @@ export interface DecorrelatedOptions {
    */
   readonly center?: boolean;
   /**
-   * The most that η times a bound on the largest eigenvalue of the step may be, below 2; longer steps of R are shortened to that, so
-   * that they cannot diverge. `false` for steps as they are. Default 0.5.
+   * The most that η times the bound B + 2 max(κ, 1 − κ) Λ may be, below 2, where B is at least the largest eigenvalue of the step's
+   * matrix (1 − κ) (C − diag C) + κ diag v and Λ at least that of C; longer steps of R are shortened to that. Up to 1.4 a step
+   * cannot raise the loss of decorrelation of the rows that it was made from. `false` for steps as they are. Refused like `rate`.
+   * Default 0.5.
    */
   readonly autoStep?: number | false;
   /**
@@ -47,6 +53,11 @@ export interface DecorrelatedOptions {
    * - `"local"`: layers see R x, and R moves by the published local rule.
    * - `"driftFree"`: layers see x and train plain weights A, so that a change of R does not change the function; the gradient of A is
    *   multiplied by Rᵀ R, which is what the weights behind an R that stands still would do. R moves by the local rule.
+   * - `"newtonSchulz"`: layers see R x, and R takes a Newton–Schulz step towards (Σ + ε)^(−1/2) for an average Σ of the covariances
+   *   of x: the local rule with κ = ½ and η = 1 (shorter while R is far), but for Σ instead of a batch.
+   * - `"cholesky"`: layers see R x, and R is the inverse of the lower Cholesky factor of Σ + ε.
+   *
+   * In the last two the weights and the bias take up every change of R and μ, so that the function stays as it is.
    *
    * Default `"local"`.
    */
@@ -58,9 +69,17 @@ export interface DecorrelatedOptions {
   /**
    * What becomes of layers that read the network's input: they `"learn"` R like the others; or R is found before the run from up to
    * 8,192 training rows and stays (`"precompute"`), so that it costs nothing in a step (a dense layer is then given rows that have
-   * passed R, for which all training rows are stored once more); or they are left `"raw"`. Default `"learn"`.
+   * passed R, for which all training rows are stored once more); or they have no R, but `"center"` their inputs (where there is a
+   * bias) or are left `"raw"`. Default `"learn"`.
    */
   readonly first?: FirstLayer;
+  /**
+   * ε in Σ + ε I, above 0, as a share of the mean variance in a block: no direction is blown up by more than
+   * 1 / √(ridge · mean variance). For the forms `"newtonSchulz"` and `"cholesky"` and for `first: "precompute"`; refused where none of
+   * them is chosen. Default: 10 in dense layers that read the network's input, much of which hardly varies and means little, 0.1 in
+   * all others.
+   */
+  readonly ridge?: number;
 }
 
 /** {@linkcode decorrelated} and its preset. */
@@ -108,6 +127,7 @@ export const decorrelatedOptions = [
   "block",
   "layers",
   "first",
+  "ridge",
 ] as const satisfies readonly (keyof DecorrelatedOptions)[];
 
 const NAME = "decorrelated";
@@ -115,20 +135,42 @@ const NAME = "decorrelated";
 /** Larger than any layer: one block. */
 const WHOLE = 2 ** 24;
 
+/** Forms that follow an averaged covariance. */
+const AVERAGED: readonly DecorrelationForm[] = ["newtonSchulz", "cholesky"];
+
 function create(options: DecorrelatedOptions = {}): Rule {
   knownOptions("decorrelated", options, decorrelatedOptions);
+  const forms = ["local", "driftFree", ...AVERAGED] as const;
+  const form = oneOf("decorrelated.form", options.form ?? "local", forms);
+  const first = oneOf(
+    "decorrelated.first",
+    options.first ?? "learn",
+    ["learn", "precompute", "center", "raw"] as const,
+  );
+  const averaged = AVERAGED.includes(form);
+  for (const name of averaged ? ["rate", "kappa", "autoStep"] as const : []) {
+    if (options[name] === undefined) continue;
+    throw new ConfigError(`decorrelated.${name}`, "the form local or driftFree beside it", form);
+  }
+  if (options.ridge !== undefined && !averaged && first !== "precompute") {
+    const expected = "the form newtonSchulz or cholesky, or precompute as `first`, beside it";
+    throw new ConfigError("decorrelated.ridge", expected, `${form} and ${first}`);
+  }
+  const optional = (name: "kappa" | "every" | "block" | "ridge", limits: Parameters<typeof number>[2]) =>
+    options[name] === undefined ? null : number(`decorrelated.${name}`, options[name], limits);
   const { rows, autoStep = 0.5 } = options;
   return rule({
-    rate: number("decorrelated.rate", options.rate ?? 0.001, { min: 0 }),
-    kappa: options.kappa === undefined ? null : number("decorrelated.kappa", options.kappa, { min: 0, max: 1 }),
+    rate: averaged ? null : number("decorrelated.rate", options.rate ?? 0.001, { min: 0 }),
+    kappa: optional("kappa", { min: 0, max: 1 }),
     rows: rows === undefined ? null : number("decorrelated.rows", rows, { above: 0, whole: !(rows < 1) }),
-    every: options.every === undefined ? null : number("decorrelated.every", options.every, { min: 1, whole: true }),
+    every: optional("every", { min: 1, whole: true }),
     center: options.center === undefined ? null : boolean("decorrelated.center", options.center),
-    autoStep: autoStep === false ? null : number("decorrelated.autoStep", autoStep, { above: 0, below: 2 }),
-    form: oneOf("decorrelated.form", options.form ?? "local", ["local", "driftFree"] as const),
-    block: options.block === undefined ? null : number("decorrelated.block", options.block, { min: 1, whole: true }),
+    autoStep: averaged || autoStep === false ? null : number("decorrelated.autoStep", autoStep, { above: 0, below: 2 }),
+    form,
+    block: optional("block", { min: 1, whole: true }),
     layers: layerNames("decorrelated.layers", options.layers),
-    first: oneOf("decorrelated.first", options.first ?? "learn", ["learn", "precompute", "raw"] as const),
+    first,
+    ridge: optional("ridge", { above: 0 }),
   });
 }
 
@@ -144,6 +186,7 @@ function paper(): Rule {
     block: WHOLE,
     layers: null,
     first: "learn",
+    ridge: null,
   });
 }
 

@@ -20,6 +20,7 @@ import { type Rows, StoredRows, StreamedRows } from "./rows.ts";
 import { adam, checkOptimizer, type Optimizer } from "./optimizers.ts";
 import { Pace } from "./pace.ts";
 import { probe } from "./probe.ts";
+import { Warnings } from "./warnings.ts";
 import { checkSchedule, constant, type Schedule } from "./schedules.ts";
 
 /** Milliseconds of one native call: between calls the event loop and an abort signal have their turn. */
@@ -102,6 +103,11 @@ export interface Progress {
   readonly validation?: Metrics;
   /** At the end of an epoch, where they were asked for: figures of {@linkcode probe} by name. */
   readonly probes?: Readonly<Record<string, number>>;
+  /**
+   * At the end of an epoch, where there are any: what the rule came through but should not have met, such as a matrix of
+   * `decorrelated()` that had to begin anew; one sentence for each layer, once in a run.
+   */
+  readonly warnings?: readonly string[];
   /** Whether the epoch is complete. */
   readonly epochDone: boolean;
   /** Whether the run is complete. */
@@ -261,6 +267,7 @@ export class Trainer implements Disposable, AsyncDisposable {
   readonly #options: TrainOptions;
   readonly #probes: boolean;
   readonly #pace = new Pace();
+  readonly #warnings = new Warnings();
   #seconds = 0;
   #running: Promise<unknown> | undefined;
   #averaged = false;
@@ -512,6 +519,8 @@ export class Trainer implements Disposable, AsyncDisposable {
       ,
       totalSteps = 0,
     ] = report;
+    const decorrelates = this.config.rule.inputs?.kind === "decorrelated";
+    const warnings = epochDone === 1 && decorrelates ? await this.#warnings.next(this.network) : [];
     const progress: Progress = {
       epoch: epoch + 1,
       epochs: this.config.epochs,
@@ -525,6 +534,7 @@ export class Trainer implements Disposable, AsyncDisposable {
       epochDone: epochDone === 1,
       done: finished === 1,
       ...(epochDone === 1 && this.#probes && { probes: await probe(this) }),
+      ...(warnings.length > 0 && { warnings }),
     };
     this.#options.onProgress?.(progress);
     return progress;

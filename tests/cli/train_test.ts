@@ -167,3 +167,20 @@ Deno.test("train names the layer when the loss stops being a number, and keeps t
   assertMatch(stderr, /^error: The loss is not finite at step \d+ \(epoch 1\): layer \d+ \(dense\)/);
   assertStringIncludes(stderr, "a/checkpoint.safetensors still holds the state after 0 steps");
 });
+
+Deno.test("train warns of a decorrelation matrix that had to begin anew, once for each layer, even when quiet", async () => {
+  await using folder = await temporaryFolder();
+  const rule = ["--rule", "decorrelated", "--decorrelated.rate", "1e39", "--decorrelated.auto-step", "false"];
+  const { code, stderr } = await run(["train", ...small, ...rule, "--quiet"], { cwd: folder.path });
+  assertEquals(code, 0, stderr);
+  const lines = stderr.split("\n").filter((line) => line.includes("warning"));
+  assertEquals(lines.length, 2, stderr);
+  for (const [index, line] of lines.entries()) {
+    assertMatch(
+      line,
+      new RegExp(
+        `^warning: layer ${2 * index} \\(dense\\): the decorrelation matrix was not finite .* try a smaller rate`,
+      ),
+    );
+  }
+});

@@ -152,10 +152,20 @@ Deno.test("one step is the paper's: z = R (x − μ), gradients with R at rest, 
   }
 });
 
+/** R that moves fast, in every step unless the options say something else. */
+function fast(options: DecorrelatedOptions, kappa?: number): Rule {
+  const averaged = options.form === "newtonSchulz" || options.form === "cholesky";
+  return decorrelated({
+    every: 1,
+    ...(!averaged && { rate: 0.05, ...(kappa !== undefined && { kappa }) }),
+    ...options,
+  });
+}
+
 /** A run in the middle, with R far from the identity. */
 async function underWay(net: string, options: DecorrelatedOptions = {}, machine: Machine = {}) {
   const network = networkOf(net, machine);
-  const rule = decorrelated({ rate: 0.05, every: 1, kappa: 0.5, ...options });
+  const rule = fast(options, 0.5);
   const data = await Dataset.create(dataOf(net));
   const trainer = await Trainer.create(network, data, { ...common, rule });
   await steps(network, data, 3);
@@ -178,6 +188,11 @@ const ways: Record<string, DecorrelatedOptions> = {
   "precomputed": { first: "precompute" },
   "raw first layer": { first: "raw" },
   "drift-free": { form: "driftFree" },
+  "centred first layer": { first: "center" },
+  "newtonSchulz": { form: "newtonSchulz" },
+  "cholesky": { form: "cholesky" },
+  "cholesky in blocks, few rows, not centred": { form: "cholesky", block: 7, rows: 6, center: false, ridge: 0.5 },
+  "newtonSchulz in blocks, every second step": { form: "newtonSchulz", block: 5, every: 2, first: "center" },
 };
 
 for (const net of Object.keys(nets)) {
@@ -190,7 +205,8 @@ for (const net of Object.keys(nets)) {
       const found = await folded.predict(features as Float32Array<ArrayBuffer>);
       assertClose({ name: "folded", limit: 1e-11 }, found, expected);
       if (options.form !== "driftFree") {
-        assertNotEquals(folded.read("0.weight"), run.network.read(options.first === "raw" ? "0.bias" : "0.weight"));
+        const same = options.first === "raw" || options.first === "center";
+        assertNotEquals(folded.read("0.weight"), run.network.read(same ? "0.bias" : "0.weight"));
       }
       await inTemporaryFolder(async (folder) => {
         await run.network.save(`${folder}/plain.safetensors`);
@@ -205,7 +221,7 @@ for (const net of Object.keys(nets)) {
 
     Deno.test(`any number of threads gives the same bits: ${net}, ${name}`, async () => {
       for (const precision of ["f32", "f64"] as const) {
-        const rule = decorrelated({ rate: 0.05, every: 1, ...options });
+        const rule = fast(options);
         const one = await trained(net, { rule }, { precision });
         for (const threads of [2, 3]) {
           const found = await trained(net, { rule }, { precision, threads });
@@ -240,7 +256,8 @@ for (const net of Object.keys(nets)) {
       using data = await Dataset.create({ ...dataOf(net) });
       const rate = 0.01;
       // With this κ no unit is at its kink in the fifth step, where differences would see both sides.
-      const rule = decorrelated({ rate: 0.05, every: 1, kappa: 0.5, ...options });
+      // Forms that follow an average move weights along with R: not in the fifth step.
+      const rule = fast({ ...options, ...(options.form && { every: 3 }) }, 0.5);
       const run = { rule, optimizer: sgd(rate), batchSize: data.rows, epochs: 10, shuffle: false };
       using _trainer = await Trainer.create(network, data, run);
       await steps(network, data, 4);
@@ -323,6 +340,127 @@ Deno.test("drift-free: the function moves by the gradient times Rᵀ R, and not 
   assertClose({ name: "weights", limit: 1e-12 }, network.read("0.weight"), expected as Float64Array);
 });
 
+for (const form of ["newtonSchulz", "cholesky"] as const) {
+  Deno.test(`${form}: R is that of the averaged covariance, whose state is saved`, async () => {
+    const [size, units, ridge] = [6, 3, 0.25];
+    const rows = table(BATCH, { shape: [size], values: units });
+    using network = Network.create({
+      input: [size],
+      layers: [dense(units)],
+      loss: meanSquaredError(),
+      precision: "f64",
+    });
+    using data = await Dataset.create(rows);
+    const options = { optimizer: sgd(0.1), batchSize: BATCH, epochs: 9, shuffle: false };
+    using _trainer = await Trainer.create(network, data, { ...options, rule: decorrelated({ form, ridge, every: 1 }) });
+    await steps(network, data, 1);
+    const x = at(Float64Array.from(rows.features as Float32Array), size);
+    const each = Array.from({ length: size }, (_, i) => i);
+    const sum = (of: (row: number) => number) =>
+      Array.from({ length: BATCH }, (_, row) => of(row)).reduce((a, b) => a + b) / BATCH;
+    const mean = each.map((i) => sum((row) => x(row, i)));
+    const sigma = each.map((i) => each.map((j) => sum((row) => (x(row, i) - mean[i]!) * (x(row, j) - mean[j]!))));
+    assertClose({ name: "mean", limit: 1e-12 }, network.read("rule.0.inputs.mean"), Float64Array.from(mean));
+    assertClose({ name: "Σ", limit: 1e-12 }, network.read("rule.0.inputs.covariance"), Float64Array.from(sigma.flat()));
+    const variance = each.reduce((total, i) => total + sigma[i]![i]! / size, 0);
+    // The first change has ten covariances' worth of the identity beside it.
+    const a = sigma.map((line, i) => line.map((value, j) => i === j ? value + (ridge + 10) * variance : value));
+    const s = at(network.read("rule.0.inputs.s"), size);
+    if (form === "cholesky") {
+      const c = each.map((i) =>
+        each.map((j) => each.reduce((t, k) => t + each.reduce((u, l) => u + s(k, i) * a[k]![l]! * s(l, j), 0), 0))
+      );
+      const identity = each.flatMap((i) => each.map((j) => Number(i === j)));
+      assertClose({ name: "Sᵀ A S", limit: 1e-11 }, Float64Array.from(c.flat()), Float64Array.from(identity));
+      for (const i of each) for (const j of each.slice(0, i)) assertEquals(s(i, j), 0);
+    } else {
+      const [layer] = await network.describeRule();
+      const rate = layer!.slots.inputs.rate as number;
+      assert(rate > 0 && rate < 1, "far from the identity the step is shortened");
+      const expected = each.flatMap((i) => each.map((j) => Number(i === j) * (1 + rate / 2) - rate / 2 * a[i]![j]!));
+      assertClose({ name: "S", limit: 1e-12 }, network.read("rule.0.inputs.s"), Float64Array.from(expected));
+    }
+  });
+
+  for (const net of Object.keys(nets)) {
+    for (const clipped of [false, true]) {
+      Deno.test(`${form}: weights take up what R changes: ${net}${clipped ? ", clipped" : ""}`, async () => {
+        using network = networkOf(net);
+        const rows = dataOf(net);
+        const features = rows.features as Float32Array<ArrayBuffer>;
+        using data = await Dataset.create(rows);
+        const before = await network.predict(features);
+        const rule = decorrelated({ form, every: 1 });
+        const options = { ...common, rule, optimizer: sgd(1e-30), epochs: 20, ...(clipped && { clipNorm: 0.1 }) };
+        using _trainer = await Trainer.create(network, data, options);
+        const [raw] = await network.inputStatistics(data);
+        await steps(network, data, 60);
+        assertClose({ name: "outputs", limit: 1e-9 }, await network.predict(features), before);
+        const [white] = await network.inputStatistics(data);
+        assert(Math.abs(white!.variance - 1) < Math.abs(raw!.variance - 1), `${raw!.variance} → ${white!.variance}`);
+        assert(white!.loss < 0.5 * raw!.loss, `${raw!.loss} → ${white!.loss}`);
+      });
+    }
+  }
+}
+
+Deno.test("a centred first layer is a layer of centred rows, at no R", async () => {
+  const rows = table(60, { shape: [8], classes: 3 });
+  const features = rows.features as Float32Array;
+  // Means that the running ones have found exactly: every batch is the whole.
+  const mean = Array.from(
+    { length: 8 },
+    (_, i) => features.filter((_, at) => at % 8 === i).reduce((a, b) => a + b) / 60,
+  );
+  const centred = { ...rows, features: features.map((value, at) => value - mean[at % 8]!) };
+  const ends = [];
+  for (
+    const [data, rule] of [[rows, decorrelated({ layers: ["0"], first: "center", every: 1 })], [
+      centred,
+      undefined,
+    ]] as const
+  ) {
+    using network = Network.create({ input: [8], layers: [dense(20), tanh(), dense(3)], precision: "f64", seed: 3 });
+    using loaded = await Dataset.create(data);
+    const options = { ...(rule && { rule }), optimizer: sgd(0.1), batchSize: 60, epochs: 30, shuffle: false };
+    using _trainer = await Trainer.create(network, loaded, options);
+    if (rule) {
+      // The first step sees raw rows; from there on both are the same.
+      const first = network.parameters();
+      await steps(network, loaded, 1);
+      for (const [name, values] of first) network.write(name, values);
+    } else {
+      await steps(network, loaded, 1);
+      using again = Network.create({ input: [8], layers: [dense(20), tanh(), dense(3)], precision: "f64", seed: 3 });
+      for (const [name, values] of again.parameters()) network.write(name, values);
+    }
+    await steps(network, loaded, 20);
+    ends.push(network.parameters());
+    if (rule) {
+      const [layer] = await network.describeRule();
+      assertEquals(layer!.slots.inputs.way, "centred");
+      assertEquals(network.tensors().filter(({ name }) => name.endsWith("inputs.s")), []);
+    }
+  }
+  const [own, plain] = ends;
+  for (const [name, values] of plain!) assertClose({ name, limit: 1e-6 }, own!.get(name)!, values);
+});
+
+Deno.test("a matrix that has to begin anew is warned of, once for each layer", async () => {
+  using network = Network.create({ input: [6], layers: [dense(5), relu(), dense(3)], seed: 2 });
+  const rows = table(40, { shape: [6], classes: 3 });
+  const rule = decorrelated({ rate: 1e39, autoStep: false, every: 1 });
+  const found = [];
+  for await (
+    const { warnings = [] } of train(network, rows, { rule, epochs: 3, batchSize: 10, optimizer: adam(1e-3) })
+  ) {
+    found.push(warnings);
+  }
+  const text =
+    "the decorrelation matrix was not finite 4 times and began anew as the identity; try a smaller rate, or autoStep";
+  assertEquals(found, [[`layer 0 (dense): ${text}`, `layer 2 (dense): ${text}`], [], []]);
+});
+
 Deno.test("a precomputed first layer sees inputs without correlations, and takes no step", async () => {
   const size = 12;
   const rows = table(1500, { shape: [size], classes: 3 });
@@ -333,7 +471,7 @@ Deno.test("a precomputed first layer sees inputs without correlations, and takes
   using network = Network.create({ input: [size], layers: [dense(20), relu(), dense(3)], precision: "f64", seed: 2 });
   using data = await Dataset.create(rows);
   const [before] = await network.inputStatistics(data);
-  const rule = decorrelated({ first: "precompute" });
+  const rule = decorrelated({ first: "precompute", ridge: 0.1 });
   using _trainer = await Trainer.create(network, data, { rule, batchSize: 50, optimizer: adam(1e-3) });
   const s = network.read("rule.0.inputs.s");
   const [after] = await network.inputStatistics(data);
@@ -415,6 +553,19 @@ Deno.test("defaults: R of a network with convolutions moves in every step, that 
   );
 });
 
+Deno.test("the ridge is 10 by default in dense layers that read the network's input, 0.1 in others", async () => {
+  for (const options of [{ form: "cholesky" }, { first: "precompute" }] as const) {
+    for (const [net, layer, ridge] of [["dense", "0", 10], ["dense", "2", 0.1], ["conv", "0", 0.1]] as const) {
+      // What is precomputed is the first layer.
+      if ("first" in options && layer === "2") continue;
+      const after = async (more: DecorrelatedOptions = {}) =>
+        (await trained(net, { rule: decorrelated({ ...options, layers: [layer], ...more }) })).bits;
+      assertSameBits(await after(), await after({ ridge }), `${net} ${layer}`);
+      assertNotEquals(await after({ ridge: 1 }), await after());
+    }
+  }
+});
+
 Deno.test("decorrelated.paper() has the published settings", () => {
   const { inputs } = decorrelated.paper().slots;
   assertEquals([inputs!.rate, inputs!.kappa, inputs!.rows, inputs!.center, inputs!.autoStep], [
@@ -439,6 +590,15 @@ const refused: [string, () => Rule, string][] = [
   ["every", () => decorrelated({ every: 0 }), "Cannot use decorrelated.every"],
   ["autoStep", () => decorrelated({ autoStep: 2 }), "Cannot use decorrelated.autoStep"],
   ["form", () => decorrelated({ form: "other" as "local" }), "Cannot use decorrelated.form"],
+  ["rate of another form", () => decorrelated({ form: "cholesky", rate: 1 }), "Cannot use decorrelated.rate"],
+  ["kappa of another form", () => decorrelated({ form: "newtonSchulz", kappa: 1 }), "Cannot use decorrelated.kappa"],
+  [
+    "autoStep of another form",
+    () => decorrelated({ form: "newtonSchulz", autoStep: false }),
+    "Cannot use decorrelated.autoStep: expected the form local or driftFree beside it but found newtonSchulz",
+  ],
+  ["ridge of another form", () => decorrelated({ ridge: 1 }), "Cannot use decorrelated.ridge"],
+  ["ridge", () => decorrelated({ form: "cholesky", ridge: 0 }), "Cannot use decorrelated.ridge"],
   ["layers", () => decorrelated({ layers: "0" as unknown as string[] }), "Cannot use decorrelated.layers"],
   ["option", () => decorrelated({ kapa: 1 } as DecorrelatedOptions), "did you mean kappa"],
 ];
@@ -472,10 +632,21 @@ Deno.test("what is not defined beside decorrelated() is refused by name", async 
   await check(decorrelated({ center: true }), "layer 0 (conv2d) without one", plain);
   const grouped = { input: [8, 8, 2], layers: [conv2d(4, { groups: 2 }), globalAvgPool2d(), dense(3)] };
   await check(decorrelated({ layers: ["0"] }), "layer 0 (conv2d) with 2", grouped);
+  await check(decorrelated({ first: "center", center: false }), "rule.center");
   const late = { input: [24], layers: [tanh(), dense(3)] };
   await check(decorrelated({ first: "precompute" }), "reads the network's input", late);
   const images = { input: [8, 8, 1], layers: [flatten(), dense(3)] };
   await check(decorrelated({ first: "precompute" }), "beside augmentation", images, { augment: { flip: true } });
+});
+
+Deno.test("a first layer without a bias cannot be centred, and says so", async () => {
+  const layers = [conv2d(4, { bias: false }), batchNorm(), globalAvgPool2d(), dense(3)];
+  using network = Network.create({ input: [8, 8, 2], layers });
+  using data = await Dataset.create(table(40, { shape: [8, 8, 2], classes: 3 }));
+  using _trainer = await Trainer.create(network, data, { rule: decorrelated({ first: "center" }), batchSize: 10 });
+  const [first] = await network.describeRule();
+  const why = "reads the network's input, without a bias that takes its means up";
+  assertEquals(first!.slots.inputs, { kind: "raw", why });
 });
 
 Deno.test("a grouped convolution stays as it is, and says why", async () => {

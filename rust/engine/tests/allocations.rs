@@ -192,10 +192,20 @@ fn a_step_allocates_nothing() {
     });
     let decorrelated = json!({
         "kind": "decorrelated", "rate": 0.01, "kappa": 0.5, "rows": null, "every": 2, "center": null, "autoStep": 0.5,
-        "form": "local", "block": 100, "layers": null, "first": "learn",
+        "form": "local", "block": 100, "layers": null, "first": "learn", "ridge": null,
     });
-    let choices =
-        [(plain("dense"), plain("raw")), (sparse.clone(), plain("raw")), (plain("dense"), decorrelated.clone())];
+    let mut averaged = decorrelated.clone();
+    for (name, value) in
+        [("rate", json!(null)), ("kappa", json!(null)), ("autoStep", json!(null)), ("form", json!("cholesky"))]
+    {
+        averaged[name] = value;
+    }
+    let choices = [
+        (plain("dense"), plain("raw")),
+        (sparse.clone(), plain("raw")),
+        (plain("dense"), decorrelated.clone()),
+        (plain("dense"), averaged.clone()),
+    ];
     for ((size, input, layers), (weights, inputs)) in
         networks.iter().flat_map(|network| choices.iter().map(move |choice| (network, choice)))
     {

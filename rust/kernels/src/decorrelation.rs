@@ -1,13 +1,16 @@
-//! Matrices that decorrelate the inputs of a linear map, and the local rule that learns them.
+//! Matrices that decorrelate the inputs of a linear map, and what learns them: the local rule, or an averaged covariance.
 //!
 //! A decorrelated map computes y = z · W with z = x · S; S is the transpose of what papers call R (z = R x), stored like weights:
 //! inputs × outputs. It is one square matrix, or a row of square blocks on the diagonal of one ([`Blocks`]), one after the other.
 
+mod averaged;
+mod factor;
 mod root;
 mod rule;
 #[cfg(test)]
 mod tests;
 
+pub use averaged::{Form, average, averaged_scratch, follow};
 pub use root::{inverse_root, root_scratch};
 pub use rule::{Outcome, Rule, scratch_elements, second_moment, update};
 

@@ -111,6 +111,13 @@ impl<T: Real> Linear<T> {
         list
     }
 
+    /// Weights and, where there is one, bias among the map's parameters.
+    pub fn halves<'a>(&self, own: &'a mut [T]) -> (&'a mut [T], Option<&'a mut [T]>) {
+        let (weights, biases) = own.split_at_mut(self.bias_start().min(own.len()));
+        let outputs = self.map.outputs();
+        (&mut weights[..self.weights()], self.bias.then(|| &mut biases[..outputs]))
+    }
+
     /// y from x.
     pub fn forward(&mut self, pass: &Pass, parameters: &[T], x: &[T], y: &mut [T], scratch: &mut [T]) {
         let weight = &parameters[..self.weights()];

@@ -87,6 +87,7 @@ impl<T: Real> Network<T> {
         } else if !at_once {
             apply(par, &update, &self.plan, &mut self.values, learning);
         }
+        self.settle_inputs(par, &moment);
         if let Some(average) = &mut training.average {
             average.follow(par, counters.step, &self.values, &self.buffers);
         }

@@ -5,17 +5,22 @@
 //! M = (1 − κ) (C − diag q) + κ diag v          S ← S · (1 − η M)
 //! ```
 //!
-//! With fewer rows than columns S · zᵀ z is computed as (z · Sᵀ)ᵀ · z, which never makes C; otherwise C is made. A step is shortened
-//! to `limit` / ((1 − κ) ‖C − diag q‖_F + κ max |v|), which bounds the largest eigenvalue of M from above: with less than 2 the rule
-//! cannot diverge.
+//! With fewer rows than columns S · zᵀ z is computed as (z · Sᵀ)ᵀ · z, which never makes C; otherwise C is made.
+//!
+//! A step is shortened to `limit` / (B + 2 w Λ), where B = (1 − κ) ‖C − diag q‖_F + κ max |v| is at least the largest eigenvalue of
+//! M, Λ at least that of C, and w = max(κ, 1 − κ). Why both: with a = η B and c = η Λ the loss L = (1 − κ) ‖C − diag q‖² + κ ‖v‖²
+//! changes by at most −η tr(M C M) · (4 − 2 a − w c (2 + a)²), since L's gradient by C is 2 M, C changes by −η (M C + C M) + η² M C M
+//! and ‖M C‖² ≤ Λ tr(M C M). With a + 2 w c ≤ 1.4 the bracket is above 0 for every a: on fixed rows L cannot rise. B alone does not
+//! do: it vanishes where C nears the identity, and steps would become as long as one likes.
 
 use super::{Blocks, apply_transposed};
 use crate::gemm::{Matrix, gemm_into};
+use crate::isa::vectorize;
 use crate::par::{self, Par, Shared};
 use crate::real::Real;
 
 /// Below this mean square an input counts as dead: nothing pulls its variance up.
-const DEAD: f64 = 1e-6;
+pub(super) const DEAD: f64 = 1e-6;
 
 /// What v is cut to, from above: one outlier must not shorten the step of all.
 const MOST_EXCESS: f64 = 10.0;
@@ -30,7 +35,7 @@ pub struct Rule {
     pub rate: f64,
     /// κ: 0 for correlations alone, 1 for variances alone.
     pub kappa: f64,
-    /// The most that η times the bound may be; none for η as it is.
+    /// The most that η times the bound may be, below 1.4 for steps that cannot raise the loss; none for η as it is.
     pub limit: Option<f64>,
     /// The largest norm that a row of R (a column of S) may have.
     pub cap: f64,
@@ -81,32 +86,27 @@ pub fn update<T: Real>(
         let (q, v) = (&mut q[..size], &mut v[..size]);
         let s = &mut s[b.place(index)];
         let share = T::of(1.0 / rows as f64);
-        let squares = if low_rank(size) {
+        let (squares, width) = if low_rank(size) {
             let k = &mut scratch[..rows * rows];
             symmetric(par, share, z, k);
             mean_squares(z, rows, q);
-            sum_of_squares(k)
+            (sum_of_squares(k), widest(k, rows, &mut v[..rows]))
         } else {
             let c = &mut scratch[..size * size];
             symmetric(par, share, z.t(), c);
-            q.iter_mut().zip(c.iter().step_by(size + 1)).for_each(|(q, c)| *q = *c);
-            sum_of_squares(c)
+            diagonal(c, size, q);
+            (sum_of_squares(c), widest(c, size, v))
         };
         let off = (squares - sum_of_squares(q)).max(0.0);
-        let (mut most, mut excess) = (0.0f64, 0.0);
-        for (v, q) in v.iter_mut().zip(&*q) {
-            let value = (q.wide() - 1.0).clamp(-1.0, MOST_EXCESS);
-            let value = if q.wide() < DEAD { 0.0 } else { value };
-            (most, excess) = (most.max(value.abs()), excess + value * value);
-            *v = T::of(value);
-        }
-        let bound = (1.0 - rule.kappa) * off.sqrt() + rule.kappa * most;
+        let (most, excess) = excesses(q, v);
+        let steepest = (1.0 - rule.kappa) * off.sqrt() + rule.kappa * most;
+        let bound = steepest + 2.0 * rule.kappa.max(1.0 - rule.kappa) * squares.sqrt().min(width);
         let rate = rule.limit.map_or(rule.rate, |limit| rule.rate.min(limit / bound.max(f64::MIN_POSITIVE)));
         outcome.rate = outcome.rate.min(rate);
         outcome.loss += (1.0 - rule.kappa) * off + rule.kappa * excess;
-        let (eta, kappa) = (T::of(rate), T::of(rule.kappa));
-        let against = eta * (T::one() - kappa);
         if low_rank(size) {
+            let (eta, kappa) = (T::of(rate), T::of(rule.kappa));
+            let against = eta * (T::one() - kappa);
             for row in s.chunks_exact_mut(size) {
                 for ((s, q), v) in row.iter_mut().zip(&*q).zip(&*v) {
                     *s += *s * (against * *q - eta * kappa * *v);
@@ -116,12 +116,7 @@ pub fn update<T: Real>(
             product(par, -against * share, y.t(), z, (size, rows), true, s);
         } else {
             let (m, next) = scratch[..2 * size * size].split_at_mut(size * size);
-            for (row, m) in m.chunks_exact_mut(size).enumerate() {
-                m.iter_mut().for_each(|m| *m *= -against);
-                m[row] = T::one() - eta * kappa * v[row];
-            }
-            product(par, T::one(), Matrix::new(s, size, size), Matrix::new(m, size, size), (size, size), false, next);
-            s.copy_from_slice(next);
+            turn(par, s, size, (rate, rule.kappa), v, m, next);
         }
         if !cap_columns(s, size, rule.cap, q) {
             Blocks { size, block: size }.identity(s);
@@ -132,13 +127,44 @@ pub fn update<T: Real>(
     outcome
 }
 
+/// v = q − 1 for the variances q, cut where they are far above 1 and 0 where an input is dead; gives max |v| and Σ v².
+pub(super) fn excesses<T: Real>(q: &[T], v: &mut [T]) -> (f64, f64) {
+    let (mut most, mut sum) = (0.0f64, 0.0);
+    for (v, q) in v.iter_mut().zip(q) {
+        let value = (q.wide() - 1.0).clamp(-1.0, MOST_EXCESS);
+        let value = if q.wide() < DEAD { 0.0 } else { value };
+        (most, sum) = (most.max(value.abs()), sum + value * value);
+        *v = T::of(value);
+    }
+    (most, sum)
+}
+
+/// S ← S · (1 − η M), where `c` is C and becomes 1 − η M.
+pub(super) fn turn<T: Real>(
+    par: Par,
+    s: &mut [T],
+    size: usize,
+    (rate, kappa): (f64, f64),
+    v: &[T],
+    c: &mut [T],
+    next: &mut [T],
+) {
+    let (off, own) = (T::of(-rate * (1.0 - kappa)), T::of(rate * kappa));
+    for (row, c) in c.chunks_exact_mut(size).enumerate() {
+        c.iter_mut().for_each(|c| *c *= off);
+        c[row] = T::one() - own * v[row];
+    }
+    product(par, T::one(), Matrix::new(s, size, size), Matrix::new(c, size, size), (size, size), false, next);
+    s.copy_from_slice(next);
+}
+
 /// out = xᵀ · x / rows for x with `rows` rows.
 pub fn second_moment<T: Real>(par: Par, rows: usize, x: &[T], size: usize, out: &mut [T]) {
     symmetric(par, T::of(1.0 / rows as f64), Matrix::new(x, rows, size).t(), out);
 }
 
 /// out = alpha · a · aᵀ: tiles on and above the diagonal are computed, the others mirror them to the last bit.
-fn symmetric<T: Real>(par: Par, alpha: T, a: Matrix<T>, out: &mut [T]) {
+pub(super) fn symmetric<T: Real>(par: Par, alpha: T, a: Matrix<T>, out: &mut [T]) {
     let size = a.height();
     assert_eq!(out.len(), size * size);
     let across = size.div_ceil(TILE);
@@ -190,8 +216,23 @@ fn mean_squares<T: Real>(z: Matrix<T>, rows: usize, q: &mut [T]) {
 }
 
 /// Row by row, so that long sums keep their precision.
-fn sum_of_squares<T: Real>(values: &[T]) -> f64 {
+pub(super) fn sum_of_squares<T: Real>(values: &[T]) -> f64 {
     values.chunks(1024).map(|values| crate::reduce::sum_of_squares(values).wide()).sum()
+}
+
+pub(super) fn diagonal<T: Real>(c: &[T], size: usize, q: &mut [T]) {
+    q.iter_mut().zip(c.iter().step_by(size + 1)).for_each(|(q, c)| *q = *c);
+}
+
+/// The largest sum of absolute values in a column (or row) of a symmetric matrix, at least its largest eigenvalue; `sums` has room
+/// for those of all columns.
+fn widest<T: Real>(c: &[T], size: usize, sums: &mut [T]) -> f64 {
+    sums.fill(T::zero());
+    vectorize(
+        #[inline(always)]
+        || c.chunks_exact(size).for_each(|row| sums.iter_mut().zip(row).for_each(|(sum, c)| *sum += c.abs())),
+    );
+    sums.iter().map(|sum| sum.wide()).fold(0.0, f64::max)
 }
 
 /// Shortens columns that are longer than `cap`; false where a number is not finite.

@@ -3,7 +3,7 @@
 //!
 //! R is the symmetric root of the inverse covariance, (Σ + ε I)^(−1/2), of the nearest of such matrices to the identity.
 
-use super::{Decorrelated, First};
+use super::{Decorrelated, First, Way};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::layers::map::Map;
@@ -18,9 +18,6 @@ use kernels::{Buffer, Par, Real, reduce};
 
 /// Most rows that R is found from.
 const ROWS: usize = 8192;
-
-/// ε, as a share of the mean variance: what keeps noise from being blown up.
-const DAMPING: f64 = 0.1;
 
 /// Variance below which an input is dead and stays as it is.
 const DEAD: f64 = 1e-6;
@@ -76,7 +73,8 @@ impl<T: Real> Network<T> {
             let Some(rule) = slots.inputs.decorrelated() else { continue };
             found = true;
             let readers = self.plan.nodes.iter().flat_map(crate::plan::Node::reads).filter(|read| *read == 0).count();
-            self.threads.run(|par| rule.find(par, &linear.map, training.config.seed, data))?;
+            let ridge = config.ridge(&linear.map, true);
+            self.threads.run(|par| rule.find(par, &linear.map, ridge, training.config.seed, data))?;
             if matches!(linear.map, Map::Conv(_)) {
                 continue;
             }
@@ -124,12 +122,18 @@ impl<T: Real> Network<T> {
 impl<T: Real> Decorrelated<T> {
     /// z of rows of x.
     pub(super) fn transform(&self, par: Par, x: &[T], z: &mut [T]) {
+        if self.way == Way::Centered {
+            for (x, z) in x.chunks_exact(self.blocks.size).zip(z.chunks_exact_mut(self.blocks.size)) {
+                z.iter_mut().zip(x).zip(&*self.shift).for_each(|((z, x), shift)| *z = *x + *shift);
+            }
+            return;
+        }
         let shift = (!self.shift.is_empty()).then_some(&self.shift[..]);
         decorrelation::apply(par, self.blocks, x.len() / self.blocks.size, x, &self.s, shift, z);
     }
 
     /// Finds R and the means from rows of the data: features, or patches of a convolution.
-    fn find(&mut self, par: Par, map: &Map, seed: u64, data: &Dataset) -> Result<()> {
+    fn find(&mut self, par: Par, map: &Map, ridge: f64, seed: u64, data: &Dataset) -> Result<()> {
         let size = self.blocks.size;
         // Evenly spaced rows; a patch of each where the map is a convolution, and more where there are few rows.
         let samples = data.rows().min(ROWS);
@@ -166,7 +170,7 @@ impl<T: Real> Decorrelated<T> {
             let mean = variances().filter(|v| *v >= DEAD).sum::<f64>()
                 / variances().filter(|v| *v >= DEAD).count().max(1) as f64;
             for value in covariance.iter_mut().step_by(size + 1) {
-                *value = if value.wide() < DEAD { T::one() } else { *value + T::of(DAMPING * mean) };
+                *value = if value.wide() < DEAD { T::one() } else { *value + T::of(ridge * mean) };
             }
             let mut scratch = Buffer::zeroed(decorrelation::root_scratch(size))?;
             decorrelation::inverse_root(par, &covariance, size, &mut self.s[self.blocks.place(index)], &mut scratch);

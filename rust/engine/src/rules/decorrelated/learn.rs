@@ -1,5 +1,6 @@
-//! How R and the means change: from some rows of a batch, by the local rule.
+//! How R and the means change: from some rows of a batch, by the local rule or with an average of their covariances.
 
+use super::averaged::Averaged;
 use super::{Config, Decorrelated, Way};
 use crate::error::Result;
 use crate::layers::Pass;
@@ -7,52 +8,86 @@ use crate::layers::map::Map;
 use crate::rules::{Moment, Site};
 use kernels::decorrelation::{self, Blocks, Outcome, Rule};
 use kernels::rng::{Philox, Purpose};
-use kernels::{Buffer, Real, carry, reduce};
+use kernels::{Buffer, Par, Real, carry, reduce};
 use serde_json::{Map as Object, Value, json};
 
-/// The least weight of new rows in the means.
-const MEAN_GAIN: f64 = 0.1;
+/// The least weight of new rows in the means and covariances.
+const GAIN: f64 = 0.1;
 
 /// The longest row of R.
 const CAP: f64 = 20.0;
 
-/// What changes R.
+/// What changes R and the means.
 pub struct Learner<T> {
     config: Config,
-    kappa: f64,
     every: u64,
     number: u32,
     /// Rows of a batch in any order, the first of them chosen.
     order: Vec<u32>,
-    /// Chosen rows of x and of z.
+    /// Chosen rows of x.
     x: Buffer<T>,
-    z: Buffer<T>,
-    /// Means of the chosen rows; empty without centring.
-    mean: Buffer<T>,
-    scratch: Buffer<T>,
-    last: Option<(usize, Outcome)>,
-    resets: usize,
+    /// The means that the next step has; empty without centring.
+    pub(super) mean: Buffer<T>,
+    how: How<T>,
+    pub(super) last: Option<(usize, Outcome)>,
+    pub(super) resets: usize,
+}
+
+/// How R changes.
+enum How<T> {
+    /// Not at all: there are only means.
+    Means,
+    /// By the local rule.
+    Local {
+        kappa: f64,
+        /// Chosen rows of z.
+        z: Buffer<T>,
+        scratch: Buffer<T>,
+    },
+    /// With an averaged covariance.
+    Averaged(Averaged<T>),
 }
 
 impl<T: Real> Learner<T> {
-    /// Room for the batches of a run.
-    pub fn new(config: &Config, site: &Site, blocks: Blocks) -> Result<Self> {
+    /// Room for the batches of a run, in a map that takes that way.
+    pub fn new(config: &Config, site: &Site, blocks: Blocks, way: Way) -> Result<Self> {
         let rows = site.map.rows(site.batch);
         let count = config.budget(blocks.size, rows);
         let center = config.center.unwrap_or(site.bias);
+        let how = match config.form.averaged() {
+            _ if way == Way::Centered => How::Means,
+            Some(form) => How::Averaged(Averaged::new(config, form, site, blocks)?),
+            None => How::Local {
+                kappa: config.kappa(&site.map),
+                z: Buffer::zeroed(count * blocks.size)?,
+                scratch: Buffer::zeroed(decorrelation::scratch_elements(blocks, count, false))?,
+            },
+        };
         Ok(Learner {
             config: config.clone(),
-            kappa: config.kappa(&site.map),
             every: config.every(site),
             number: site.number,
             order: vec![0; rows],
             x: Buffer::zeroed(count * blocks.size)?,
-            z: Buffer::zeroed(count * blocks.size)?,
             mean: if center { Buffer::zeroed(blocks.size)? } else { Buffer::empty() },
-            scratch: Buffer::zeroed(decorrelation::scratch_elements(blocks, count, false))?,
+            how,
             last: None,
             resets: 0,
         })
+    }
+
+    /// How many changes there have been when that of a step is due, itself counted; none where it is not.
+    pub fn due(&self, moment: &Moment) -> Option<u64> {
+        let still = moment.factor == 0.0 || matches!(self.how, How::Local { .. }) && self.config.rate == Some(0.0);
+        (!still && moment.step.is_multiple_of(self.every)).then_some(moment.step / self.every + 1)
+    }
+
+    /// The averaged covariance, where R follows one.
+    pub fn averaged(&mut self) -> Option<&mut Averaged<T>> {
+        match &mut self.how {
+            How::Averaged(averaged) => Some(averaged),
+            How::Local { .. } | How::Means => None,
+        }
     }
 
     /// Draws rows without replacement, the same for a seed, a step and a map; gives how many.
@@ -84,40 +119,64 @@ impl<T: Real> Learner<T> {
 }
 
 impl<T: Real> Decorrelated<T> {
-    /// Changes R and the means after a step whose forward pass had inputs `x`, where it is time to.
+    /// Learns from a step whose forward pass had inputs `x`, where it is time to: R and the means move at once by the local rule,
+    /// in [`Self::settle`] where they follow an average.
     pub fn update(&mut self, map: &Map, pass: &Pass, x: &[T], moment: &Moment) {
         let Decorrelated { blocks, way, s, mean, shift, z, learner, .. } = self;
         let Some(learner) = learner else { return };
-        let rate = learner.config.rate * moment.factor;
-        if rate == 0.0 || !moment.step.is_multiple_of(learner.every) {
-            return;
-        }
+        let Some(number) = learner.due(moment) else { return };
         let (par, rows) = (pass.par, map.rows(pass.rows));
         let count = learner.config.budget(blocks.size, rows);
         learner.draw(rows, count, moment);
         let chosen = &learner.order[..count];
         let size = count * blocks.size;
-        let all = *way == Way::TwoStage && count == rows;
+        let local = matches!(learner.how, How::Local { .. });
+        let all = local && *way == Way::TwoStage && count == rows;
         if !all || !mean.is_empty() {
             match map {
                 Map::Dense { .. } => carry::copy_rows(x, &[], chosen, &[], &mut learner.x[..size]).run(par),
                 Map::Conv(_) => map.gather(x, chosen, 0, &mut learner.x[..size]),
             }
         }
-        if !all {
-            let shift = (!shift.is_empty()).then_some(&shift[..]);
-            decorrelation::apply(par, *blocks, count, &learner.x[..size], s, shift, &mut learner.z[..size]);
-        }
-        let rule = Rule { rate, kappa: learner.kappa, limit: learner.config.auto_step, cap: CAP, explicit: false };
-        let z = if all { &z[..size] } else { &learner.z[..size] };
-        let outcome = decorrelation::update(par, *blocks, count, z, s, &rule, &mut learner.scratch);
-        learner.resets += outcome.resets;
-        learner.last = Some((count, outcome));
+        let gain = (1.0 / number as f64).max(GAIN);
         if !mean.is_empty() {
             reduce::column_sums(par, &learner.x[..size], blocks.size, false, &mut learner.mean);
-            let gain = (1.0 / (moment.step / learner.every + 1) as f64).max(MEAN_GAIN);
             let (share, kept) = (T::of(gain / count as f64), T::of(1.0 - gain));
-            mean.iter_mut().zip(&*learner.mean).for_each(|(mean, sum)| *mean = kept * *mean + share * *sum);
+            learner.mean.iter_mut().zip(&**mean).for_each(|(next, mean)| *next = kept * *mean + share * *next);
         }
+        match &mut learner.how {
+            How::Means => {}
+            How::Local { kappa, z: own, scratch } => {
+                if !all {
+                    let shift = (!shift.is_empty()).then_some(&shift[..]);
+                    decorrelation::apply(par, *blocks, count, &learner.x[..size], s, shift, &mut own[..size]);
+                }
+                let rate = learner.config.rate.unwrap_or(0.0) * moment.factor;
+                let rule = Rule { rate, kappa: *kappa, limit: learner.config.auto_step, cap: CAP, explicit: false };
+                let z = if all { &z[..size] } else { &own[..size] };
+                let outcome = decorrelation::update(par, *blocks, count, z, s, &rule, scratch);
+                learner.resets += outcome.resets;
+                learner.last = Some((count, outcome));
+            }
+            How::Averaged(averaged) => {
+                center(par, &learner.mean, &mut learner.x[..size]);
+                averaged.see(par, *blocks, count, &learner.x[..size], gain);
+                learner.last = Some((count, Outcome::default()));
+                return;
+            }
+        }
+        mean.copy_from_slice(&learner.mean);
     }
+}
+
+/// x − μ, row by row, where there is a μ.
+fn center<T: Real>(par: Par, mean: &[T], x: &mut [T]) {
+    if mean.is_empty() {
+        return;
+    }
+    par.for_work(x.len()).chunks_mut(x, 64 * mean.len(), |_, x| {
+        for row in x.chunks_exact_mut(mean.len()) {
+            row.iter_mut().zip(mean).for_each(|(x, mean)| *x -= *mean);
+        }
+    });
 }

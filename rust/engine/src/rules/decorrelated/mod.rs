@@ -11,9 +11,13 @@
 //!
 //! R starts as the identity, so that a run starts as back-propagation does. Stored is S = Rᵀ (z = x · S), like weights.
 //!
-//! This room decides what each map does ([`Decorrelated::new`]) and carries values through it; [`learn`] is what changes R;
-//! [`first`] finds R before a run, for the network's input; [`watch`] measures how correlated inputs are.
+//! Beside the local rule R can follow an averaged covariance of the inputs; then W and b take up what changes, so that the function
+//! stays as it is.
+//!
+//! This room decides what each map does ([`Decorrelated::new`]) and carries values through it; [`learn`] is what changes R, by the
+//! rule or with [`averaged`]; [`first`] finds R before a run, for the network's input; [`watch`] measures how correlated inputs are.
 
+mod averaged;
 pub mod first;
 mod learn;
 pub mod watch;
@@ -34,8 +38,8 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
-    /// η, times the factor of the schedule of learning rates.
-    pub rate: f64,
+    /// η of the local rule, times the factor of the schedule of learning rates.
+    pub rate: Option<f64>,
     /// κ: 0 for correlations alone, 1 for variances alone; without it see [`Config::kappa`].
     pub kappa: Option<f64>,
     /// Rows (patches of a convolution) that R learns from in a step, or their share where below 1; without it max(64, 2 · inputs).
@@ -54,6 +58,8 @@ pub struct Config {
     pub layers: Option<Vec<String>>,
     /// What becomes of a layer that reads the network's input.
     pub first: Option<First>,
+    /// ε of covariances, as a share of their mean variance; without it see [`Config::ridge`].
+    pub ridge: Option<f64>,
 }
 
 /// How R is found.
@@ -64,6 +70,21 @@ pub enum Form {
     Local,
     /// By the local rule, but the plain weights A are trained: their gradient is multiplied by Rᵀ R.
     DriftFree,
+    /// By steps of the Newton–Schulz iteration on an averaged covariance.
+    NewtonSchulz,
+    /// From the Cholesky factor of an averaged covariance.
+    Cholesky,
+}
+
+impl Form {
+    /// How it follows an averaged covariance, where it does.
+    fn averaged(self) -> Option<decorrelation::Form> {
+        match self {
+            Form::Local | Form::DriftFree => None,
+            Form::NewtonSchulz => Some(decorrelation::Form::NewtonSchulz),
+            Form::Cholesky => Some(decorrelation::Form::Cholesky),
+        }
+    }
 }
 
 /// What becomes of a layer that reads the network's input.
@@ -74,6 +95,8 @@ pub enum First {
     Learn,
     /// R is found before the run, from the training rows, and stays.
     Precompute,
+    /// Its inputs are centred, and nothing else.
+    Center,
     /// It has no R.
     Raw,
 }
@@ -83,8 +106,23 @@ const LARGEST: usize = 512;
 
 impl Config {
     fn check(&self) -> Result<()> {
-        if !(self.rate >= 0.0 && self.rate.is_finite()) {
-            return Err(Error::config("rule.rate", "a number from 0 up", self.rate));
+        if self.form.averaged().is_some() {
+            for (name, value) in [("rate", self.rate), ("kappa", self.kappa), ("autoStep", self.auto_step)] {
+                if let Some(value) = value {
+                    let expected = "nothing beside a form that follows an averaged covariance";
+                    return Err(Error::config(format!("rule.{name}"), expected, value));
+                }
+            }
+        } else if !self.rate.is_some_and(|rate| rate >= 0.0 && rate.is_finite()) {
+            return Err(Error::config("rule.rate", "a number from 0 up", json!(self.rate)));
+        }
+        if let Some(ridge) = self.ridge
+            && !(ridge > 0.0 && ridge.is_finite())
+        {
+            return Err(Error::config("rule.ridge", "a number above 0", ridge));
+        }
+        if self.first == Some(First::Center) && self.center == Some(false) {
+            return Err(Error::config("rule.center", "true or nothing beside center as `first`", false));
         }
         if let Some(kappa) = self.kappa
             && !(0.0..=1.0).contains(&kappa)
@@ -128,6 +166,16 @@ impl Config {
         })
     }
 
+    /// ε of covariances, as a share of their mean variance: what keeps noise from being blown up. Much of what dense layers read in
+    /// the network's input hardly varies, such as pixels at the margin, and means little: whitened, it is learned by heart
+    /// (`docs/decorrelated.md` has the figures).
+    fn ridge(&self, map: &Map, first: bool) -> f64 {
+        self.ridge.unwrap_or(match map {
+            Map::Dense { .. } if first => 10.0,
+            Map::Dense { .. } | Map::Conv(_) => 0.1,
+        })
+    }
+
     /// Steps from one change of R to the next. Beside convolutions R is cheap, and dense layers after them fall behind where theirs
     /// moves every fourth step only (`docs/decorrelated.md`).
     fn every(&self, site: &Site) -> u64 {
@@ -154,12 +202,15 @@ enum Way {
     Fused,
     /// x · A: only the gradient of A knows R.
     Around,
+    /// (x − μ) · W: there is no R.
+    Centered,
 }
 
 /// The rule in one linear map, with its state.
 pub struct Decorrelated<T> {
     blocks: Blocks,
     outputs: usize,
+    form: Form,
     way: Way,
     /// Whether the map's inputs have passed R already when a step begins.
     given: bool,
@@ -211,6 +262,9 @@ impl<T: Real> Decorrelated<T> {
         if site.first && config.first == Some(First::Raw) {
             return Ok(Choice::Raw("reads the network's input"));
         }
+        if site.first && config.first == Some(First::Center) && !site.bias {
+            return Ok(Choice::Raw("reads the network's input, without a bias that takes its means up"));
+        }
         if config.center == Some(true) && !site.bias {
             let expected = "false, or a bias in every layer, which takes the means up in the end";
             return Err(Error::config("rule.center", expected, format!("true and {} without one", site.name)));
@@ -220,27 +274,41 @@ impl<T: Real> Decorrelated<T> {
 
     fn new(config: &Config, site: &Site) -> Result<Self> {
         let (inputs, outputs, batch) = (site.map.inputs(), site.map.outputs(), site.batch);
+        let centered = site.first && config.first == Some(First::Center);
         let block = config.block.unwrap_or(if inputs <= LARGEST { inputs } else { LARGEST / 2 }).min(inputs);
+        let block = if centered { 1 } else { block };
         let blocks = Blocks { size: inputs, block };
         let precompute = site.first && config.first == Some(First::Precompute);
         let dense = matches!(site.map, Map::Dense { .. });
         let way = match config.form {
+            _ if centered => Way::Centered,
             Form::DriftFree => Way::Around,
             // Products that are chosen by rows need these rows.
-            Form::Local if dense && site.training.rule.products != (products::Config::All {}) => Way::TwoStage,
+            Form::Local | Form::NewtonSchulz | Form::Cholesky
+                if dense && site.training.rule.products != (products::Config::All {}) =>
+            {
+                Way::TwoStage
+            }
             // Forward and, but for the network's input, backward; S · W and its gradient.
-            Form::Local if dense && batch * if site.first { 1 } else { 2 } <= 2 * outputs => Way::TwoStage,
-            Form::Local => Way::Fused,
+            Form::Local | Form::NewtonSchulz | Form::Cholesky
+                if dense && batch * if site.first { 1 } else { 2 } <= 2 * outputs =>
+            {
+                Way::TwoStage
+            }
+            Form::Local | Form::NewtonSchulz | Form::Cholesky => Way::Fused,
         };
         let center = config.center.unwrap_or(site.bias);
         let when = |yes: bool, size: usize| if yes { Buffer::zeroed(size) } else { Ok(Buffer::empty()) };
-        let mut s = Buffer::zeroed(blocks.elements())?;
-        blocks.identity(&mut s);
+        let mut s = when(!centered, blocks.elements())?;
+        if !centered {
+            blocks.identity(&mut s);
+        }
         let two = way == Way::TwoStage;
-        let learner = if precompute { None } else { Some(Learner::new(config, site, blocks)?) };
+        let learner = if precompute { None } else { Some(Learner::new(config, site, blocks, way)?) };
         Ok(Decorrelated {
             blocks,
             outputs,
+            form: config.form,
             way,
             given: false,
             s,
@@ -248,7 +316,7 @@ impl<T: Real> Decorrelated<T> {
             shift: when(center, inputs)?,
             z: when(two, batch * inputs)?,
             u: when(two, batch * inputs)?,
-            product: when(!two, inputs * outputs)?,
+            product: when(!two && !centered, inputs * outputs)?,
             bias: when(!two, outputs)?,
             learner,
         })
@@ -261,7 +329,9 @@ impl<T: Real> Decorrelated<T> {
 
     /// Brings −μ · S up to date.
     fn prepare(&mut self) {
-        if !self.mean.is_empty() {
+        if self.way == Way::Centered {
+            self.shift.iter_mut().zip(&*self.mean).for_each(|(shift, mean)| *shift = -*mean);
+        } else if !self.mean.is_empty() {
             decorrelation::apply(Par::SEQUENTIAL, self.blocks, 1, &self.mean, &self.s, None, &mut self.shift);
             self.shift.iter_mut().for_each(|shift| *shift = -*shift);
         }
@@ -285,14 +355,20 @@ impl<T: Real> Decorrelated<T> {
         if self.way == Way::Around || self.is_given(pass) {
             return map.forward(par, rows, x, w, bias, activation, y, scratch);
         }
-        if self.way == Way::Fused {
-            decorrelation::multiply(par, self.blocks, self.outputs, &self.s, false, w, &mut self.product);
+        if matches!(self.way, Way::Fused | Way::Centered) {
+            let weights = w;
+            let w = if self.way == Way::Fused {
+                decorrelation::multiply(par, self.blocks, self.outputs, &self.s, false, w, &mut self.product);
+                &self.product[..]
+            } else {
+                w
+            };
             let bias = bias.map(|bias| {
                 self.bias.copy_from_slice(bias);
-                add_product(&self.shift, w, &mut self.bias);
+                add_product(&self.shift, weights, &mut self.bias);
                 &self.bias[..]
             });
-            return map.forward(par, rows, x, &self.product, bias, activation, y, scratch);
+            return map.forward(par, rows, x, w, bias, activation, y, scratch);
         }
         // Evaluation may have larger batches: a part after the other.
         let (inputs, outputs) = (self.blocks.size, self.outputs);
@@ -345,7 +421,7 @@ impl<T: Real> Decorrelated<T> {
     ) {
         let (par, rows) = (pass.par, pass.rows);
         match self.way {
-            Way::Around => map.input_gradient(par, rows, g, w, below, dx, scratch),
+            Way::Around | Way::Centered => map.input_gradient(par, rows, g, w, below, dx, scratch),
             Way::Fused => map.input_gradient(par, rows, g, &self.product, below, dx, scratch),
             Way::TwoStage => {
                 let u = &mut self.u[..dx.len()];
@@ -374,6 +450,9 @@ impl<T: Real> Decorrelated<T> {
                 row.iter_mut().zip(sums).for_each(|(gradient, sum)| *gradient -= *mean * *sum);
             }
         }
+        if self.way == Way::Centered {
+            return;
+        }
         let turned = &mut self.product;
         decorrelation::multiply(par, b, outputs, &self.s, true, gradient, turned);
         if self.way == Way::Around {
@@ -392,6 +471,9 @@ impl<T: Real> Decorrelated<T> {
         if let Some(bias) = bias {
             add_product(&self.shift, w, bias);
         }
+        if self.way == Way::Centered {
+            return;
+        }
         let plain = w.to_vec();
         decorrelation::multiply(Par::SEQUENTIAL, self.blocks, self.outputs, &self.s, false, &plain, w);
     }
@@ -400,9 +482,15 @@ impl<T: Real> Decorrelated<T> {
     pub fn state(&mut self) -> Vec<StateTensor<'_, T>> {
         let Blocks { size, block } = self.blocks;
         let shape = if size == block { vec![size, size] } else { vec![self.blocks.elements()] };
-        let mut list = vec![StateTensor { name: "inputs.s", shape, values: &mut self.s }];
+        let mut list = Vec::new();
+        if self.way != Way::Centered {
+            list.push(StateTensor { name: "inputs.s", shape: shape.clone(), values: &mut self.s });
+        }
         if !self.mean.is_empty() {
             list.push(StateTensor { name: "inputs.mean", shape: vec![size], values: &mut self.mean });
+        }
+        if let Some(averaged) = self.learner.as_mut().and_then(Learner::averaged) {
+            list.push(StateTensor { name: "inputs.covariance", shape, values: averaged.covariance() });
         }
         list
     }
@@ -413,10 +501,11 @@ impl<T: Real> Decorrelated<T> {
             Way::TwoStage => "two-stage",
             Way::Fused => "fused",
             Way::Around => "gradient",
+            Way::Centered => "centred",
         };
         let mut figures = json!({
             "kind": "decorrelated", "inputs": self.blocks.size, "block": self.blocks.block, "way": way,
-            "center": !self.mean.is_empty(), "precomputed": self.learner.is_none(),
+            "center": !self.mean.is_empty(), "precomputed": self.learner.is_none(), "form": self.form,
         });
         if let (Some(learner), Value::Object(figures)) = (&self.learner, &mut figures) {
             learner.describe(figures);

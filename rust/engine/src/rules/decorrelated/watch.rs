@@ -6,10 +6,10 @@ use crate::layers::Pass;
 use crate::layers::map::Map;
 use crate::network::Network;
 use crate::plan::{Op, Parameter};
-use crate::rules::inputs;
+use crate::rules::{Moment, inputs};
 use kernels::decorrelation;
 use kernels::rng::{Philox, Purpose};
-use kernels::{Buffer, Real};
+use kernels::{Buffer, Par, Real};
 use serde_json::{Value, json};
 
 /// Rows that are multiplied at once; sums of parts are added in f64.
@@ -136,17 +136,24 @@ impl<T: Real> Network<T> {
         json!(maps.collect::<Vec<_>>())
     }
 
+    /// Lets R of all maps follow what a step has averaged, where the rule does that, once the step is taken.
+    pub(crate) fn settle_inputs(&mut self, par: Par, moment: &Moment) {
+        for node in &mut self.plan.nodes {
+            let Op::Linear(linear) = &mut node.op else { continue };
+            let (weights, bias) = linear.halves(&mut self.values[node.parameters.clone()]);
+            if let Some(rule) = linear.slots.inputs.decorrelated() {
+                rule.settle(par, moment, weights, bias);
+            }
+        }
+    }
+
     /// Folds R of all maps into plain weights, for the end of a run.
     pub(crate) fn fold_inputs(&mut self) {
         for node in &mut self.plan.nodes {
             let Op::Linear(linear) = &mut node.op else { continue };
-            let (start, size, outputs) = (linear.bias_start(), linear.weights(), linear.map.outputs());
-            let own = &mut self.values[node.parameters.clone()];
-            let end = start.min(own.len());
-            let (weights, biases) = own.split_at_mut(end);
-            let bias = linear.bias.then(|| &mut biases[..outputs]);
+            let (weights, bias) = linear.halves(&mut self.values[node.parameters.clone()]);
             if let Some(rule) = linear.slots.inputs.decorrelated() {
-                rule.fold(&mut weights[..size], bias);
+                rule.fold(weights, bias);
             }
         }
     }
@@ -156,13 +163,10 @@ impl<T: Real> Network<T> {
         let Parameter { range, .. } = self.plan.parameters[index].clone();
         let node = self.plan.nodes.iter_mut().find(|node| node.parameters.contains(&range.start))?;
         let Op::Linear(linear) = &mut node.op else { return None };
-        let (start, size, outputs) = (linear.bias_start(), linear.weights(), linear.map.outputs());
         let at = range.start - node.parameters.start..range.end - node.parameters.start;
-        let rule = linear.slots.inputs.decorrelated()?;
         let mut own = self.values[node.parameters.clone()].to_vec();
-        let end = start.min(own.len());
-        let (weights, biases) = own.split_at_mut(end);
-        rule.fold(&mut weights[..size], linear.bias.then(|| &mut biases[..outputs]));
+        let (weights, bias) = linear.halves(&mut own);
+        linear.slots.inputs.decorrelated()?.fold(weights, bias);
         Some(own[at].to_vec())
     }
 }

@@ -1,0 +1,44 @@
+/**
+ * What a run has to warn of: things that a rule came through, but that are not as they should be.
+ *
+ * @module
+ */
+
+import type { Network, SlotDescription } from "../network/network.ts";
+
+/** The figures of a layer whose inputs are decorrelated. */
+interface Figures {
+  readonly kind: string;
+  readonly form?: string;
+  readonly resets?: number;
+}
+
+/** Warnings of one run: one sentence for each layer, once. */
+export class Warnings {
+  readonly #told = new Set<string>();
+
+  /**
+   * What there is to warn of since the last call.
+   *
+   * @param network a network that a run is training
+   * @returns sentences without a full stop
+   */
+  async next(network: Network): Promise<string[]> {
+    const layers = await network.describeRule();
+    const found = layers.filter((layer) => !this.#told.has(layer.layer)).flatMap((layer) => sentences(layer));
+    for (const { layer } of found) this.#told.add(layer);
+    return found.map(({ text }) => text);
+  }
+}
+
+function sentences({ layer, kind, slots }: SlotDescription): { layer: string; text: string }[] {
+  const { resets = 0, form } = slots.inputs as unknown as Figures;
+  if (resets === 0) return [];
+  const [what, way] = form === "newtonSchulz" || form === "cholesky"
+    ? ["not positive definite or not finite", "a larger ridge"]
+    : ["not finite", "a smaller rate, or autoStep"];
+  const times = resets === 1 ? "once" : `${resets} times`;
+  const text =
+    `layer ${layer} (${kind}): the decorrelation matrix was ${what} ${times} and began anew as the identity; try ${way}`;
+  return [{ layer, text }];
+}

@@ -6,6 +6,7 @@
 
 import { knownOptions, number, oneOf, typeName } from "./config.ts";
 import { ConfigError } from "./errors.ts";
+import { alignedArray } from "./ffi/aligned.ts";
 import { Handle } from "./ffi/handle.ts";
 import { native } from "./ffi/native.ts";
 import { check, newStatus } from "./ffi/status.ts";
@@ -133,7 +134,7 @@ export class SparseMap implements Disposable {
   ): T {
     knownOptions("sparseMap.forward", options, ["bias", "out"]);
     const wide = isWide(values, { x, ...options });
-    const out = options.out ?? newLike(values, this.elements("outputs"));
+    const out = options.out ?? this.#array(values, this.elements("outputs"));
     const bias = options.bias ?? newLike(values, 0);
     const arrays = [values, values.length, bias, bias.length, x, x.length, out, out.length] as const;
     const call = wide ? native().kernel_sparse_forward_f64 : native().kernel_sparse_forward_f32;
@@ -157,7 +158,7 @@ export class SparseMap implements Disposable {
   ): SparseGradients<T> {
     knownOptions("sparseMap.backward", options, ["out"]);
     const out = options.out ??
-      { inputs: newLike(values, this.elements("inputs")), values: newLike(values, values.length) };
+      { inputs: this.#array(values, this.elements("inputs")), values: newLike(values, values.length) };
     const wide = isWide(values, { x, g, "out.inputs": out.inputs, "out.values": out.values });
     const call = wide ? native().kernel_sparse_backward_f64 : native().kernel_sparse_backward_f32;
     const read = [values, values.length, x, x.length, g, g.length] as const;
@@ -168,6 +169,9 @@ export class SparseMap implements Disposable {
 
   /**
    * Rows to tiles: 16, 32 or 64 rows of the batch side by side for each feature or pixel, images with a border of zeros.
+   *
+   * Tiles that a map makes begin at a multiple of 64 bytes of memory, where kernels read fastest: give them back as `out` rather than
+   * arrays of your own.
    *
    * @param side which side of the map the rows belong to
    * @param rows rows × features, or rows × height × width × channels
@@ -193,11 +197,17 @@ export class SparseMap implements Disposable {
   #convert<T extends KernelArray>(side: SparseSide, toTiles: boolean, from: T): T {
     const of = oneOf("sparseMap.side", side, ["inputs", "outputs"] as const);
     const wide = isWide(from, {});
-    const to = newLike(from, this.elements(of, toTiles ? "tiles" : "rows"));
+    const length = this.elements(of, toTiles ? "tiles" : "rows");
+    const to = toTiles ? aligned(from, length) : newLike(from, length);
     const call = wide ? native().kernel_sparse_convert_f64 : native().kernel_sparse_convert_f32;
     const flags = [of === "inputs" ? 1 : 0, toTiles ? 1 : 0] as const;
     check(call(this.#handle.number, ...flags, from, from.length, to, to.length, status), status);
     return to;
+  }
+
+  /** An array in the layout of the map. */
+  #array<T extends KernelArray>(values: T, length: number): T {
+    return this.#facts.layout === "tiles" ? aligned(values, length) : newLike(values, length);
   }
 
   /** Frees the map. */
@@ -252,6 +262,13 @@ function isWide(values: KernelArray, others: object): boolean {
     throw new ConfigError(`sparseMap.${part}`, `${typeName(values)} like the weights`, typeName(array));
   }
   return wide;
+}
+
+/** As {@linkcode newLike}, for tiles, which kernels read as they are. */
+function aligned<T extends KernelArray>(values: T, length: number): T {
+  return (values instanceof Float64Array
+    ? alignedArray(Float64Array, length)
+    : alignedArray(Float32Array, length)) as T;
 }
 
 function newLike<T extends KernelArray>(values: T, length: number): T {

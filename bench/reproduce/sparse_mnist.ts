@@ -55,34 +55,49 @@ async function once({ rule }: Setting, data: { train: Dataset; test: Dataset }, 
   return { accuracy, seconds, weights };
 }
 
+/** What the runs of a setting gave. */
+interface Found {
+  readonly accuracy: number;
+  readonly accuracies: readonly number[];
+  readonly seconds: number;
+  readonly weights: number;
+}
+
+const percent = (share: number) => `${(100 * share).toFixed(2)} %`;
+
+const percents = (shares: readonly number[]) => shares.map((share) => (100 * share).toFixed(2)).join(", ");
+
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 async function run(options: ReproduceOptions): Promise<Outcome> {
   const tables = await mnist(options.dataDir === undefined ? {} : { dataDir: options.dataDir });
   using train = await Dataset.create(tables.train);
   using test = await Dataset.create(tables.test!);
-  const found: Record<string, { accuracy: number; seconds: number; weights: number }> = {};
+  const found: Record<string, Found> = {};
   const deviations: string[] = [];
   for (const setting of SETTINGS.filter(({ name }) => name.includes(options.only))) {
     const runs = [];
     for (let seed = 1; seed <= options.runs; seed++) runs.push(await once(setting, { train, test }, seed));
-    const accuracy = mean(runs.map((run) => run.accuracy));
-    found[setting.name] = { accuracy, seconds: mean(runs.map((run) => run.seconds)), weights: runs[0]!.weights };
-    options.report(`${setting.name}: ${(100 * accuracy).toFixed(2)} %`);
+    const accuracies = runs.map((run) => run.accuracy);
+    const accuracy = mean(accuracies);
+    const [seconds, weights] = [mean(runs.map((run) => run.seconds)), runs[0]!.weights];
+    found[setting.name] = { accuracy, accuracies, seconds, weights };
+    options.report(`${setting.name}: ${percent(accuracy)} (${percents(accuracies)})`);
     const { below, least = below === undefined ? 0 : (found.dense?.accuracy ?? 0) - below } = setting;
     if (accuracy < least) {
       deviations.push(
-        `${setting.name} reaches ${(100 * accuracy).toFixed(2)} % where ${(100 * least).toFixed(2)} % is expected`,
+        `${setting.name} reaches ${percent(accuracy)} where ${percent(least)} is expected`,
       );
     }
   }
-  const rows = Object.entries(found).map(([name, { accuracy, seconds, weights }]) => [
+  const rows = Object.entries(found).map(([name, { accuracy, accuracies, seconds, weights }]) => [
     name,
-    `${(100 * accuracy).toFixed(2)} %`,
+    percent(accuracy),
+    percents(accuracies),
     String(weights),
     `${seconds.toFixed(1)} s`,
   ]);
-  const head = ["weights", "test accuracy", "number of weights", "training"];
+  const head = ["weights", "test accuracy", "of each seed", "number of weights", "training"];
   return { tables: [{ title: "MNIST, 784-1024-1024-10", head, rows }], charts: [], figures: found, deviations };
 }
 

@@ -153,10 +153,8 @@ function makeSide(
   const [x, g] = layout === "rows"
     ? [arrays.x, arrays.g]
     : [map.toTiles("inputs", arrays.x), map.toTiles("outputs", arrays.g)];
-  const [out, gradients] = [
-    new Float32Array(g.length),
-    { inputs: new Float32Array(x.length), values: new Float32Array(values.length) },
-  ];
+  const out = map.forward(values, x, { bias });
+  const gradients = map.backward(values, [x, g]);
   const step = () => {
     map.forward(values, x, { bias, out });
     map.backward(values, [x, g], { out: gradients });

@@ -65,7 +65,8 @@ export interface Ending {
  * Says what went wrong: one sentence for what users can mend, and for anything else that it is our bug.
  *
  * @param fault what was thrown
- * @param options names of the command's options: a message about `batchSize` then says `--batch-size`
+ * @param options names of the command's options, and those of rules that were given, such as `sparse.layers`: a message about
+ * `batchSize` then says `--batch-size`
  * @returns the message and the exit code
  */
 export function explain(fault: unknown, options: readonly string[] = []): Ending {
@@ -98,8 +99,10 @@ function nameOption(message: string, options: readonly string[]): string {
   return message.replace(/^Cannot use ([\w.]+)(\[\d+\])?(?=:)/, (whole, path: string) => {
     const [first = "", last = first] = path.split(".");
     // The times of a schedule are called as other options are.
-    const candidates = first === "schedule" ? [first] : [kebab(last), kebab(first)];
-    const option = candidates.find((name) => options.includes(name));
+    const candidates = first === "schedule" ? [first] : [kebab(path), kebab(last), kebab(first)];
+    // The engine calls any rule's options those of the rule.
+    const ofRule = first === "rule" ? options.find((name) => name.endsWith(`.${kebab(last)}`)) : undefined;
+    const option = ofRule ?? candidates.find((name) => options.includes(name));
     return option === undefined ? whole : `Cannot use --${option}`;
   });
 }

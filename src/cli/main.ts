@@ -47,7 +47,8 @@ async function main([name, ...args]: readonly string[]): Promise<void> {
   try {
     await command.run(args);
   } catch (fault) {
-    fail(fault, command.spec.options.map((option) => option.name));
+    const ofRules = args.flatMap((arg) => /^--([a-z-]+\.[a-z-]+)/.exec(arg)?.[1] ?? []);
+    fail(fault, [...command.spec.options.map((option) => option.name), ...ofRules]);
   }
 }
 

@@ -9,7 +9,7 @@ import { ConfigError } from "../errors.ts";
 /** Names of layers as the engine reads them; `null` where none are given. @throws {ConfigError} for anything but a list of names */
 export function layerNames(path: string, layers: unknown): readonly string[] | null {
   if (layers === undefined) return null;
-  if (Array.isArray(layers) && layers.every((layer) => typeof layer === "string")) return layers;
+  if (Array.isArray(layers) && layers.every((layer) => typeof layer === "string" && layer !== "")) return layers;
   throw new ConfigError(path, 'a list of names of layers such as ["0", "2"]', layers);
 }
 

@@ -68,6 +68,9 @@ export interface SparseOptions extends SparsityOptions {
 
 const NAME = "sparse";
 
+/** When a schedule ends where nothing is said. */
+const END = 0.75;
+
 const SPARSITY = ["sparsity", "distribution", "layers", "minSparsity", "allowEmpty"] as const;
 
 /** Names of the options, for the command line. */
@@ -124,7 +127,14 @@ export function sparse(options: SparseOptions = {}): Rule {
     throw new ConfigError(`sparse.${name}`, `the schedule ${schedules.join(" or ")} beside it`, kind);
   }
   const begin = number("sparse.begin", options.begin ?? (kind === "acdc" ? 0.1 : 0), { min: 0, max: 1 });
-  const end = number("sparse.end", options.end ?? Math.max(begin, 0.75), { min: begin, max: 1 });
+  if (options.end === undefined && begin > END) {
+    throw new ConfigError(
+      "sparse.end",
+      `a number from ${begin} (where the schedule begins) to 1`,
+      `none, which is ${END}`,
+    );
+  }
+  const end = number("sparse.end", options.end ?? END, { min: begin, max: 1 });
   const values = {
     begin,
     end,

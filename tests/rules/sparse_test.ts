@@ -426,6 +426,11 @@ const cannot: Record<string, [SparseOptions, string]> = {
     { sparsity: 0.5, schedule: "gmp", begin: 0.5, end: 0.4 },
     "Cannot use sparse.end: expected a number from 0.5 to 1 but found 0.4",
   ],
+  "a beginning after the end that is the default": [
+    { sparsity: 0.5, schedule: "rigl", begin: 0.8 },
+    "Cannot use sparse.end: expected a number from 0.8 (where the schedule begins) to 1 but found none, which is 0.75",
+  ],
+  "a layer without a name": [{ sparsity: 0.5, layers: [""] }, "Cannot use sparse.layers: expected a list of names"],
   "an option of another schedule": [
     { sparsity: 0.5, every: 10 },
     "Cannot use sparse.every: expected the schedule gmp or rigl or set or acdc beside it but found static",
@@ -446,6 +451,10 @@ Deno.test("what a network cannot do is refused by name, and changes nothing", as
   };
   await refused({ sparsity: 0.5, layers: ["1"] }, "found layer 1 (relu), which has no weights to be sparse");
   await refused({ sparsity: 0.5, layers: ["9"] }, "found 9, which the network does not have");
+  await refused(
+    { sparsity: 0.5, minSparsity: 0.6 },
+    "Cannot use rule.minSparsity: expected a number that leaves a layer sparse (up to 0.5) but found 0.6",
+  );
   await refused(
     { sparsity: 0.9999 },
     "a sparsity that leaves layer 0 (dense) a weight (allowEmpty: true overrides this)",
@@ -601,6 +610,9 @@ Deno.test("a sparse map is used again and again, in rows and in tiles, with the 
         const { inputs: dx, values: dw } = rows.backward(values, [x, g]);
         const [packed, of] = [tiles.toTiles("inputs", x), tiles.toTiles("outputs", g)];
         assertEquals(packed.length, tiles.elements("inputs"));
+        for (const made of [packed, tiles.forward(values, packed), tiles.backward(values, [packed, of]).inputs]) {
+          assertEquals(Deno.UnsafePointer.value(Deno.UnsafePointer.of(made)) % 64n, 0n, "tiles begin at a cache line");
+        }
         assertEquals(tiles.toRows("inputs", packed), x);
         const out = new Float32Array(tiles.elements("outputs"));
         assertEquals(tiles.forward(values, packed, { bias, out }), out);

@@ -23,7 +23,7 @@ use crate::rules::mem_aop::batch::BatchChoice;
 use crate::rules::products::Products;
 use crate::rules::propagation::{self, Propagation};
 use crate::rules::{Moment, Site, Slots};
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, growth_scratch};
 use checks::{check_class_weights, check_stream};
 use kernels::rng::{Philox, Purpose};
 use kernels::{Buffer, Par, Real};
@@ -154,6 +154,9 @@ impl<T: Real> Training<T> {
         let clock = std::mem::take(&mut self.workspace.clock);
         self.workspace = self.propagation.workspace(plan, rows, threads)?;
         self.workspace.clock = clock;
+        if self.config.rule.weights.grows_by_gradient() {
+            self.workspace.reserve_scratch(growth_scratch(plan, rows))?;
+        }
         self.propagation.resize(plan, rows, threads)?;
         self.resize_gradient(plan)
     }

@@ -2,7 +2,9 @@
 
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::layers::linear::Linear;
 use crate::plan::{Node, Op, Part, Plan};
+use crate::rules::sparse::growth;
 use kernels::{Buffer, Par, Real};
 
 /// Values and gradients of a batch of up to `rows` rows.
@@ -74,6 +76,14 @@ impl<T: Real> Workspace<T> {
             workspace.part = zeroed(shared.chain(unread).max().unwrap_or(0))?;
         }
         Ok(workspace)
+    }
+
+    /// Makes room for products that need more scratch than the kernels of a step.
+    pub fn reserve_scratch(&mut self, elements: usize) -> Result<()> {
+        if self.scratch.len() < elements {
+            self.scratch = Buffer::zeroed(elements)?;
+        }
+        Ok(())
     }
 
     /// Moves some rows of the batch, ascending, to its beginning: their values, what layers keep for them, and the gradient of
@@ -165,6 +175,15 @@ pub fn scratch<T: Real>(nodes: &[Node<T>], rows: usize, threads: usize) -> usize
         Op::Linear(linear) => linear.scratch(Par::new(threads), rows + 1),
         Op::Add { .. } => 0,
         Op::Layer(layer) => layer.scratch(rows),
+    });
+    needs.max().unwrap_or(0)
+}
+
+/// Scratch elements that the masks of these nodes need for `rows` rows where they grow by their gradient.
+pub fn growth_scratch<T: Real>(plan: &Plan<T>, rows: usize) -> usize {
+    let needs = plan.nodes.iter().filter_map(|node| match &node.op {
+        Op::Linear(Linear { map, support: Some(support), .. }) => Some(growth::scratch(map, support, rows)),
+        Op::Linear(_) | Op::Add { .. } | Op::Layer(_) => None,
     });
     needs.max().unwrap_or(0)
 }

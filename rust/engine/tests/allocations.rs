@@ -1,4 +1,5 @@
-//! A training step allocates nothing: everything is sized when a run is attached.
+//! A training step allocates nothing: everything is sized when a run is attached. A step that exchanges weights allocates for its new
+//! masks, and nothing that grows with the batch.
 
 use engine::dataset::{Dataset, DatasetConfig, FeatureSlice};
 use serde_json::{Value, json};
@@ -248,5 +249,43 @@ fn a_step_allocates_nothing() {
                 assert_eq!(found, Some((0, 0, 0)), "{size} network, {name}, {weights}, {inputs}, {threads} threads");
             }
         }
+    }
+    an_exchange_allocates_the_same_for_any_batch();
+}
+
+/// The rows that RigL's gradients need are there from the beginning of the run, or the run is refused then.
+fn an_exchange_allocates_the_same_for_any_batch() {
+    const EVERY: u64 = 4;
+    let relu = || json!({ "kind": "relu" });
+    let lines = vec![dense(200), relu(), dense(150), relu(), dense(10)];
+    let images = vec![conv(8), relu(), conv(12), relu(), conv(8), json!({ "kind": "globalAvgPool2d" }), dense(10)];
+    for (input, layers) in [(vec![100], lines), (vec![12, 12, 3], images)] {
+        let data = Arc::new(data(&input));
+        let sparse = json!({
+            "kind": "sparse", "auto": false,
+            "choice": {
+                "sparsity": 0.8, "distribution": "uniform", "layers": null, "minSparsity": 0.0, "allowEmpty": false,
+            },
+            "schedule": { "kind": "rigl", "begin": 0.0, "end": 1.0, "every": EVERY, "dropFraction": 0.3 },
+        });
+        // Batches whose rows lie in tiles of the same width.
+        let bytes = [64, 256].map(|batch| {
+            let plain = |kind: &str| json!({ "kind": kind });
+            let (_, optimizer, _) = &optimizers()[2];
+            let choices = [&plain("backprop"), &plain("raw"), &sparse, &plain("all")];
+            let mut run: Value = serde_json::from_str(&training(optimizer, None, choices, false)).unwrap();
+            run["batchSize"] = json!(batch);
+            // The same share of the run is over at the exchange, and as many weights are exchanged.
+            run["epochs"] = json!((batch * 40) as f64 / ROWS as f64);
+            let mut network = engine::create(&network(&input, &layers, 1)).unwrap();
+            network.attach(&run.to_string(), &data).unwrap();
+            let mut train = |steps| network.train(&data, steps, Duration::from_secs(3600)).unwrap();
+            train(2 * EVERY);
+            let region = Region::new(ALLOCATOR);
+            train(1);
+            region.change().bytes_allocated
+        });
+        assert!(bytes[0] > 0, "the step exchanges weights");
+        assert_eq!(bytes[0], bytes[1], "bytes of an exchange in batches of 64 and 256, inputs {input:?}");
     }
 }

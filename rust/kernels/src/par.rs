@@ -1,8 +1,8 @@
 //! How work is shared between threads: fixed blocks, disjoint writes, no order that depends on timing.
 //!
 //! A kernel cuts its result into blocks; each block is computed by one thread in one fixed order, so the bits do not
-//! depend on how many threads there are or which of them is faster. Threads take blocks from a counter, which keeps
-//! both busy when one of them is slowed by a neighbour.
+//! depend on how many threads there are or which of them is faster. Threads take blocks from counters, which keeps
+//! all busy when one of them is slowed by a neighbour.
 
 use std::marker::PhantomData;
 use std::ops::Range;

@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 /// How often a waiting thread looks before it sleeps: about 100 µs, longer than the gaps inside a step.
 const LOOKS: u32 = 4_000;
 
+/// Parts that a kernel's blocks are cut into, at most.
+const PARTS: usize = 64;
+
 /// A kernel's body: (block, slot).
 type Body<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
@@ -25,10 +28,16 @@ struct Team {
     job: UnsafeCell<Option<(NonNull<Body<'static>>, usize)>>,
     open: AtomicBool,
     inside: AtomicUsize,
-    next: AtomicUsize,
+    /// Blocks taken of each thread's part; where there are more threads than this, several have the same part.
+    taken: [Taken; PARTS],
+    parts: usize,
     panicked: AtomicBool,
     finished: AtomicBool,
 }
+
+/// A counter with a cache line of its own.
+#[repr(align(64))]
+struct Taken(AtomicUsize);
 
 // SAFETY: `job` is written by the leader only while no helper is inside, which `open` and `inside` see to.
 unsafe impl Sync for Team {}
@@ -49,7 +58,8 @@ pub fn run<R: Send>(threads: usize, leader: impl FnOnce() -> R + Send) -> R {
         job: UnsafeCell::new(None),
         open: AtomicBool::new(false),
         inside: AtomicUsize::new(0),
-        next: AtomicUsize::new(0),
+        taken: [const { Taken(AtomicUsize::new(0)) }; PARTS],
+        parts: threads.min(PARTS),
         panicked: AtomicBool::new(false),
         finished: AtomicBool::new(false),
     };
@@ -107,7 +117,7 @@ impl Team {
         let job = unsafe { std::mem::transmute::<NonNull<Body<'_>>, NonNull<Body<'static>>>(NonNull::from(body)) };
         // SAFETY: the last kernel was closed: no helper is inside.
         unsafe { *self.job.get() = Some((job, blocks)) };
-        self.next.store(0, SeqCst);
+        self.taken[..self.parts].iter().for_each(|taken| taken.0.store(0, SeqCst));
         self.open.store(true, SeqCst);
         self.announce();
         let close = Close(self);
@@ -116,13 +126,19 @@ impl Team {
         assert!(!self.panicked.load(SeqCst), "a kernel panicked on another thread");
     }
 
+    /// Computes blocks of this thread's own part while there are any, then those that others have left of theirs. Kernels cut
+    /// what they share in the same way again and again: what a thread wrote in one is then in its cache for the next.
     fn take_blocks(&self, body: &Body<'_>, blocks: usize, slot: usize) {
-        loop {
-            let block = self.next.fetch_add(1, SeqCst);
-            if block >= blocks {
-                break;
+        let own = slot % self.parts;
+        for part in (own..self.parts).chain(0..own) {
+            let (first, end) = (part * blocks / self.parts, (part + 1) * blocks / self.parts);
+            loop {
+                let block = first + self.taken[part].0.fetch_add(1, SeqCst);
+                if block >= end {
+                    break;
+                }
+                body(block, slot);
             }
-            body(block, slot);
         }
     }
 

@@ -213,7 +213,7 @@ impl<T: Real> Linear<T> {
         if !all {
             return self.learn(pass, parameters, x, g, learn);
         }
-        self.grow(pass, parameters, x, g, &mut *learn.gradient, (&mut *learn.first, &mut *learn.second), &learn.moment);
+        let learn = self.grow(pass, parameters, x, g, learn);
         self.step_sparse(pass.par, parameters, learn);
     }
 
@@ -233,32 +233,23 @@ impl<T: Real> Linear<T> {
     }
 
     /// Lets the rule drop weights and grow others where the gradient is largest, if it is time for that.
-    #[allow(clippy::too_many_arguments)] // What belongs to a weight, and what its gradient comes from.
-    fn grow(
-        &mut self,
-        pass: &Pass,
-        parameters: &mut [T],
-        x: &[T],
-        g: &[T],
-        gradient: &mut [T],
-        (first, second): (&mut [T], &mut [T]),
-        moment: &Moment,
-    ) {
+    fn grow<'a>(&mut self, pass: &Pass, parameters: &mut [T], x: &[T], g: &[T], learn: Learn<'a, T>) -> Learn<'a, T> {
         let size = self.weights();
-        let Some(support) = &mut self.support else { return };
+        let Some(support) = &mut self.support else { return learn };
         support.frozen = false;
-        let Some(count) = self.slots.weights.exchanged(support.pattern(), moment) else { return };
+        let Some(count) = self.slots.weights.exchanged(support.pattern(), &learn.moment) else { return learn };
         let weights = &mut parameters[..size];
-        let Some(pattern) = growth::by_gradient(pass, &self.map, support, weights, (x, g), count) else { return };
+        let pattern = growth::by_gradient(pass, &self.map, support, weights, (x, g), count, learn.scratch);
         let before = support.replace(&self.map, pattern);
-        for values in [weights, part(first, 0, size), part(second, 0, size)] {
+        for values in [weights, part(learn.first, 0, size), part(learn.second, 0, size)] {
             if !values.is_empty() {
                 let old = values.to_vec();
                 support.pattern().carry(&before, &old, values);
             }
         }
-        gradient[..size].fill(T::zero());
+        learn.gradient[..size].fill(T::zero());
         support.frozen = true;
+        learn
     }
 
     /// The gradient of the pre-activation from that of the output, unless the layer above has seen to it.
@@ -337,8 +328,8 @@ impl<T: Real> Linear<T> {
             if self.bias {
                 self.bias_gradient(par, g, &mut gradient[start..start + count], scratch);
             }
-            self.grow(pass, parameters, x, g, gradient, (first, second), &moment);
             let learn = Learn { gradient, first, second, scratch, update, moment };
+            let learn = self.grow(pass, parameters, x, g, learn);
             return self.step_sparse(par, parameters, learn);
         }
         match (update, &self.map, &mut chosen) {

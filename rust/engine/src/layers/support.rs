@@ -16,6 +16,15 @@ pub struct Joints {
     pub above: Option<Plane>,
 }
 
+/// What a map reads, or what it makes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Side {
+    /// What it reads.
+    Inputs,
+    /// What it makes.
+    Outputs,
+}
+
 /// What a sparse map keeps beside its values.
 pub struct Support<T> {
     /// Which weights there are.
@@ -98,11 +107,6 @@ impl<T: Real> Support<T> {
     pub fn replace(&mut self, map: &Map, pattern: Pattern) -> Pattern {
         self.plan = kernel_plan(map, &pattern, self.lanes, self.joints);
         std::mem::replace(&mut self.pattern, pattern)
-    }
-
-    /// Whether the inputs come as tiles, and whether the outputs shall be tiles.
-    pub fn joints(&self) -> Joints {
-        self.joints
     }
 
     /// Makes room for batches of up to `samples`.
@@ -222,11 +226,19 @@ impl<T: Real> Support<T> {
         sparse::weight_gradient(par, &self.plan, of_x, of_g, dw);
     }
 
+    /// Elements of a batch as rows, of the inputs and of the outputs: 0 where they come as rows anyway.
+    pub fn joined_rows(&self, samples: usize) -> [usize; 2] {
+        let of = |joint: Option<Plane>, tiles: Tiles| joint.map_or(0, |_| tiles.rows_len());
+        [of(self.joints.below, self.plan.input_tiles(samples)), of(self.joints.above, self.plan.output_tiles(samples))]
+    }
+
     /// The rows of a batch that came as tiles on a joined side: for products that need them, which are rare.
-    pub fn rows(&self, par: Par, samples: usize, inputs: bool, values: &[T]) -> Result<Buffer<T>> {
-        let tiles = if inputs { self.plan.input_tiles(samples) } else { self.plan.output_tiles(samples) };
-        let mut rows = Buffer::zeroed(tiles.rows_len())?;
-        tiles.unpack(par, values, &mut rows);
-        Ok(rows)
+    pub fn unpack<'a>(&self, pass: &Pass, side: Side, values: &[T], rows: &'a mut [T]) -> &'a [T] {
+        let tiles = match side {
+            Side::Inputs => self.plan.input_tiles(pass.rows),
+            Side::Outputs => self.plan.output_tiles(pass.rows),
+        };
+        tiles.unpack(pass.par, values, rows);
+        rows
     }
 }

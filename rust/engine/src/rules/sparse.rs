@@ -112,6 +112,11 @@ impl Choice {
             support::shape_of(&map.name, map.map)?;
         }
         let shares = share_out(self.distribution, self.sparsity, &chosen.iter().map(|map| map.map).collect::<Vec<_>>());
+        let most = shares.iter().copied().fold(0.0, f64::max);
+        if most < self.min_sparsity {
+            let expected = format!("a number that leaves a layer sparse (up to {most})");
+            return Err(Error::config("rule.minSparsity", expected, self.min_sparsity));
+        }
         let mut plan = vec![None; maps.len()];
         for (map, share) in chosen.iter().zip(shares) {
             if share < self.min_sparsity {

@@ -1,5 +1,6 @@
 //! The slot `weights`: how weights are stored and multiplied.
 
+use super::sparse::schedule::Schedule;
 use super::sparse::{self, Candidate, Sparse};
 use super::{Moment, Site, StateTensor};
 use crate::error::Result;
@@ -26,6 +27,11 @@ impl Config {
             Config::Dense {} => Ok(vec![None; maps.len()]),
             Config::Sparse(config) => config.choice.plan(maps, others),
         }
+    }
+
+    /// Whether there are steps that need the gradient of weights that there are not.
+    pub fn grows_by_gradient(&self) -> bool {
+        matches!(self, Config::Sparse(sparse::Config { schedule: Schedule::Rigl { .. }, .. }))
     }
 }
 

@@ -70,12 +70,11 @@ pub(super) fn forward_for<T: Real + Lanes>(
     let shares = if par.threads() == 1 { 1 } else { (4 * par.threads()).div_ceil(groups.max(1)) };
     let y = Shared::new(y);
     par.each(groups * shares, |task| {
-        let tiles = block(task / shares, tiles, together);
-        let outputs = plan.share_of_outputs(task % shares, shares);
+        let (tiles, share) = (block(task / shares, tiles, together), task % shares);
         if linear {
-            pass.linear(&y, tiles, outputs);
+            pass.linear(&y, tiles, plan.share_of_outputs(share, shares));
         } else {
-            pass.images(&y, tiles.start, outputs);
+            pass.images(&y, tiles.start, (share, shares));
         }
     });
 }
@@ -117,25 +116,33 @@ impl<T: Real + Lanes> Forward<'_, T> {
         }
     }
 
-    /// Some outputs of a convolution in one tile.
-    fn images(&self, y: &Shared<T>, tile: usize, all: Range<usize>) {
+    /// One of some shares of the pixels of a convolution in one tile. All outputs meet the pixels under a kernel while they are in
+    /// the first-level cache: tasks that shared the outputs would each read them anew.
+    fn images(&self, y: &Shared<T>, tile: usize, (share, shares): (usize, usize)) {
         let Forward { plan, isa, .. } = self;
         let kernels = Kernels::of(*isa, if plan.spread { Reading::Spread } else { Reading::Through });
         let x_tile = plan.inputs * plan.x_channel;
         let (x, y) = (&self.x[tile * x_tile..][..x_tile], self.outputs_of(y, tile));
-        for outputs in parts(&all) {
-            for run in &plan.forward.runs {
-                for (lane, registers) in pieces(run.lanes, kernels.lanes, MOST, plan.spread) {
-                    let x = x.as_ptr().wrapping_offset(run.x).wrapping_add(reach(lane, plan.spread));
-                    let y = y.wrapping_offset(run.out).wrapping_add(lane);
-                    let job = self.job(outputs.clone(), 0..plan.forward.blocks, x, y);
-                    // SAFETY: the plan keeps every run plus offset inside a tile of these sizes (asserted where it is
-                    // made, lengths asserted above); tasks write different outputs or tiles; the set is available.
-                    unsafe { (kernels.by_registers[registers - 1])(&job) };
-                }
+        let pieces = || {
+            let of = |run| pieces(run, kernels.lanes, MOST, plan.spread);
+            plan.forward.runs.iter().flat_map(move |run| of(run.lanes).map(move |piece| (run, piece)))
+        };
+        let count = pieces().count();
+        let first = share * count / shares;
+        let own = || pieces().skip(first).take((share + 1) * count / shares - first);
+        for outputs in parts(&(0..plan.outputs)) {
+            for (run, (lane, registers)) in own() {
+                let x = x.as_ptr().wrapping_offset(run.x).wrapping_add(reach(lane, plan.spread));
+                let y = y.wrapping_offset(run.out).wrapping_add(lane);
+                let job = self.job(outputs.clone(), 0..plan.forward.blocks, x, y);
+                // SAFETY: the plan keeps every run plus offset inside a tile of these sizes (asserted where it is made,
+                // lengths asserted above); tasks write different lanes or tiles; the set is available.
+                unsafe { (kernels.by_registers[registers - 1])(&job) };
             }
         }
-        self.activate(y, all);
+        for (run, (lane, registers)) in own() {
+            self.activate(y.wrapping_offset(run.out).wrapping_add(lane), registers * kernels.lanes, 0..plan.outputs);
+        }
     }
 
     /// Some outputs of a linear map in some tiles.
@@ -175,19 +182,17 @@ impl<T: Real + Lanes> Forward<'_, T> {
                 }
             }
         }
-        tiles.for_each(|tile| self.activate(self.outputs_of(y, tile), all.clone()));
+        tiles.for_each(|tile| self.activate(self.outputs_of(y, tile), plan.lanes, all.clone()));
     }
 
-    /// The part of the activation that is not in the store, for some outputs of the tile at `y`.
-    fn activate(&self, y: *mut T, outputs: Range<usize>) {
+    /// The part of the activation that is not in the store, for the `lanes` of some outputs that begin at `y` for output 0.
+    fn activate(&self, y: *mut T, lanes: usize, outputs: Range<usize>) {
         let Some(activation) = self.after else { return };
         vectorize_for(self.isa, || {
             for output in outputs {
-                for run in &self.plan.forward.runs {
-                    let at = y.wrapping_add(output * self.plan.out_channel).wrapping_offset(run.out);
-                    // SAFETY: the lanes of a run lie inside the tile, and no other task touches this output.
-                    activation.apply(unsafe { std::slice::from_raw_parts_mut(at, run.lanes) });
-                }
+                let at = y.wrapping_add(output * self.plan.out_channel);
+                // SAFETY: the lanes lie inside the tile, since they are of its runs, and no other task touches them.
+                activation.apply(unsafe { std::slice::from_raw_parts_mut(at, lanes) });
             }
         });
     }

@@ -2,7 +2,7 @@
 
 use crate::layers::Pass;
 use crate::layers::map::Map;
-use crate::layers::support::Support;
+use crate::layers::support::{Side, Support};
 use kernels::linear::{self, Dims};
 use kernels::rng::{Philox, Purpose};
 use kernels::sparse::Pattern;
@@ -129,7 +129,8 @@ pub fn by_chance<T: Real>(pattern: &Pattern, values: &[T], count: usize, key: (u
 }
 
 /// RigL (Evci et al. 2020): `count` of the smallest weights give way to those with the largest gradients among the ones that
-/// there are not. `x` and `g` are inputs and gradients of the pre-activations as the map gets them. Nothing where memory lacks.
+/// there are not. `x` and `g` are inputs and gradients of the pre-activations as the map gets them; `scratch` has at least
+/// [`scratch`] elements.
 pub fn by_gradient<T: Real>(
     pass: &Pass,
     map: &Map,
@@ -137,17 +138,32 @@ pub fn by_gradient<T: Real>(
     values: &[T],
     (x, g): (&[T], &[T]),
     count: usize,
-) -> Option<Pattern> {
-    let joints = support.joints();
-    let unpacked = |joined: bool, inputs: bool, values: &[T]| {
-        if joined { support.rows(pass.par, pass.rows, inputs, values).ok().map(Some) } else { Some(None) }
-    };
-    let x_rows = unpacked(joints.below.is_some(), true, x)?;
-    let g_rows = unpacked(joints.above.is_some(), false, g)?;
-    let (x, g) = (x_rows.as_deref().unwrap_or(x), g_rows.as_deref().unwrap_or(g));
+    scratch: &mut [T],
+) -> Pattern {
+    let [of_x, of_g] = support.joined_rows(pass.rows);
+    let (x_rows, scratch) = scratch.split_at_mut(of_x);
+    let (g_rows, scratch) = scratch.split_at_mut(of_g);
+    let x = if of_x > 0 { support.unpack(pass, Side::Inputs, x, x_rows) } else { x };
+    let g = if of_g > 0 { support.unpack(pass, Side::Outputs, g, g_rows) } else { g };
     let pattern = support.pattern();
-    let grown = steepest(pass.par, map, pass.rows, (x, g), &occupied(pattern), count);
-    Some(exchange(pattern, values, grown))
+    let grown = steepest(pass.par, map, pass.rows, (x, g), &occupied(pattern), count, scratch);
+    exchange(pattern, values, grown)
+}
+
+/// Scratch elements that [`by_gradient`] needs for `samples` samples. A run has them from its beginning: were they asked for in the
+/// step that exchanges weights, what a run learns would depend on the memory that is free at that moment.
+pub fn scratch<T: Real>(map: &Map, support: &Support<T>, samples: usize) -> usize {
+    support.joined_rows(samples).iter().sum::<usize>() + block_scratch(map, samples)
+}
+
+/// Rows of the dense gradient that exist at a time.
+fn block(map: &Map, samples: usize) -> usize {
+    BLOCK.min(GATHERED / map.rows(samples)).max(1)
+}
+
+/// Scratch elements of [`steepest`]: a block of the gradient, and the inputs gathered for it.
+fn block_scratch(map: &Map, samples: usize) -> usize {
+    block(map, samples) * (map.rows(samples) + map.outputs())
 }
 
 /// The `count` weights with the largest gradients among those that are not occupied. The dense gradient is computed by blocks of
@@ -159,11 +175,11 @@ fn steepest<T: Real>(
     (x, g): (&[T], &[T]),
     occupied: &[bool],
     count: usize,
+    scratch: &mut [T],
 ) -> Vec<usize> {
     let (rows, inputs, outputs) = (map.rows(samples), map.inputs(), map.outputs());
-    let block = BLOCK.min(GATHERED / rows).max(1);
-    let mut gathered = vec![T::zero(); rows * block];
-    let mut gradient = vec![T::zero(); block * outputs];
+    let block = block(map, samples);
+    let (gathered, gradient) = scratch.split_at_mut(rows * block);
     let mut top = Top::new(count);
     for first in (0..inputs).step_by(block) {
         let columns = first..(first + block).min(inputs);
@@ -270,7 +286,9 @@ mod tests {
             let mut scratch = vec![0.0; map.scratch::<f64>(Par::SEQUENTIAL, samples)];
             map.weight_gradient(Par::SEQUENTIAL, samples, &x, &g, &mut dense, &mut scratch);
             let occupied: Vec<bool> = (0..dense.len()).map(|i| i % 3 == 0).collect();
-            let found = steepest(Par::SEQUENTIAL, &map, samples, (&x, &g), &occupied, 20);
+            // No more scratch than is asked for, and nothing in it that matters.
+            let mut scratch = vec![f64::NAN; block_scratch(&map, samples)];
+            let found = steepest(Par::SEQUENTIAL, &map, samples, (&x, &g), &occupied, 20, &mut scratch);
             let free: Vec<f64> = dense.iter().zip(&occupied).map(|(v, o)| if *o { 0.0 } else { *v }).collect();
             let mut found = found;
             found.sort_unstable();

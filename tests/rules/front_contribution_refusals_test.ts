@@ -372,7 +372,7 @@ Deno.test("frontContribution() refuses options that cannot be used", () => {
   assertThrows(
     () => frontContribution(null as never),
     ConfigError,
-    'Cannot use frontContribution: expected options such as { collapse: "gram" } but found null',
+    "Cannot use frontContribution: expected options such as { collapse: … } but found null",
   );
   assertThrows(
     () => combine(frontContribution(), dual()),

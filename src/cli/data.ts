@@ -10,6 +10,7 @@ import type { DownloadControl } from "../data/download.ts";
 import { type DataOptions, loadFrom as loadNamed } from "../data/registry.ts";
 import { withValidation } from "../data/split.ts";
 import type { Data } from "../data/table.ts";
+import { ConfigError } from "../errors.ts";
 import { UsageError } from "./errors.ts";
 import { sources } from "./sources.ts";
 import { dataOptionNames, type TrainValues } from "./train_options.ts";
@@ -48,7 +49,12 @@ export async function loadFrom(values: TrainValues, control: DownloadControl): P
   for (const [key, value] of Object.entries({ precision, download, dataDir })) {
     if (value !== undefined && known.includes(key)) options[key] = value;
   }
-  return await loadNamed(sources, { name, options: options as DataOptions });
+  try {
+    return await loadNamed(sources, { name, options: options as DataOptions });
+  } catch (fault) {
+    const option = fault instanceof ConfigError ? dataOptionNames[fault.path.split(".").at(-1)!] : undefined;
+    throw option === undefined ? fault : UsageError.of(fault as ConfigError, `--${option}`);
+  }
 }
 
 /**

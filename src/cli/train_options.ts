@@ -5,7 +5,7 @@
  */
 
 import { rules } from "../rules/mod.ts";
-import { kebab } from "./errors.ts";
+import { kebab } from "./flags.ts";
 import type { CommandSpec, OptionSpec, Values } from "./options.ts";
 import { scheduleHelp } from "./schedule_text.ts";
 import { sources } from "./sources.ts";

@@ -9,7 +9,7 @@ mod rule;
 mod tests;
 
 pub use root::{inverse_root, root_scratch};
-pub use rule::{Outcome, Rule, scratch_elements, second_moment, update};
+pub use rule::{Outcome, Rule, scratch_elements, second_moment, update, update_multiply_adds};
 
 use crate::activation::Activation;
 use crate::gemm::{Matrix, gemm_into};

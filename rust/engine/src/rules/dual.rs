@@ -19,6 +19,7 @@
 mod along;
 mod blocks;
 mod check;
+mod cost;
 mod lanes;
 mod learn;
 mod length;

@@ -14,6 +14,7 @@
 //! This room decides what each map does ([`Decorrelated::new`]) and carries values through it; [`learn`] is what changes R;
 //! [`first`] finds R before a run, for the network's input; [`watch`] measures how correlated inputs are.
 
+mod cost;
 pub mod first;
 mod learn;
 pub mod watch;
@@ -176,6 +177,8 @@ pub struct Decorrelated<T> {
     bias: Buffer<T>,
     /// What changes R; none where it stays.
     learner: Option<Learner<T>>,
+    /// See [`cost`].
+    multiply_adds: f64,
 }
 
 /// Why a map has no R, or none of its own.
@@ -239,6 +242,7 @@ impl<T: Real> Decorrelated<T> {
         let two = way == Way::TwoStage;
         let learner = if precompute { None } else { Some(Learner::new(config, site, blocks)?) };
         Ok(Decorrelated {
+            multiply_adds: cost::multiply_adds(config, site, blocks, way, learner.is_some()),
             blocks,
             outputs,
             way,
@@ -392,6 +396,7 @@ impl<T: Real> Decorrelated<T> {
         let mut figures = json!({
             "kind": "decorrelated", "inputs": self.blocks.size, "block": self.blocks.block, "way": way,
             "center": !self.mean.is_empty(), "precomputed": self.learner.is_none(),
+            "multiplyAdds": if self.given { 0.0 } else { self.multiply_adds },
         });
         if let (Some(learner), Value::Object(figures)) = (&self.learner, &mut figures) {
             learner.describe(figures);

@@ -8,9 +8,11 @@ import { number } from "../config.ts";
 import { DataError } from "../errors.ts";
 import { type CsvOptions, parseCsv } from "./csv.ts";
 import { type CsvSheet, parseSheet } from "./csv_records.ts";
-import { applyColumns, categoryFinder, type CsvTransform, numberField, place } from "./csv_transform.ts";
+import type { CsvTransform } from "./csv_transform.ts";
 import { readFault } from "./files.ts";
-import type { LabelTargets, Table, ValueTargets } from "./table.ts";
+import { fittedTable } from "./fitted.ts";
+import { joinParts } from "./stream.ts";
+import type { Table } from "./table.ts";
 
 /** Options of {@linkcode csvStream}: those of `readCsv` that do not split or shuffle rows, and sizes. */
 export interface CsvStreamOptions
@@ -32,6 +34,8 @@ export interface CsvStream {
   readonly shape: readonly number[];
   /** What the columns became. */
   readonly transform: CsvTransform;
+  /** All rows of another file with the same columns, treated as this one's, such as rows to watch. */
+  readonly read: (path: string) => Promise<Table>;
 }
 
 /**
@@ -71,7 +75,13 @@ export async function csvStream(path: string, options: CsvStreamOptions = {}): P
   }
   if (!transform || !names) throw new DataError(path, "at least one record", "an empty file");
   const fitted = { path, transform, names, partRows, precision: columns.precision ?? "f32" };
-  return { train: () => tables(fitted), rows: records - (transform.headed ? 1 : 0), shape, transform };
+  return {
+    train: () => tables(fitted),
+    rows: records - (transform.headed ? 1 : 0),
+    shape,
+    transform,
+    read: (path) => joinParts(tables({ ...fitted, path }), path),
+  };
 }
 
 /** What a pass over a file needs to know. */
@@ -100,40 +110,8 @@ async function* tables({ path, transform, names, partRows, precision }: Fitted):
     };
     const short = sheet.records.find(({ fields }) => fields.length < transform.width);
     if (short) throw new DataError(`${path}, line ${short.line}`, `${transform.width} fields`, short.fields.length);
-    yield {
-      ...applyColumns(sheet, { columns: transform.columns, precision }),
-      targets: targetsOf(sheet, { transform, precision }),
-    };
+    yield fittedTable(sheet, { transform, precision });
   }
-}
-
-function targetsOf(
-  sheet: CsvSheet,
-  { transform, precision }: Pick<Fitted, "transform" | "precision">,
-): LabelTargets | ValueTargets {
-  const { targets, classNames } = transform;
-  const { records } = sheet;
-  if (classNames) {
-    const find = categoryFinder(classNames);
-    const column = targets[0]!.index;
-    const values = Uint32Array.from(records, (record) => {
-      const label = find(record.fields[column]!);
-      if (label !== undefined) return label;
-      const expected = "a class of the first rows (more of them with fitRows)";
-      throw new DataError(place(sheet, { record, column }), expected, record.fields[column]!.trim());
-    });
-    return { kind: "labels", classes: classNames.length, values, names: classNames };
-  }
-  const size = targets.length;
-  const values = precision === "f64"
-    ? new Float64Array(records.length * size)
-    : new Float32Array(records.length * size);
-  records.forEach((record, row) =>
-    targets.forEach(({ index }, position) =>
-      values[row * size + position] = numberField(sheet, { record, column: index })
-    )
-  );
-  return { kind: "values", size, values, names: targets.map(({ name }) => name) };
 }
 
 /** Some whole records of a file. */

@@ -12,6 +12,7 @@ export { type Kernel, kernelData, kernelTable } from "./kernel_table.ts";
 export { mnist, type MnistOptions } from "./mnist.ts";
 export { cifar10, type CifarOptions, readCifar } from "./cifar.ts";
 export { energy, type EnergyOptions } from "./energy.ts";
+export { shuffleStream, type ShuffleStreamOptions } from "./shuffle_stream.ts";
 export { type CsvStream, csvStream, type CsvStreamOptions } from "./csv_stream.ts";
 export { type CsvColumn, type CsvData, type CsvOptions, parseCsv, readCsv } from "./csv.ts";
 export {

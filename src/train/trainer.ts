@@ -211,7 +211,8 @@ function checkStream({ rule, stepsPerEpoch, prefetch, shuffle }: TrainOptions, s
     }
     number("stepsPerEpoch", stepsPerEpoch, { min: 1, whole: true });
     if (shuffle) {
-      throw new ConfigError("shuffle", "false beside a stream, whose rows have an order of their own", shuffle);
+      const expected = "false beside a stream, whose rows have an order of their own (shuffleStream mixes them)";
+      throw new ConfigError("shuffle", expected, shuffle);
     }
     return;
   }

@@ -84,7 +84,8 @@ export function explain(fault: unknown, names: FlagNames = { options: [] }): End
   const known = sentence(fault);
   if (known === undefined) return { message: bug(fault), code: 1 };
   const named = nameFlags(known, names);
-  return { message: `error: ${named}`, code: named === known ? 1 : 2 };
+  // What a file gets wrong is no fault of the command line, whatever option may help.
+  return { message: `error: ${named}`, code: named === known || fault instanceof DataError ? 1 : 2 };
 }
 
 /** The sentence of an error that we expect; `undefined` for others. */

@@ -15,7 +15,7 @@ import { makePlan } from "./plan.ts";
 import { figure } from "./progress.ts";
 import { readRequest } from "./request.ts";
 import { note, print } from "./terminal.ts";
-import { trainCommand, trainOptions } from "./train_options.ts";
+import { streamOptionNames, trainCommand, trainOptions } from "./train_options.ts";
 
 const group = "Search";
 
@@ -42,6 +42,7 @@ const WITHOUT: readonly string[] = [
   "runs",
   "mlflow",
   "quiet",
+  ...streamOptionNames,
 ];
 
 /** The command: options of `train` for data, network and run, and those of the search. */

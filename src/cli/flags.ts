@@ -17,6 +17,9 @@ export interface FlagNames {
 /** The place in a refusal, after what `compare` puts before it. */
 const PLACE = /^(Cannot compare (?<side>[\w+-]+): )?Cannot use (?<path>[\w.-]+)(\[\d+\])?(?=:)/;
 
+/** An option that a message advises. */
+const ADVICE = /\bwith ([a-z]+[A-Z]\w*)\b/g;
+
 /**
  * Names the option on the command line in a refusal that names it as the API (`optimizer.learningRate`, `memAop.k`) or the engine
  * (`rule.k`) does.
@@ -26,7 +29,11 @@ const PLACE = /^(Cannot compare (?<side>[\w+-]+): )?Cannot use (?<path>[\w.-]+)(
  * @returns the message; as it was where the command line has no such option
  */
 export function nameFlags(message: string, names: FlagNames): string {
-  return message.replace(PLACE, (whole, ...rest) => {
+  const advised = message.replace(
+    ADVICE,
+    (whole, option: string) => names.options.includes(kebab(option)) ? `with --${kebab(option)}` : whole,
+  );
+  return advised.replace(PLACE, (whole, ...rest) => {
     const { side, path } = rest.at(-1) as { readonly side?: string; readonly path: string };
     const flags = flagsOf(path, side === undefined ? names : { ...names, rules: side.split("+") });
     return flags.length === 0 ? whole : `${rest[0] ?? ""}Cannot use ${flags.join(" or ")}`;

@@ -42,6 +42,7 @@ import { tablePlace } from "./run_table/database.ts";
 import { serverAddress } from "./run_table/mlflow.ts";
 import { Tracking } from "./run_table/tracking.ts";
 import { Shadow } from "./shadow.ts";
+import { checkStreamOptions, openStream, type Streamed } from "./stream.ts";
 import { note, print } from "./terminal.ts";
 import { trainToEnd } from "./train_loop.ts";
 import { trainCommand } from "./train_options.ts";
@@ -67,15 +68,14 @@ export async function train(args: readonly string[]): Promise<void> {
   native();
 
   const view = new ProgressView(request.values.quiet ?? false);
-  const whole = await load(request, view);
-  const hash = await hashData(whole);
+  const loaded = await load(request, view);
+  const { data, hash } = loaded;
   if (record && record.data.hash !== hash) {
     throw new DataError(`the data of ${resume}`, `the rows of SHA-256 ${record.data.hash}`, `rows of SHA-256 ${hash}`, {
       action: "use",
     });
   }
-  const { data, fraction } = splitValidation(whole, request.values);
-  const plan = makePlan(request, data.train);
+  const plan = planOf(request, loaded);
   const stopping = chooseStopping(request.values, data);
   const epochs = request.values["checkpoint-every"];
   const every = epochs === undefined ? undefined : number("checkpointEvery", epochs, { min: 1, whole: true });
@@ -85,8 +85,8 @@ export async function train(args: readonly string[]): Promise<void> {
   using interrupt = new Interrupt();
   using owned = new DisposableStack();
   const run = record === undefined
-    ? await begin({ request, plan, data, hash, fraction, signal: interrupt.signal }, owned)
-    : await goOn({ folder: resume!, record, request, plan, data, signal: interrupt.signal }, owned);
+    ? await begin({ request, plan, loaded, signal: interrupt.signal }, owned)
+    : await goOn({ folder: resume!, record, request, plan, loaded, signal: interrupt.signal }, owned);
   const { json = false } = request.values;
   const { plan: forecast } = await run.trainer.network.describePropagation() as { plan?: RunPlan };
   if (forecast && !json) print(`${forecast.reason}\n`);
@@ -221,18 +221,44 @@ interface Ready {
   readonly events: readonly RunEvent[];
 }
 
-async function load(request: Request, view: ProgressView): Promise<Data> {
-  const { values } = request;
+/** The rows of a run. */
+interface Loaded {
+  /** The data set; of a stream, in the place of the training rows, the first part of them. */
+  readonly data: Data;
+  /** SHA-256 over all of it. */
+  readonly hash: string;
+  /** The share of the training rows that was split off to be watched. */
+  readonly fraction: number;
+  /** The training rows, where they come part by part. */
+  readonly stream: Pick<Streamed, "train" | "rows"> | undefined;
+}
+
+async function load({ values }: Request, view: ProgressView): Promise<Loaded> {
+  checkStreamOptions(values);
   view.status(`loading ${values.data ?? "glyphs"}`);
+  if (values.stream) {
+    const { data, hash, ...stream } = await openStream(values);
+    return { data, hash, fraction: 0, stream };
+  }
   // Without a download there is nothing to tidy up: Ctrl-C may end the process on the spot, even in the middle of a parse.
   using interrupt = values.download ? new Interrupt() : undefined;
-  return await loadFrom(values, {
+  const whole = await loadFrom(values, {
     ...(interrupt && { signal: interrupt.signal }),
     onProgress: ({ file, received, total }) =>
       view.status(
         `downloading ${file}  ${megabytes(received)}${total === undefined ? "" : ` of ${megabytes(total)}`} MB`,
       ),
   });
+  const hash = await hashData(whole);
+  return { ...splitValidation(whole, values), hash, stream: undefined };
+}
+
+/** The plan of a run; an epoch of a stream is a pass over it. */
+function planOf(request: Request, { data, stream }: Loaded): Plan {
+  const plan = makePlan(request, data.train);
+  if (stream === undefined) return plan;
+  const stepsPerEpoch = Math.ceil(stream.rows / plan.training.batchSize!);
+  return { ...plan, training: { ...plan.training, stepsPerEpoch } };
 }
 
 /** Begins a run in a new folder. */
@@ -240,17 +266,15 @@ async function begin(
   from: {
     readonly request: Request;
     readonly plan: Plan;
-    readonly data: Data;
-    readonly hash: string;
-    readonly fraction: number;
+    readonly loaded: Loaded;
     readonly signal: AbortSignal;
   },
   owned: DisposableStack,
 ): Promise<Ready> {
-  const { request, plan, data, hash, fraction, signal } = from;
+  const { request, plan, loaded: { data, stream, hash, fraction }, signal } = from;
   const network = owned.use(Network.create(plan.network));
   const trainer = owned.use(
-    await Trainer.create(network, data.train, { ...plan.training, ...probing(request), signal }),
+    await Trainer.create(network, stream?.train ?? data.train, { ...plan.training, ...probing(request), signal }),
   );
   const tracking = openTracking(request.values, owned);
   const folder = await createRunFolder(request.values.out, { data: data.name, rule: trainer.config.ruleName });
@@ -262,7 +286,7 @@ async function begin(
       id: crypto.randomUUID(),
       created: new Date().toISOString(),
       options: recordedOptions(request, { plan, validationSplit: fraction }),
-      data: describeData(data, hash),
+      data: { ...describeData(data, hash), ...(stream && { rows: { ...rowsOf(data), train: stream.rows } }) },
       network: network.config,
       training: trainer.config,
       machine: describeMachine(network),
@@ -282,42 +306,47 @@ async function goOn(
     readonly record: RunRecord;
     readonly request: Request;
     readonly plan: Plan;
-    readonly data: Data;
+    readonly loaded: Loaded;
     readonly signal: AbortSignal;
   },
   owned: DisposableStack,
 ): Promise<Ready> {
-  const { folder, record, request, plan, data, signal } = from;
+  const { folder, record, request, plan, loaded: { data, stream }, signal } = from;
   const { threads } = plan.network;
   const tracking = openTracking(request.values, owned);
   owned.use(await RunLock.take(folder));
   const file = checkpointFile(folder);
   const checkpoint = await loadCheckpoint(file, threads === undefined ? {} : { threads });
   const network = owned.use(checkpoint.network);
-  const alike = same(checkpoint.run?.config, trainingConfig(plan.training, data.train.rows)) &&
+  const alike = same(checkpoint.run?.config, trainingConfig(plan.training, stream ? null : data.train.rows)) &&
     same({ ...network.config, threads: 0 }, { ...record.network, threads: 0 });
   if (!alike) {
     throw new CheckpointError(`Cannot resume ${folder}: expected a checkpoint of this run but found that of another`);
   }
-  const trainer = owned.use(await Trainer.resume(checkpoint, data.train, { ...probing(request), signal }));
+  const rows = stream?.train ?? data.train;
+  const trainer = owned.use(await Trainer.resume(checkpoint, rows, { ...probing(request), signal }));
   const [step = 0] = network.read("training.counters");
   return { folder, trainer, record, tracking, step, events: await keepEvents(folder, step) };
 }
 
 function describeData(data: Data, hash: string): RunRecord["data"] {
-  const { train, validation, test } = data;
+  const { train } = data;
   const { values: _, ...targets } = train.targets;
   const transform = transformOf(data);
   return {
     name: data.name,
     hash,
-    rows: { train: train.rows, validation: validation?.rows ?? 0, test: test?.rows ?? 0 },
+    rows: rowsOf(data),
     shape: train.shape,
     targets,
     ...(train.scale && { scale: train.scale }),
     ...(train.offset && { offset: train.offset }),
     ...(transform && { transform }),
   };
+}
+
+function rowsOf({ train, validation, test }: Data): RunRecord["data"]["rows"] {
+  return { train: train.rows, validation: validation?.rows ?? 0, test: test?.rows ?? 0 };
 }
 
 function probing({ values: { probe } }: Request): { probe?: boolean } {

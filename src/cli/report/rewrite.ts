@@ -12,8 +12,11 @@ import { loadFrom, splitValidation } from "../data.ts";
 import { UsageError } from "../errors.ts";
 import { networkFile } from "../predict.ts";
 import { resumeRequest } from "../request.ts";
+import { openStream } from "../stream.ts";
 import { readEvents, readRecord, type RunRecord } from "../run_folder.ts";
 import { type ReportSource, writeReport } from "./run_report.ts";
+
+const CHANGED = "the data of the run is not what it was";
 
 /** A report that was written anew. */
 export interface Rewritten {
@@ -52,9 +55,13 @@ export function rowsToJudge({ test, validation }: Data): ReportSource["rows"] {
 async function dataOf(record: RunRecord, folder: string): Promise<Data | string> {
   const { values } = resumeRequest(record, { values: {}, dotted: {}, model: undefined }, folder);
   try {
+    if (values.stream) {
+      const { data, hash } = await openStream(values);
+      return hash === record.data.hash ? data : CHANGED;
+    }
     const whole = await loadFrom(values, {});
     if (await hashData(whole) === record.data.hash) return splitValidation(whole, values).data;
-    return `the data of the run is not what it was`;
+    return CHANGED;
   } catch (fault) {
     // The options were those of a run once: what is refused now has changed since, as a file has that is gone.
     if ([DataError, ConfigError, UsageError].some((kind) => fault instanceof kind)) return (fault as Error).message;

@@ -7,6 +7,7 @@
 import { number } from "../config.ts";
 import type { CsvTransform } from "../data/csv_transform.ts";
 import type { DownloadControl } from "../data/download.ts";
+import type { ReadControl } from "../data/files.ts";
 import { type DataOptions, loadFrom as loadNamed } from "../data/registry.ts";
 import { withValidation } from "../data/split.ts";
 import type { Data } from "../data/table.ts";
@@ -22,11 +23,11 @@ const VALIDATION_SPLIT = 0.1;
  * Loads the data set that the options name.
  *
  * @param values options of `train`
- * @param control progress and abort of a download
+ * @param control progress, and abort of a download
  * @returns the data set as it was read, and the name that it has on the command line
  * @throws {UsageError} where an option is given that this data set does not know
  */
-export async function loadFrom(values: TrainValues, control: DownloadControl): Promise<Data> {
+export async function loadFrom(values: TrainValues, control: DownloadControl & ReadControl): Promise<Data> {
   const name = values.data ?? "glyphs";
   const source = sources.find((known) => known.name === (name.includes(":") ? `${name.split(":")[0]}:` : name));
   const known: readonly string[] = source?.options ?? [];

@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 import { number } from "../config.ts";
 import { csvStream } from "../data/csv_stream.ts";
 import type { CsvTransform } from "../data/csv_transform.ts";
-import { readFault } from "../data/files.ts";
+import { type ReadControl, readFault, telling } from "../data/files.ts";
 import { hashTable } from "../data/hash.ts";
 import { shuffleStream } from "../data/shuffle_stream.ts";
 import type { TableStream } from "../data/stream.ts";
@@ -121,10 +121,11 @@ export function checkStreamOptions(values: TrainValues): void {
  * Opens the data set that the options name.
  *
  * @param values options of `train`
+ * @param control progress of what is read before the first step
  * @returns the stream, and what is known about it
  * @throws {UsageError} where this data set cannot be streamed, or an option is not for it
  */
-export async function openStream(values: TrainValues): Promise<Streamed> {
+export async function openStream(values: TrainValues, control: ReadControl = {}): Promise<Streamed> {
   checkStreamOptions(values);
   const name = values.data ?? "glyphs";
   const source = streams[name.slice(0, name.indexOf(":") + 1)];
@@ -134,11 +135,12 @@ export async function openStream(values: TrainValues): Promise<Streamed> {
   }
   const path = name.slice(name.indexOf(":") + 1);
   const options = dataOptions(values, { name, known: source.options });
-  const { train, rows, transform, read, files, contents } = await source.open(path, options);
+  const opened = await source.open(path, source.options.includes("fitRows") ? { ...options, ...control } : options);
+  const { train, rows, transform, read, files, contents } = opened;
   const first = await firstPart(train(), path);
   const watched = values["validation-data"];
   const validation = watched === undefined ? undefined : await read(watched);
-  const hashes = [contents ? await hashContents(files[0]!) : await hashListing(files, path)];
+  const hashes = [contents ? await hashContents(files[0]!, control) : await hashListing(files, path)];
   if (validation) hashes.push(await hashTable(validation));
   return {
     data: {
@@ -165,11 +167,12 @@ async function firstPart(parts: AsyncIterable<Table>, where: string): Promise<Ta
   throw new DataError(where, "at least one row", "none");
 }
 
-async function hashContents(path: string): Promise<string> {
+async function hashContents(path: string, control: ReadControl): Promise<string> {
   const hash = createHash("sha256");
   try {
     using file = await Deno.open(path);
-    for await (const bytes of file.readable) hash.update(bytes);
+    const told = telling(path, { what: "reading", size: (await file.stat()).size, control });
+    for await (const bytes of file.readable.pipeThrough(told)) hash.update(bytes);
   } catch (cause) {
     throw readFault(path, cause);
   }

@@ -67,8 +67,10 @@ export async function train(args: readonly string[]): Promise<void> {
   // A library that cannot be used is reported before data is loaded for it.
   native();
 
-  const view = new ProgressView(request.values.quiet ?? false);
-  const loaded = await load(request, view);
+  const { quiet = false, json = false } = request.values;
+  const view = new ProgressView(quiet);
+  // What is read by programs stays free of it.
+  const loaded = await load(request, json ? new ProgressView(true) : view);
   const { data, hash } = loaded;
   if (record && record.data.hash !== hash) {
     throw new DataError(`the data of ${resume}`, `the rows of SHA-256 ${record.data.hash}`, `rows of SHA-256 ${hash}`, {
@@ -80,14 +82,13 @@ export async function train(args: readonly string[]): Promise<void> {
   const epochs = request.values["checkpoint-every"];
   const every = epochs === undefined ? undefined : number("checkpointEvery", epochs, { min: 1, whole: true });
   view.clear();
-  if (request.values.explain) return await explainPlan(plan, data, request.values.json ?? false);
+  if (request.values.explain) return await explainPlan(plan, data, json);
 
   using interrupt = new Interrupt();
   using owned = new DisposableStack();
   const run = record === undefined
     ? await begin({ request, plan, loaded, signal: interrupt.signal }, owned)
     : await goOn({ folder: resume!, record, request, plan, loaded, signal: interrupt.signal }, owned);
-  const { json = false } = request.values;
   const { plan: forecast } = await run.trainer.network.describePropagation() as { plan?: RunPlan };
   if (forecast && !json) print(`${forecast.reason}\n`);
   const masks = await describeMasks(run.trainer.network);
@@ -237,18 +238,16 @@ async function load({ values }: Request, view: ProgressView): Promise<Loaded> {
   checkStreamOptions(values);
   view.status(`loading ${values.data ?? "glyphs"}`);
   if (values.stream) {
-    const { data, hash, ...stream } = await openStream(values);
+    const { data, hash, ...stream } = await openStream(values, view.loading);
     return { data, hash, fraction: 0, stream };
   }
   // Without a download there is nothing to tidy up: Ctrl-C may end the process on the spot, even in the middle of a parse.
   using interrupt = values.download ? new Interrupt() : undefined;
   const whole = await loadFrom(values, {
     ...(interrupt && { signal: interrupt.signal }),
-    onProgress: ({ file, received, total }) =>
-      view.status(
-        `downloading ${file}  ${megabytes(received)}${total === undefined ? "" : ` of ${megabytes(total)}`} MB`,
-      ),
+    ...view.loading,
   });
+  view.status("hashing the rows");
   const hash = await hashData(whole);
   return { ...splitValidation(whole, values), hash, stream: undefined };
 }
@@ -355,8 +354,4 @@ function probing({ values: { probe } }: Request): { probe?: boolean } {
 
 function same(a: unknown, b: unknown): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
-}
-
-function megabytes(bytes: number): string {
-  return (bytes / 1e6).toFixed(1);
 }

@@ -9,7 +9,7 @@ import { DataError } from "../errors.ts";
 import { type CsvOptions, parseCsv } from "./csv.ts";
 import { type CsvSheet, parseSheet } from "./csv_records.ts";
 import type { CsvTransform } from "./csv_transform.ts";
-import { readFault } from "./files.ts";
+import { type ReadControl, readFault, telling } from "./files.ts";
 import { fittedTable } from "./fitted.ts";
 import { joinParts } from "./stream.ts";
 import type { Table } from "./table.ts";
@@ -17,6 +17,7 @@ import type { Table } from "./table.ts";
 /** Options of {@linkcode csvStream}: those of `readCsv` that do not split or shuffle rows, and sizes. */
 export interface CsvStreamOptions
   extends
+    ReadControl,
     Pick<CsvOptions, "target" | "task" | "oneHot" | "ignore" | "standardize" | "header" | "delimiter" | "precision"> {
   /** Rows at the beginning that columns are fitted on: means, deviations, categories, classes. Default 100000. */
   readonly fitRows?: number;
@@ -57,14 +58,14 @@ export interface CsvStream {
  * ```
  */
 export async function csvStream(path: string, options: CsvStreamOptions = {}): Promise<CsvStream> {
-  const { fitRows = 100_000, partRows = 4096, ...columns } = options;
+  const { fitRows = 100_000, partRows = 4096, onRead, ...columns } = options;
   number("fitRows", fitRows, { min: 1, whole: true });
   number("partRows", partRows, { min: 1, whole: true });
   let transform: CsvTransform | undefined;
   let names: readonly string[] | undefined;
   let shape: readonly number[] = [];
   let records = 0;
-  for await (const block of blocks(path, fitRows + 1)) {
+  for await (const block of blocks(path, fitRows + 1, onRead && { onRead })) {
     records += block.records;
     if (transform) continue;
     const fit = parseCsv(block.text, { ...columns, where: path });
@@ -124,10 +125,10 @@ interface Block {
 }
 
 /** A file in blocks of whole records; a line end inside quotes ends none. Blocks of blank lines are left out. */
-async function* blocks(path: string, most: number): AsyncGenerator<Block, void, void> {
+async function* blocks(path: string, most: number, control: ReadControl = {}): AsyncGenerator<Block, void, void> {
   let [rest, line, records, lines] = ["", 1, 0, 0];
   let [at, start, quoted] = [0, 0, false];
-  for await (const text of readTexts(path)) {
+  for await (const text of readTexts(path, control)) {
     rest += text;
     for (; at < rest.length; at++) {
       const code = rest.charCodeAt(at);
@@ -148,12 +149,14 @@ async function* blocks(path: string, most: number): AsyncGenerator<Block, void, 
 }
 
 /** The text of a file, piece by piece; gzip is undone where the first two bytes say so. */
-async function* readTexts(path: string): AsyncGenerator<string, void, void> {
+async function* readTexts(path: string, control: ReadControl): AsyncGenerator<string, void, void> {
   const file = await Deno.open(path).catch((cause) => {
     throw readFault(path, cause);
   });
   const head = new Uint8Array(2);
+  let size = 0;
   try {
+    ({ size } = await file.stat());
     await file.read(head);
     await file.seek(0, Deno.SeekMode.Start);
   } catch (cause) {
@@ -161,7 +164,8 @@ async function* readTexts(path: string): AsyncGenerator<string, void, void> {
     throw readFault(path, cause);
   }
   const zipped = head[0] === 0x1f && head[1] === 0x8b;
-  const plain = zipped ? file.readable.pipeThrough(new DecompressionStream("gzip")) : file.readable;
+  const told = file.readable.pipeThrough(telling(path, { what: "reading", size, control }));
+  const plain = zipped ? told.pipeThrough(new DecompressionStream("gzip")) : told;
   const reader = plain.pipeThrough(new TextDecoderStream("utf-8", { fatal: true })).getReader();
   try {
     for (;;) {

@@ -32,6 +32,7 @@ export { npyBytes, parseNpy, readNpy, writeNpy } from "./npy.ts";
 export { npzBytes, type NpzContents, parseNpz, readNpz, writeNpz } from "./npz.ts";
 export type { ZipOptions } from "./zip.ts";
 export { npyData, type NpyDataOptions, type NpyOptions, npzData } from "./npy_data.ts";
+export type { ReadControl, ReadProgress } from "./files.ts";
 export type { DownloadControl, DownloadProgress } from "./download.ts";
 export {
   fitStandardization,

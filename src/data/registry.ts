@@ -66,8 +66,8 @@ export const csvOptions = [
   "precision",
 ] as const;
 
-/** Options that only steer a download; sets without one have no use for them, and no harm from them. */
-const control: readonly string[] = ["onProgress", "signal"];
+/** Options that only steer how a set is loaded; sets without a download or files have no use for them, and no harm from them. */
+const control: readonly string[] = ["onProgress", "onRead", "signal"];
 
 /** All data sets by name. */
 export const dataSources: readonly DataSource[] = [

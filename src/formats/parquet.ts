@@ -36,13 +36,16 @@ export type ParquetOptions = Omit<CsvOptions, "header" | "delimiter">;
 export async function readParquet(path: string, options: ParquetOptions = {}): Promise<CsvData> {
   const file = await ParquetFile.open(path);
   const records: CsvRecord[] = [];
-  for await (const sheet of file.sheets()) for (const record of sheet.records) records.push(record);
+  for await (const sheet of file.sheets()) {
+    for (const record of sheet.records) records.push(record);
+    options.onRead?.({ file: path, what: "reading", share: records.length / file.rows });
+  }
   return sheetData(file.sheet(records), { name: "parquet", ...options });
 }
 
 /** Options of {@linkcode parquetStream}: those of `readParquet` that do not split or shuffle rows. */
 export interface ParquetStreamOptions
-  extends Pick<ParquetOptions, "target" | "task" | "oneHot" | "ignore" | "standardize" | "precision"> {
+  extends Pick<ParquetOptions, "onRead" | "target" | "task" | "oneHot" | "ignore" | "standardize" | "precision"> {
   /** Rows at the beginning that columns are fitted on: means, deviations, categories, classes. Default 100000. */
   readonly fitRows?: number;
 }
@@ -76,6 +79,11 @@ export async function parquetStream(path: string, options: ParquetStreamOptions 
   const records: CsvRecord[] = [];
   for await (const sheet of file.sheets()) {
     for (const record of sheet.records) if (records.length < fitRows) records.push(record);
+    columns.onRead?.({
+      file: path,
+      what: "reading",
+      share: Math.min(1, records.length / Math.min(fitRows, file.rows)),
+    });
     if (records.length >= fitRows) break;
   }
   const { transform, train: { shape } } = sheetData(file.sheet(records), { name: "parquet", ...columns });
@@ -95,7 +103,7 @@ export async function parquetStream(path: string, options: ParquetStreamOptions 
   };
 }
 
-const STREAM_OPTIONS = ["target", "task", "oneHot", "ignore", "standardize", "precision", "fitRows"] as const;
+const STREAM_OPTIONS = ["target", "task", "oneHot", "ignore", "standardize", "precision", "fitRows", "onRead"] as const;
 
 async function* tables(file: ParquetFile, fitted: Fitted): AsyncGenerator<Table, void, void> {
   for await (const sheet of file.sheets()) yield fittedTable(sheet, fitted);

@@ -44,7 +44,7 @@ export async function compareRules(args: readonly string[]): Promise<void> {
   view.status(`loading ${values.data ?? "glyphs"}`);
   using interrupt = new Interrupt();
   const { signal } = interrupt;
-  const { data } = splitValidation(await loadFrom(values, { signal }), values);
+  const { data } = splitValidation(await loadFrom(values, { signal, ...(values.json ? {} : view.loading) }), values);
   const plan = makePlan({ values, dotted: {}, model }, data.train);
   const { seed: _, ...network } = plan.network;
   const { rule: _rule, seed: _seed, ...training } = plan.training;

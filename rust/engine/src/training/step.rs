@@ -88,7 +88,7 @@ impl<T: Real> Network<T> {
             apply(par, &update, &self.plan, &mut self.values, learning);
         }
         if let Some(average) = &mut training.average {
-            average.follow(par, counters.step, &self.values, &self.buffers);
+            average.follow(par, counters.step, &mut self.plan, (&self.values, &self.buffers));
         }
 
         let counters = &mut training.counters;
@@ -274,7 +274,7 @@ fn apply<T: Real>(par: Par, update: &Update<T>, plan: &Plan<T>, parameters: &mut
     let mut start = 0;
     for node in &plan.nodes {
         let Op::Linear(linear) = &node.op else { continue };
-        if linear.support.as_ref().is_some_and(|support| support.frozen) {
+        if linear.support.as_ref().is_some_and(|support| support.left.is_some()) {
             apply(start..node.parameters.start);
             start = node.parameters.start + linear.weights();
         }

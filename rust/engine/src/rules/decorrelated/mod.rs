@@ -364,15 +364,20 @@ impl<T: Real> Decorrelated<T> {
 
     /// Plain weights and bias with the same function.
     pub fn fold(&mut self, w: &mut [T], bias: Option<&mut [T]>) {
+        let own = w.to_vec();
+        self.fold_from(Par::SEQUENTIAL, &own, w, bias);
+    }
+
+    /// As [`Self::fold`] of the weights `own`, to `w`.
+    pub fn fold_from(&mut self, par: Par, own: &[T], w: &mut [T], bias: Option<&mut [T]>) {
         if self.way == Way::Around {
-            return;
+            return w.copy_from_slice(own);
         }
         self.prepare();
         if let Some(bias) = bias {
-            add_product(&self.shift, w, bias);
+            add_product(&self.shift, own, bias);
         }
-        let plain = w.to_vec();
-        decorrelation::multiply(Par::SEQUENTIAL, self.blocks, self.outputs, &self.s, false, &plain, w);
+        decorrelation::multiply(par, self.blocks, self.outputs, &self.s, false, own, w);
     }
 
     /// What it keeps between steps.

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { knownOptions } from "../config.ts";
 import { ConfigError, DataError } from "../errors.ts";
 import { didYouMean } from "../nearest.ts";
 import { checkFraction, checkTable } from "./check.ts";
@@ -57,6 +58,25 @@ export interface CsvOptions extends ReadControl {
   readonly name?: string;
 }
 
+/** Names of the options. */
+export const CSV_OPTIONS = [
+  "target",
+  "task",
+  "oneHot",
+  "ignore",
+  "standardize",
+  "trainRows",
+  "testFraction",
+  "shuffleSeed",
+  "validationFraction",
+  "validationSeed",
+  "header",
+  "delimiter",
+  "precision",
+  "name",
+  "onRead",
+] as const satisfies readonly (keyof CsvOptions)[];
+
 /** A data set with what is needed to treat later rows the same. */
 export interface CsvData extends Data {
   /** What each column became; plain JSON. Give it to {@linkcode readCsvFeatures}. */
@@ -78,6 +98,7 @@ export interface CsvData extends Data {
  * ```
  */
 export async function readCsv(path: string, options: CsvOptions = {}): Promise<CsvData> {
+  knownOptions("readCsv", options, CSV_OPTIONS);
   return parseCsv(await readText(path, options), { ...options, where: path });
 }
 
@@ -91,6 +112,7 @@ export async function readCsv(path: string, options: CsvOptions = {}): Promise<C
  * @throws {ConfigError} where an option cannot be used
  */
 export function parseCsv(text: string, options: CsvOptions & { readonly where?: string } = {}): CsvData {
+  knownOptions("parseCsv", options, [...CSV_OPTIONS, "where"]);
   const { where = "CSV text", header, delimiter = ",", onRead } = options;
   const told = onRead && { onRead };
   return sheetData(parseSheet(text, { where, delimiter, ...(header !== undefined && { header }), ...told }), options);

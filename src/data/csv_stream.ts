@@ -4,7 +4,7 @@
  * @module
  */
 
-import { number } from "../config.ts";
+import { knownOptions, number } from "../config.ts";
 import { DataError } from "../errors.ts";
 import { type CsvOptions, parseCsv } from "./csv.ts";
 import { type CsvSheet, parseSheet } from "./csv_records.ts";
@@ -24,6 +24,20 @@ export interface CsvStreamOptions
   /** Rows of a part. Default 4096. */
   readonly partRows?: number;
 }
+
+const OPTIONS = [
+  "target",
+  "task",
+  "oneHot",
+  "ignore",
+  "standardize",
+  "header",
+  "delimiter",
+  "precision",
+  "fitRows",
+  "partRows",
+  "onRead",
+] as const satisfies readonly (keyof CsvStreamOptions)[];
 
 /** A CSV file as a stream. */
 export interface CsvStream {
@@ -58,6 +72,7 @@ export interface CsvStream {
  * ```
  */
 export async function csvStream(path: string, options: CsvStreamOptions = {}): Promise<CsvStream> {
+  knownOptions("csvStream", options, OPTIONS);
   const { fitRows = 100_000, partRows = 4096, onRead, ...columns } = options;
   number("fitRows", fitRows, { min: 1, whole: true });
   number("partRows", partRows, { min: 1, whole: true });

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { knownOptions } from "../config.ts";
 import { DataError } from "../errors.ts";
 import {
   bytesPerNumber,
@@ -91,6 +92,7 @@ export interface IdxPairOptions extends ReadControl {
  * @throws {DataError} where a file cannot be read, the row counts differ, or a label is out of range
  */
 export async function idxPair(images: string, options: IdxPairOptions): Promise<Table> {
+  knownOptions("idxPair", options, ["labels", "classes", "onRead"]);
   const [imageArray, labelArray] = await Promise.all([readIdx(images, options), readIdx(options.labels)]);
   const features = featuresFrom(imageArray, images);
   const targets = labelsFrom(labelArray, options.labels, options.classes);

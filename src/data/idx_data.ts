@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { knownOptions } from "../config.ts";
 import { ConfigError, DataError } from "../errors.ts";
 import { checkAlike } from "./check.ts";
 import type { ReadControl } from "./files.ts";
@@ -31,6 +32,7 @@ export interface IdxDataOptions extends ReadControl {
  * @throws {DataError} where a file is missing or damaged, or training and test rows do not fit together
  */
 export async function idxData(source: string, options: IdxDataOptions = {}): Promise<Data> {
+  knownOptions("idxData", options, ["classes", "name", "onRead"]);
   const { name = "idx", classes, onRead } = options;
   const told = onRead && { onRead };
   const paths = source.includes(",") ? source.split(",").map((path) => path.trim()) : await filesIn(source);

@@ -6,7 +6,7 @@
  */
 
 import { knownOptions, number } from "../config.ts";
-import { type CsvData, type CsvOptions, sheetData } from "../data/csv.ts";
+import { CSV_OPTIONS, type CsvData, type CsvOptions, sheetData } from "../data/csv.ts";
 import type { CsvRecord, CsvSheet } from "../data/csv_records.ts";
 import type { CsvStream } from "../data/csv_stream.ts";
 import { readFault } from "../data/files.ts";
@@ -34,6 +34,7 @@ export type ParquetOptions = Omit<CsvOptions, "header" | "delimiter">;
  * ```
  */
 export async function readParquet(path: string, options: ParquetOptions = {}): Promise<CsvData> {
+  knownOptions("readParquet", options, CSV_OPTIONS.filter((name) => name !== "header" && name !== "delimiter"));
   const file = await ParquetFile.open(path);
   const records: CsvRecord[] = [];
   for await (const sheet of file.sheets()) {

@@ -285,7 +285,7 @@ Deno.test({
       }).output();
       const text = new TextDecoder().decode(stdout);
       assert(success, text);
-      assertEquals(/\r\x1b\[K(reading|parsing|fitting) x\.csv {2}\d+ %/.test(text), shown, text);
+      assertEquals(/(reading|parsing|fitting) x\.csv {2}\d+ %/.test(text), shown, text);
     }
   },
 });

@@ -9,27 +9,25 @@ import { Dataset } from "../data/dataset.ts";
 import { hashData } from "../data/hash.ts";
 import { environment } from "../data/places.ts";
 import type { Data } from "../data/table.ts";
-import { CheckpointError, DataError, EngineError } from "../errors.ts";
+import { CheckpointError, DataError } from "../errors.ts";
 import { native } from "../ffi/native.ts";
 import { Network } from "../network/network.ts";
 import { loadCheckpoint } from "../run/checkpoint.ts";
 import { describePlan, type RunPlan } from "../train/forecast.ts";
 import { Trainer, trainingConfig } from "../train/trainer.ts";
 import { loadFrom, splitValidation, transformOf } from "./data.ts";
-import { Interruption, UsageError } from "./errors.ts";
+import { UsageError } from "./errors.ts";
 import { Interrupt } from "./interrupt.ts";
 import { describeMachine } from "./machine.ts";
 import { helpText, parseOptions } from "./options.ts";
 import { describeMasks } from "./masks_table.ts";
 import { chooseStopping, makePlan, type Plan } from "./plan.ts";
 import { ProgressView } from "./progress.ts";
-import { rowsToJudge } from "./report/rewrite.ts";
-import { writeReport } from "./report/run_report.ts";
+import { reportAtEnd, reportOnStop } from "./report/ending.ts";
 import { readRequest, recordedOptions, type Request, resumeRequest } from "./request.ts";
 import {
   checkpointFile,
   createRunFolder,
-  type DoneEvent,
   keepEvents,
   readEvents,
   readRecord,
@@ -114,72 +112,15 @@ export async function train(args: readonly string[]): Promise<void> {
       every,
       signal: interrupt.signal,
     });
-    const report = await reportOn(run, { data, done, values: request.values, view });
+    const report = await reportAtEnd(run, { data, done, values: request.values, view });
     const events = await readEvents(run.folder);
     if (!json) print(await summarizeRun({ ...run, data, done, events, report }));
   } catch (fault) {
     tracking?.fail(fault);
-    throw await reportOnEnd(run, { fault, values: request.values, view });
+    throw await reportOnStop(run, { fault, values: request.values, view });
   } finally {
     await tracking?.settle();
   }
-}
-
-/** Writes the report, unless the options say none; gives its path. */
-async function reportOn(
-  { folder, record, trainer }: Ready,
-  { data, done, values, view }: {
-    readonly data: Data;
-    readonly done: DoneEvent;
-    readonly values: Request["values"];
-    readonly view: ProgressView;
-  },
-): Promise<string | undefined> {
-  const { report = true, svg = false } = values;
-  if (!report) return undefined;
-  view.status("writing the report");
-  const rows = rowsToJudge(data);
-  const events = await readEvents(folder);
-  // The network that the run leaves, which need not be that of its last step.
-  using network = await Network.load(done.checkpoint, { threads: trainer.network.describe().threads });
-  const path = await writeReport({ folder, record, events, network, rows, svg });
-  view.clear();
-  return path;
-}
-
-/**
- * Writes the report of a run that ends before its time, by Ctrl-C or since its loss is not finite: without a pass over the test
- * rows, since who stops a run does not want to wait.
- *
- * @returns what to leave with; a report that cannot be written does not stand in the place of what ended the run
- */
-async function reportOnEnd(
-  { folder, record, trainer }: Ready,
-  { fault, values: { report = true, svg = false }, view }: {
-    readonly fault: unknown;
-    readonly values: Request["values"];
-    readonly view: ProgressView;
-  },
-): Promise<unknown> {
-  const ended = fault instanceof Interruption || fault instanceof EngineError && fault.code === "not-finite";
-  if (!report || !ended) return fault;
-  // The state is saved: who stops a run hears so at once, and may stop this too.
-  const told = fault instanceof Interruption ? new Interruption(fault.exitCode, "") : fault;
-  if (fault instanceof Interruption) note(`${fault.message}\n`);
-  try {
-    view.status("writing the report");
-    const { network } = trainer;
-    const events = await readEvents(folder);
-    const path = await writeReport({ folder, record, events, network, rows: undefined, svg });
-    view.clear();
-    note(`Report       ${path}\n`);
-  } catch (cause) {
-    if (!(cause instanceof CheckpointError)) throw cause;
-    note(`${cause.message}\n`);
-  } finally {
-    view.clear();
-  }
-  return told;
 }
 
 /**

@@ -186,6 +186,9 @@ Deno.test("train names the layer when the loss stops being a number, and keeps t
   const args = ["train", ...small, "--optimizer", "sgd", "--learning-rate", "1e30", "--out", "a"];
   const { code, stderr } = await run(args, { cwd: folder.path });
   assertEquals(code, 1);
-  assertMatch(stderr, /^error: The loss is not finite at step \d+ \(epoch 1\): layer \d+ \(dense\)/);
+  assertMatch(
+    stderr,
+    /^Report {7}a\/report\.html\nerror: The loss is not finite at step \d+ \(epoch 1\): layer \d+ \(dense\)/,
+  );
   assertStringIncludes(stderr, "a/checkpoint.safetensors still holds the state after 0 steps");
 });

@@ -7,8 +7,16 @@
 import { ConfigError } from "./errors.ts";
 import { didYouMean } from "./nearest.ts";
 
-/** Refuses options that nothing would read, with the nearest known name. */
+/** Refuses what is no object; for what takes options apart before it can check their names. */
+export function objectOfOptions(path: string, options: unknown, example = ""): void {
+  if (typeof options === "object" && options !== null && !Array.isArray(options)) return;
+  const expected = example === "" ? "an object" : `options such as { ${example}: … }`;
+  throw new ConfigError(path === "" ? "options" : path, expected, quoted(options));
+}
+
+/** Refuses what is no object, and options that nothing would read, with the nearest known name. */
 export function knownOptions(path: string, options: object, known: readonly string[]): void {
+  objectOfOptions(path, options, known[0]);
   for (const name of Object.keys(options)) {
     if (known.includes(name)) continue;
     const place = path === "" ? name : `${path}.${name}`;

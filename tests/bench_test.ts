@@ -36,11 +36,38 @@ for (
       ["--suite", "forward", "--threads", "7"],
       "Cannot use --threads and --filter: expected options that leave one of the cases 784-256-128-10, 128, sgd but found none left",
     ],
+    [
+      "rules/mem_aop",
+      ["--therads", "1"],
+      "Cannot use --therads: expected an option of bench/rules/mem_aop.ts (did you mean --threads?) but found an unknown one",
+    ],
+    ["rules/mem_aop", ["--threads", "1,0"], "Cannot use --threads: expected a whole number from 1 to 1024 but found 0"],
+    ["rules/mem_aop", ["--threads", "none"], "Cannot use --threads: expected at least one number but found none"],
+    [
+      "rules/mem_aop",
+      ["--only", "no such"],
+      "Cannot use --only: expected text in the name of a case (784-1024-1024-10,",
+    ],
+    [
+      "rules/mem_aop_time_to",
+      ["--target", "2"],
+      "Cannot use --target: expected a number above 0 and up to 1 but found 2",
+    ],
+    ["rules/decorrelated", ["--rounds", "0"], "Cannot use --rounds: expected a whole number from 1 up but found 0"],
+    ["rules/decorrelated", ["--pairs", "3"], "Cannot use --pairs: expected an option of bench/rules/decorrelated.ts"],
+    [
+      "rules/front_contribution",
+      ["gird"],
+      "Cannot use the word: expected one of cases, grid, memory, peak (did you mean grid?) but found gird",
+    ],
+    ["rules/front_contribution", ["--seconds", "0"], "Cannot use --seconds: expected a number above 0 but found 0"],
   ] as const
 ) {
   Deno.test(`bench:${script} ${args.join(" ")} is refused`, async () => {
     const { code, out, err } = await bench(script, args);
-    assertEquals([code, out, err], [2, "", `error: ${message}\n`]);
+    assertEquals([code, out], [2, ""]);
+    assertStringIncludes(err, `error: ${message}`);
+    assertEquals(err.trimEnd().split("\n").length, 1, err);
   });
 }
 
@@ -49,5 +76,14 @@ for (const script of ["layers", "peers"]) {
     const { code, out, err } = await bench(script, ["--help"]);
     assertEquals([code, err], [0, ""]);
     assertStringIncludes(out, `Usage: deno task bench:${script} [options]`);
+  });
+}
+
+for (const script of ["rules/decorrelated", "rules/front_contribution", "rules/mem_aop", "rules/mem_aop_time_to"]) {
+  Deno.test(`bench/${script}.ts --help says how it is called`, async () => {
+    const { code, out, err } = await bench(script, ["--help"]);
+    assertEquals([code, err], [0, ""]);
+    assertStringIncludes(out, "Usage: deno run --allow-ffi --allow-read --allow-env ");
+    assertStringIncludes(out, `bench/${script}.ts `);
   });
 }

@@ -136,7 +136,7 @@ if (import.meta.main) {
   try {
     await main(Deno.args);
   } catch (fault) {
-    const { message, code } = explain(fault, command.options.map(({ name }) => name));
+    const { message, code } = explain(fault, { options: command.options.map(({ name }) => name) });
     if (message !== "") note(`${message}\n`);
     Deno.exit(code);
   }

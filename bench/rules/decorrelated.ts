@@ -8,20 +8,12 @@
 
 // deno-lint-ignore-file no-console -- a program whose output is its purpose
 
-import { parseArgs } from "node:util";
 import { decorrelated, type DecorrelatedOptions, type Rule } from "../../mod.ts";
 import { interleave } from "../interleave.ts";
 import { startOurs } from "../ours.ts";
+import { number } from "../../src/config.ts";
+import { only, option, readOptions, script } from "../options.ts";
 import type { Case } from "../peer.ts";
-
-const { values } = parseArgs({
-  options: {
-    threads: { type: "string", default: "2" },
-    rounds: { type: "string", default: "7" },
-    seconds: { type: "string", default: "0.3" },
-    only: { type: "string", default: "" },
-  },
-});
 
 /** The most that a step with default settings may take, in steps of back-propagation. */
 const cases: readonly (Pick<Case, "net" | "batch"> & { name: string; width?: number; most: number })[] = [
@@ -42,16 +34,32 @@ const settings: Readonly<Record<string, DecorrelatedOptions | "paper">> = {
   "paper()": "paper",
 };
 
-for (const { name, most, ...shape } of cases) {
-  if (!name.includes(values.only)) continue;
-  const job: Case = { ...shape, batches: 8, optimizer: "adam", rate: 1e-4, threads: Number(values.threads), seed: 1 };
+const { chosen, threads, rounds, seconds } = readOptions({
+  name: "bench/rules/decorrelated.ts",
+  usage: script("bench/rules/decorrelated.ts"),
+  description: "Steps with decorrelated inputs beside back-propagation's, in turns.",
+  options: [
+    option("threads", "number", ["threads (2)", "N"]),
+    option("rounds", "number", ["turns of each side (7)", "N"]),
+    option("seconds", "number", ["length of a turn (0.3)", "S"]),
+    option("only", "text", ["cases with this in their name (all)", "TEXT"]),
+  ],
+}, ({ threads, rounds, seconds, only: text }) => ({
+  chosen: only(cases, ({ name }) => name, text),
+  threads: number("--threads", threads ?? 2, { min: 1, max: 1024, whole: true }),
+  rounds: number("--rounds", rounds ?? 7, { min: 1, whole: true }),
+  seconds: number("--seconds", seconds ?? 0.3, { above: 0 }),
+}));
+
+for (const { name, most, ...shape } of chosen) {
+  const job: Case = { ...shape, batches: 8, optimizer: "adam", rate: 1e-4, threads, seed: 1 };
   const rules = Object.entries(settings).map(([name, options]): [string, Rule] => [
     name,
     options === "paper" ? decorrelated.paper() : decorrelated(options),
   ]);
   const sides = [await startOurs(job, { name: "back-propagation" })];
   for (const [name, rule] of rules) sides.push(await startOurs(job, { name, rule }));
-  const timings = await interleave(sides, { rounds: Number(values.rounds), seconds: Number(values.seconds) });
+  const timings = await interleave(sides, { rounds, seconds });
   for (const side of sides) await side.stop();
   for (const timing of timings) {
     const { seconds, ratio } = timing;

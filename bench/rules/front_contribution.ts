@@ -10,7 +10,6 @@
 
 // deno-lint-ignore-file no-console
 
-import { parseArgs } from "node:util";
 import {
   backprop,
   Dataset,
@@ -25,9 +24,11 @@ import {
   Trainer,
   type TrainOptions,
 } from "../../mod.ts";
+import { number, oneOf } from "../../src/config.ts";
 import { median } from "../../src/run/statistics.ts";
 import { interleave } from "../interleave.ts";
 import { draw } from "../numbers.ts";
+import { numbers, only, option, readOptions, script } from "../options.ts";
 
 /** One comparison. */
 export interface FrontCase {
@@ -321,16 +322,27 @@ async function printPeak(one: FrontCase, way: string): Promise<void> {
 }
 
 if (import.meta.main) {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
-      threads: { type: "string", default: "1,2" },
-      rounds: { type: "string" },
-      seconds: { type: "string", default: "0.1" },
-      only: { type: "string", default: "" },
-    },
-  });
-  const [what = "cases", ...more] = positionals;
+  const { what, more, threads: counts, rounds, seconds, text } = readOptions({
+    name: "bench/rules/front_contribution.ts",
+    usage: script("bench/rules/front_contribution.ts", "--allow-run"),
+    description: "Steps with front contribution beside back-propagation's, in turns, and what was predicted.",
+    words: "[cases|grid|memory]",
+    options: [
+      option("threads", "numbers", ["threads (1,2)", "LIST"]),
+      option("rounds", "number", ["turns of each side (9, of the grid 21)", "N"]),
+      option("seconds", "number", ["length of a turn (0.1)", "S"]),
+      option("only", "text", ["cases with this in their name, shapes that begin with it (all)", "TEXT"]),
+    ],
+  }, ({ threads, rounds, seconds, only: text }, [what = "cases", ...more]) => ({
+    // `peak` is what `memory` starts in processes of their own.
+    what: oneOf("the word", what, ["cases", "grid", "memory", "peak"]),
+    more,
+    threads: numbers("--threads", threads ?? [1, 2], { min: 1, max: 1024, whole: true }),
+    // Break-even is where a small difference changes its sign: single turns would move it by a fifth.
+    rounds: number("--rounds", rounds ?? (what === "grid" ? 21 : 9), { min: 1, whole: true }),
+    seconds: number("--seconds", seconds ?? 0.1, { above: 0 }),
+    text,
+  }));
   if (what === "peak") await printPeak(memoryCases[Number(more[0])]!, more[1]!);
   if (what === "memory") {
     for (const one of memoryCases) {
@@ -340,12 +352,10 @@ if (import.meta.main) {
       }
     }
   }
-  for (const threads of values.threads.split(",").map(Number)) {
-    // Break-even is where a small difference changes its sign: single turns would move it by a fifth.
-    const rounds = Number(values.rounds ?? (what === "grid" ? 21 : 9));
-    const options = { threads, rounds, seconds: Number(values.seconds) };
+  for (const threads of counts) {
+    const options = { threads, rounds, seconds };
     if (what === "grid") {
-      const shapes = gridShapes.filter((shape) => shape.join("-").startsWith(values.only));
+      const shapes = gridShapes.filter((shape) => shape.join("-").startsWith(text ?? ""));
       for (const shape of shapes) {
         const { measured, predicted } = await measureBreakEven(shape, options);
         const off = predicted / measured - 1;
@@ -357,7 +367,7 @@ if (import.meta.main) {
       }
     }
     if (what === "cases") {
-      for (const one of frontCases.filter(({ name }) => name.includes(values.only))) {
+      for (const one of only(frontCases, ({ name }) => name, text)) {
         const { name, backprop, front, ratio, predicted } = await measureFront(one, options);
         const verdict = one.least === undefined
           ? ""

@@ -9,7 +9,6 @@
 
 // deno-lint-ignore-file no-console
 
-import { parseArgs } from "node:util";
 import {
   adam,
   backprop,
@@ -26,6 +25,8 @@ import {
   type Table,
   Trainer,
 } from "../../mod.ts";
+import { number } from "../../src/config.ts";
+import { numbers, only, option, readOptions, script } from "../options.ts";
 
 interface Case {
   readonly name: string;
@@ -176,15 +177,18 @@ async function compare(one: Case, { threads, pairs }: { threads: number; pairs: 
   }
 }
 
-const { values } = parseArgs({
-  options: {
-    threads: { type: "string", default: "1,2" },
-    pairs: { type: "string", default: "15" },
-    only: { type: "string", default: "" },
-  },
-});
-for (const threads of values.threads.split(",").map(Number)) {
-  for (const one of cases.filter(({ name }) => name.includes(values.only))) {
-    await compare(one, { threads, pairs: Number(values.pairs) });
-  }
-}
+const { chosen, threads, pairs } = readOptions({
+  name: "bench/rules/mem_aop.ts",
+  usage: script("bench/rules/mem_aop.ts"),
+  description: "Steps with mem-aop beside back-propagation's, in turns.",
+  options: [
+    option("threads", "numbers", ["threads (1,2)", "LIST"]),
+    option("pairs", "number", ["turns of each side (15)", "N"]),
+    option("only", "text", ["cases with this in their name (all)", "TEXT"]),
+  ],
+}, ({ threads, pairs, only: text }) => ({
+  chosen: only(cases, ({ name }) => name, text),
+  threads: numbers("--threads", threads ?? [1, 2], { min: 1, max: 1024, whole: true }),
+  pairs: number("--pairs", pairs ?? 15, { min: 1, whole: true }),
+}));
+for (const count of threads) for (const one of chosen) await compare(one, { threads: count, pairs });

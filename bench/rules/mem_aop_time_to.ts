@@ -10,23 +10,9 @@
 
 // deno-lint-ignore-file no-console
 
-import { parseArgs } from "node:util";
 import { backprop, Dataset, memAop, mlp, mnist, Network, type Rule, sgd, Trainer } from "../../mod.ts";
-
-const { values } = parseArgs({
-  options: {
-    hidden: { type: "string", default: "1024,1024" },
-    rates: { type: "string", default: "0.1,0.2,0.4,0.8" },
-    epochs: { type: "string", default: "10" },
-    threads: { type: "string", default: "1" },
-    seeds: { type: "string", default: "1" },
-    target: { type: "string", default: "0.975" },
-    only: { type: "string", default: "" },
-    "data-dir": { type: "string" },
-  },
-});
-const numbers = (text: string) => text.split(",").map(Number);
-const [target, batch] = [Number(values.target), 128];
+import { number } from "../../src/config.ts";
+import { numbers, only, option, readOptions, script } from "../options.ts";
 
 const rules: readonly (readonly [string, Rule])[] = [
   ["back-propagation", backprop()],
@@ -35,15 +21,40 @@ const rules: readonly (readonly [string, Rule])[] = [
   ["wta, scope batch", memAop({ fraction: 0.25, scope: "batch" })],
 ];
 
-const data = await mnist(values["data-dir"] === undefined ? {} : { dataDir: values["data-dir"] });
+const { chosen, hidden, rates, epochs, threads, seeds, target, dataDir } = readOptions({
+  name: "bench/rules/mem_aop_time_to.ts",
+  usage: script("bench/rules/mem_aop_time_to.ts"),
+  description: "Seconds until MNIST's test digits are right, with back-propagation and with mem-aop.",
+  options: [
+    option("hidden", "numbers", ["widths of the hidden layers (1024,1024)", "LIST"]),
+    option("rates", "numbers", ["learning rates, of which the best counts (0.1,0.2,0.4,0.8)", "LIST"]),
+    option("epochs", "number", ["most epochs of a run (10)", "N"]),
+    option("threads", "number", ["threads (1)", "N"]),
+    option("seeds", "number", ["seeds, from 1 (1)", "N"]),
+    option("target", "number", ["share of the test digits (0.975)", "X"]),
+    option("only", "text", ["rules with this in their name (all)", "TEXT"]),
+    option("data-dir", "text", ["where MNIST is looked for first", "DIR"]),
+  ],
+}, ({ hidden, rates, epochs, threads, seeds, target, only: text, "data-dir": dataDir }) => ({
+  chosen: only(rules, ([name]) => name, text),
+  hidden: (hidden ?? [1024, 1024]).map((width) => number("--hidden", width, { min: 1, whole: true })),
+  rates: numbers("--rates", rates ?? [0.1, 0.2, 0.4, 0.8], { above: 0 }),
+  epochs: number("--epochs", epochs ?? 10, { above: 0 }),
+  threads: number("--threads", threads ?? 1, { min: 1, max: 1024, whole: true }),
+  seeds: number("--seeds", seeds ?? 1, { min: 1, whole: true }),
+  target: number("--target", target ?? 0.975, { above: 0, max: 1 }),
+  dataDir,
+}));
+const batch = 128;
+const data = await mnist(dataDir === undefined ? {} : { dataDir });
 using train = await Dataset.create(data.train);
 using test = await Dataset.create(data.test!);
 
 /** Seconds in training until the target is met, looking twice an epoch; nothing where it is not. */
 async function secondsTo(rule: Rule, { rate, seed, most }: { rate: number; seed: number; most: number }) {
-  const model = mlp({ input: [28, 28, 1], hidden: numbers(values.hidden), outputs: 10 });
-  using network = Network.create({ ...model, seed, threads: Number(values.threads) });
-  const options = { rule, optimizer: sgd(rate), batchSize: batch, epochs: Number(values.epochs), seed };
+  const model = mlp({ input: [28, 28, 1], hidden, outputs: 10 });
+  using network = Network.create({ ...model, seed, threads });
+  const options = { rule, optimizer: sgd(rate), batchSize: batch, epochs, seed };
   using trainer = await Trainer.create(network, train, options);
   const half = Math.ceil(train.rows / batch / 2);
   let next = half;
@@ -59,22 +70,22 @@ async function secondsTo(rule: Rule, { rate, seed, most }: { rate: number; seed:
 
 const median = (list: readonly number[]) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)]!;
 
-for (const [name, rule] of rules.filter(([name]) => name.includes(values.only))) {
+for (const [name, rule] of chosen) {
   let best: { seconds: number; epochs: number; rate: number } | undefined;
-  for (const rate of numbers(values.rates)) {
+  for (const rate of rates) {
     const found: { seconds: number; epochs: number }[] = [];
-    for (let seed = 1; seed <= Number(values.seeds); seed++) {
+    for (let seed = 1; seed <= seeds; seed++) {
       const one = await secondsTo(rule, { rate, seed, most: best?.seconds ?? Infinity }).catch(() => undefined);
       if (one) found.push(one);
     }
-    if (found.length < Number(values.seeds)) continue;
+    if (found.length < seeds) continue;
     const seconds = median(found.map((one) => one.seconds));
     if (best === undefined || seconds < best.seconds) {
       best = { seconds, epochs: median(found.map((one) => one.epochs)), rate };
     }
   }
   const result = best === undefined
-    ? `not within ${values.epochs} epochs at any rate`
+    ? `not within ${epochs} epochs at any rate`
     : `${best.seconds.toFixed(2)} s, ${best.epochs.toFixed(1)} epochs at rate ${best.rate}`;
   console.log(`${name.padEnd(28)} ${result}`);
 }

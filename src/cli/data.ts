@@ -7,9 +7,11 @@
 import { number } from "../config.ts";
 import type { CsvTransform } from "../data/csv_transform.ts";
 import type { DownloadControl } from "../data/download.ts";
+import type { ReadControl } from "../data/files.ts";
 import { type DataOptions, loadFrom as loadNamed } from "../data/registry.ts";
 import { withValidation } from "../data/split.ts";
 import type { Data } from "../data/table.ts";
+import { ConfigError } from "../errors.ts";
 import { UsageError } from "./errors.ts";
 import { sources } from "./sources.ts";
 import { dataOptionNames, type TrainValues } from "./train_options.ts";
@@ -21,34 +23,55 @@ const VALIDATION_SPLIT = 0.1;
  * Loads the data set that the options name.
  *
  * @param values options of `train`
- * @param control progress and abort of a download
+ * @param control progress, and abort of a download
  * @returns the data set as it was read, and the name that it has on the command line
  * @throws {UsageError} where an option is given that this data set does not know
  */
-export async function loadFrom(values: TrainValues, control: DownloadControl): Promise<Data> {
+export async function loadFrom(values: TrainValues, control: DownloadControl & ReadControl): Promise<Data> {
   const name = values.data ?? "glyphs";
   const source = sources.find((known) => known.name === (name.includes(":") ? `${name.split(":")[0]}:` : name));
   const known: readonly string[] = source?.options ?? [];
-  const options: Record<string, unknown> = { ...control };
+  // An unknown data set is refused below, with the nearest name.
+  const options = { ...control, ...(source && dataOptions(values, { name, known })) };
+  // These say how and where, and have a meaning of their own beside the data set: sets that do not know them need none.
+  const validation = known.includes("validationFraction") ? splitWanted(values) ?? VALIDATION_SPLIT : 0;
+  if (validation > 0) Object.assign(options, { validationFraction: validation, validationSeed: values.seed ?? 0 });
+  try {
+    return await loadNamed(sources, { name, options: options as DataOptions });
+  } catch (fault) {
+    const option = fault instanceof ConfigError ? dataOptionNames[fault.path.split(".").at(-1)!] : undefined;
+    throw option === undefined ? fault : UsageError.of(fault as ConfigError, `--${option}`);
+  }
+}
+
+/**
+ * Options of a data set as the API has them.
+ *
+ * @param values options of `train`
+ * @param set the data set as it was named, and the options that it knows
+ * @returns options by the API's names
+ * @throws {UsageError} where an option is given that this data set does not know
+ */
+export function dataOptions(
+  values: TrainValues,
+  set: { readonly name: string; readonly known: readonly string[] },
+): Record<string, unknown> {
+  const options: Record<string, unknown> = {};
   for (const [key, option] of Object.entries(dataOptionNames)) {
     const value = values[option];
     if (value === undefined) continue;
-    // An unknown data set is refused below, with the nearest name.
-    if (source !== undefined && !known.includes(key)) throw notForThis(option, { name, known });
+    if (!set.known.includes(key)) throw notForThis(option, set);
     options[key] = key === "standardize"
       ? truthOrNames(value as readonly string[])
       : key === "colour"
       ? value ? "grey" : "rgb"
       : value;
   }
-  // These say how and where, and have a meaning of their own beside the data set: sets that do not know them need none.
-  const validation = known.includes("validationFraction") ? splitWanted(values) ?? VALIDATION_SPLIT : 0;
-  if (validation > 0) Object.assign(options, { validationFraction: validation, validationSeed: values.seed ?? 0 });
-  const { precision, download, "data-dir": dataDir } = values;
-  for (const [key, value] of Object.entries({ precision, download, dataDir })) {
-    if (value !== undefined && known.includes(key)) options[key] = value;
+  const { precision, download, "data-dir": dataDir, "fit-rows": fitRows } = values;
+  for (const [key, value] of Object.entries({ precision, download, dataDir, fitRows })) {
+    if (value !== undefined && set.known.includes(key)) options[key] = value;
   }
-  return await loadNamed(sources, { name, options: options as DataOptions });
+  return options;
 }
 
 /**

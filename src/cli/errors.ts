@@ -5,6 +5,7 @@
  */
 
 import { CheckpointError, ConfigError, DataError, EngineError } from "../errors.ts";
+import { type FlagNames, nameFlags } from "./flags.ts";
 
 /** A command line that cannot be understood. Ends with exit code 2. */
 export class UsageError extends Error {
@@ -18,6 +19,13 @@ export class UsageError extends Error {
    */
   constructor(what: string, expected: string, found: string) {
     super(`Cannot use ${what}: expected ${expected} but found ${found}`);
+  }
+
+  /** A refusal of the API in the words of the command line. */
+  static of(fault: ConfigError, what: string): UsageError {
+    const error = new UsageError(what, "", "");
+    error.message = fault.message.replace(`Cannot use ${fault.path}`, `Cannot use ${what}`);
+    return error;
   }
 }
 
@@ -65,19 +73,19 @@ export interface Ending {
  * Says what went wrong: one sentence for what users can mend, and for anything else that it is our bug.
  *
  * @param fault what was thrown
- * @param options names of the command's options, and those of rules that were given, such as `sparse.layers`: a message about
- * `batchSize` then says `--batch-size`
+ * @param names of the command's options: a message about `batchSize` then says `--batch-size`
  * @returns the message and the exit code
  */
-export function explain(fault: unknown, options: readonly string[] = []): Ending {
+export function explain(fault: unknown, names: FlagNames = { options: [] }): Ending {
   if (fault instanceof Interruption) return { message: fault.message, code: fault.exitCode };
   if (fault instanceof UsageError) return { message: `error: ${fault.message}`, code: 2 };
   // The reader of our output has gone, such as `head`: what it did not want to read is no fault.
   if (fault instanceof Deno.errors.BrokenPipe) return { message: "", code: 141 };
   const known = sentence(fault);
   if (known === undefined) return { message: bug(fault), code: 1 };
-  const named = nameOption(known, options);
-  return { message: `error: ${named}`, code: named === known ? 1 : 2 };
+  const named = nameFlags(known, names);
+  // What a file gets wrong is no fault of the command line, whatever option may help.
+  return { message: `error: ${named}`, code: named === known || fault instanceof DataError ? 1 : 2 };
 }
 
 /** The sentence of an error that we expect; `undefined` for others. */
@@ -94,30 +102,7 @@ function sentence(fault: unknown): string | undefined {
   return undefined;
 }
 
-/** Writes an option as on the command line where a message calls it as the API does, such as `optimizer.learningRate`. */
-function nameOption(message: string, options: readonly string[]): string {
-  return message.replace(/^Cannot use ([\w.]+)(\[\d+\])?(?=:)/, (whole, path: string) => {
-    const [first = "", last = first] = path.split(".");
-    // The times of a schedule are called as other options are.
-    const candidates = first === "schedule" ? [first] : [kebab(path), kebab(last), kebab(first)];
-    // The engine calls any rule's options those of the rule.
-    const ofRule = first === "rule" ? options.find((name) => name.endsWith(`.${kebab(last)}`)) : undefined;
-    const option = ofRule ?? candidates.find((name) => options.includes(name));
-    return option === undefined ? whole : `Cannot use --${option}`;
-  });
-}
-
 function bug(fault: unknown): string {
   const text = fault instanceof Error ? fault.stack ?? fault.message : String(fault);
   return `error: This is a bug in leanprop; please report it with the lines that follow\n${text}`;
-}
-
-/**
- * `batchSize` as `batch-size`.
- *
- * @param name a name in camel case
- * @returns the name in kebab case
- */
-export function kebab(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }

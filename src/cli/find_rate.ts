@@ -12,10 +12,10 @@ import { loadFrom, splitValidation } from "./data.ts";
 import { UsageError } from "./errors.ts";
 import { type CommandSpec, helpText, type OptionSpec, parseOptions } from "./options.ts";
 import { makePlan } from "./plan.ts";
-import { figure } from "./progress.ts";
+import { figure, ProgressView } from "./progress.ts";
 import { readRequest } from "./request.ts";
 import { note, print } from "./terminal.ts";
-import { trainCommand, trainOptions } from "./train_options.ts";
+import { streamOptionNames, trainCommand, trainOptions } from "./train_options.ts";
 
 const group = "Search";
 
@@ -42,6 +42,7 @@ const WITHOUT: readonly string[] = [
   "runs",
   "mlflow",
   "quiet",
+  ...streamOptionNames,
 ];
 
 /** The command: options of `train` for data, network and run, and those of the search. */
@@ -66,7 +67,9 @@ export async function findRate(args: readonly string[]): Promise<void> {
   }
   const request = await readRequest({ ...parsed, values });
   native();
-  const { data } = splitValidation(await loadFrom(request.values, {}), request.values);
+  const view = new ProgressView(request.values.json ?? false);
+  const { data } = splitValidation(await loadFrom(request.values, view.loading), request.values);
+  view.clear();
   const { network: wanted, training } = makePlan(request, data.train);
   const { epochs: _, schedule: __, ...rest } = training;
   using network = Network.create(wanted);

@@ -1,6 +1,5 @@
 /**
- * The command line: `train`, `find-rate`, `predict`, `export`, `runs`, `info`.
- * The command line: `train`, `compare`, `predict`, `runs`, `info`.
+ * The command line: `train`, `find-rate`, `compare`, `predict`, `export`, `runs`, `info`.
  *
  * @module
  */
@@ -11,6 +10,7 @@ import { compareCommand } from "./compare/options.ts";
 import { explain, UsageError } from "./errors.ts";
 import { exportCommand, exportNetwork } from "./export.ts";
 import { findRate, findRateCommand } from "./find_rate.ts";
+import { type FlagNames, rulesNamed } from "./flags.ts";
 import { info, infoCommand } from "./info.ts";
 import type { CommandSpec } from "./options.ts";
 import { predict, predictCommand } from "./predict.ts";
@@ -41,14 +41,13 @@ async function main([name, ...args]: readonly string[]): Promise<void> {
     const names = commands.map(({ spec }) => spec.name);
     fail(
       new UsageError(`the command ${name}`, `one of ${names.join(", ")}${didYouMean(name, names)}`, "another word"),
-      [],
     );
   }
   try {
     await command.run(args);
   } catch (fault) {
-    const ofRules = args.flatMap((arg) => /^--([a-z-]+\.[a-z-]+)/.exec(arg)?.[1] ?? []);
-    fail(fault, [...command.spec.options.map((option) => option.name), ...ofRules]);
+    const rules = rulesNamed(args);
+    fail(fault, { options: command.spec.options.map((option) => option.name), ...(rules && { rules }) });
   }
 }
 
@@ -57,8 +56,8 @@ function overview(): string {
   return `leanprop trains neural networks on CPUs.\n\n${lines.join("\n")}\n\nEach takes --help.\n`;
 }
 
-function fail(fault: unknown, options: readonly string[]): never {
-  const { message, code } = explain(fault, options);
+function fail(fault: unknown, names?: FlagNames): never {
+  const { message, code } = explain(fault, names);
   if (message !== "") note(`${message}\n`);
   Deno.exit(code);
 }

@@ -61,6 +61,8 @@ export interface CommandSpec<S extends readonly OptionSpec[] = readonly OptionSp
   readonly options: S;
   /** What words without an option before them are, as help texts show it; such words are refused where this is not given. */
   readonly words?: string;
+  /** How it is called; `deno task NAME` where this is not given. */
+  readonly usage?: string;
   /** What dotted options belong to, such as learning rules: `--mem-aop.k 16`. */
   readonly dotted?: readonly string[];
   /** More sections for the end of the help text. */
@@ -171,7 +173,8 @@ export function helpText(command: CommandSpec): string {
     left.length > width ? `  ${left}\n  ${" ".repeat(width)}  ${right}` : `  ${left.padEnd(width)}  ${right}`;
   const body = all.map(({ title, lines }) => `${title}\n${lines.map(line).join("\n")}`);
   const words = command.words === undefined ? "" : ` ${command.words}`;
-  return [`Usage: deno task ${command.name}${words} [options]`, command.description, ...body].join("\n\n") + "\n";
+  const { usage = `deno task ${command.name}` } = command;
+  return [`Usage: ${usage}${words} [options]`, command.description, ...body].join("\n\n") + "\n";
 }
 
 /** How `parseArgs` shall cut: which options take the argument after them. */

@@ -16,7 +16,8 @@ import { balancedClassWeights } from "../train/class_weights.ts";
 import { EarlyStopping } from "../train/early_stopping.ts";
 import { checkOptimizer, type Optimizer, optimizerKinds } from "../train/optimizers.ts";
 import type { TrainOptions } from "../train/trainer.ts";
-import { kebab, UsageError } from "./errors.ts";
+import { UsageError } from "./errors.ts";
+import { kebab } from "./flags.ts";
 import { readJsonFile } from "./json_file.ts";
 import type { OptionValue } from "./options.ts";
 import { parseSchedule } from "./schedule_text.ts";
@@ -71,7 +72,7 @@ export interface PlanSource {
  * @throws {ConfigError} where an option cannot be used
  */
 export function makePlan({ values, dotted, model }: PlanSource, train: Table): Plan {
-  const { seed = 0, precision, threads, epochs = 10, schedule = "cosine" } = values;
+  const { seed = 0, precision, threads, rule = "backprop", epochs = 10, schedule = "cosine" } = values;
   const clipNorm = values["clip-norm"];
   const { crop, flip, accumulate } = values;
   const averageDecay = values["average-decay"];
@@ -85,7 +86,7 @@ export function makePlan({ values, dotted, model }: PlanSource, train: Table): P
       ...(threads !== undefined && { threads }),
     },
     training: {
-      rule: ruleByName(values.rule ?? "backprop", ruleOptions(dotted)),
+      rule: ruleByName(rule, ruleOptions(dotted, [rule])),
       optimizer: chooseOptimizer(values),
       schedule: parseSchedule(schedule),
       epochs,
@@ -187,9 +188,15 @@ export function checkModel(json: Record<string, unknown>, where: string): ModelF
   return json as unknown as ModelFile;
 }
 
-/** Options of rules as `ruleByName` takes them: by rule, in camel case. */
-export function ruleOptions(dotted: PlanSource["dotted"]): Record<string, Record<string, unknown>> {
+/** Options of rules as `ruleByName` takes them: by rule, in camel case; `named` are the rules that take part, with + or without. */
+export function ruleOptions(
+  dotted: PlanSource["dotted"],
+  named: readonly string[],
+): Record<string, Record<string, unknown>> {
   const options: Record<string, Record<string, unknown>> = {};
+  const parts = named.flatMap((name) => name.split("+"));
+  // A misspelt rule is refused as such, not for its options.
+  const allKnown = parts.every((part) => rules.some(({ name }) => name === part));
   for (const [name, value] of Object.entries(dotted)) {
     const dot = name.indexOf(".");
     const rule = name.slice(0, dot);
@@ -201,6 +208,9 @@ export function ruleOptions(dotted: PlanSource["dotted"]): Record<string, Record
         ? `no option, since ${rule} has none`
         : `one of ${names.join(", ")}${didYouMean(`--${name}`, names)}`;
       throw new UsageError(`--${name}`, expected, "an unknown option");
+    }
+    if (allKnown && !parts.includes(rule)) {
+      throw new UsageError(`--${name}`, `${rule} among the rules`, named.join(", "));
     }
     (options[rule] ??= {})[option] = value;
   }

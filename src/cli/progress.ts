@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { DownloadControl } from "../data/download.ts";
+import type { ReadControl } from "../data/files.ts";
 import type { Progress } from "../train/trainer.ts";
 import type { EpochEvent } from "./run_folder.ts";
 import { canRedraw, columns, note, wantsColour } from "./terminal.ts";
@@ -36,6 +38,24 @@ export class ProgressView {
   /** Says what is under way, until something else is shown; on terminals only. */
   status(text: string): void {
     if (this.#redraws) this.#draw(text.slice(0, columns() - 1));
+  }
+
+  /** What shows how far a data set is loaded: from the web, from files; on terminals only. */
+  get loading(): DownloadControl & ReadControl {
+    // Who calls for each piece shall not pay for a line that nobody sees.
+    if (!this.#redraws) return {};
+    return {
+      onProgress: ({ file, received, total }) =>
+        this.#now(
+          `downloading ${file}  ${megabytes(received)}${total === undefined ? "" : ` of ${megabytes(total)}`} MB`,
+        ),
+      onRead: ({ file, what, share }) => this.#now(`${what} ${file}  ${percent(share, 0)}`),
+    };
+  }
+
+  /** Says what is under way, unless something was drawn just now. */
+  #now(text: string): void {
+    if (performance.now() - this.#last >= REDRAW_MS) this.status(text);
   }
 
   /** Shows the training run inside an epoch; on terminals only. */
@@ -100,6 +120,10 @@ export class ProgressView {
     if (steps === 0) return "";
     return `  ${duration((seconds - (this.#first?.seconds ?? 0)) * (totalSteps - step) / steps)} left`;
   }
+}
+
+function megabytes(bytes: number): string {
+  return (bytes / 1e6).toFixed(1);
 }
 
 /** A share in percent, such as `97.83 %`. */

@@ -18,11 +18,15 @@ export const sources: readonly DataSource[] = [
     load: async (options, path) => {
       const { imageFolder } = await import("../formats/image_folder.ts");
       const { size, colour, skipBroken, signal } = options as Omit<ImageFolderOptions, "onProgress">;
+      const { onRead } = options;
       return await imageFolder(path, {
         ...(size && { size }),
         ...(colour && { colour }),
         ...(skipBroken !== undefined && { skipBroken }),
         ...(signal && { signal }),
+        ...(onRead && {
+          onProgress: (done, total) => onRead({ file: path, what: "reading", share: done / total }),
+        }),
         onSkip: (_, fault) => note(`Left out: ${fault.message}\n`),
       });
     },

@@ -23,12 +23,11 @@ import { helpText, parseOptions } from "./options.ts";
 import { describeMasks } from "./masks_table.ts";
 import { chooseStopping, makePlan, type Plan } from "./plan.ts";
 import { ProgressView } from "./progress.ts";
-import { writeReport } from "./report/run_report.ts";
+import { reportAtEnd, reportOnStop } from "./report/ending.ts";
 import { readRequest, recordedOptions, type Request, resumeRequest } from "./request.ts";
 import {
   checkpointFile,
   createRunFolder,
-  type DoneEvent,
   keepEvents,
   readEvents,
   readRecord,
@@ -41,6 +40,7 @@ import { tablePlace } from "./run_table/database.ts";
 import { serverAddress } from "./run_table/mlflow.ts";
 import { Tracking } from "./run_table/tracking.ts";
 import { Shadow } from "./shadow.ts";
+import { checkStreamOptions, openStream, type Streamed } from "./stream.ts";
 import { note, print } from "./terminal.ts";
 import { trainToEnd } from "./train_loop.ts";
 import { trainCommand } from "./train_options.ts";
@@ -65,28 +65,28 @@ export async function train(args: readonly string[]): Promise<void> {
   // A library that cannot be used is reported before data is loaded for it.
   native();
 
-  const view = new ProgressView(request.values.quiet ?? false);
-  const whole = await load(request, view);
-  const hash = await hashData(whole);
+  const { quiet = false, json = false } = request.values;
+  const view = new ProgressView(quiet);
+  // What is read by programs stays free of it.
+  const loaded = await load(request, json ? new ProgressView(true) : view);
+  const { data, hash } = loaded;
   if (record && record.data.hash !== hash) {
     throw new DataError(`the data of ${resume}`, `the rows of SHA-256 ${record.data.hash}`, `rows of SHA-256 ${hash}`, {
       action: "use",
     });
   }
-  const { data, fraction } = splitValidation(whole, request.values);
-  const plan = makePlan(request, data.train);
+  const plan = planOf(request, loaded);
   const stopping = chooseStopping(request.values, data);
   const epochs = request.values["checkpoint-every"];
   const every = epochs === undefined ? undefined : number("checkpointEvery", epochs, { min: 1, whole: true });
   view.clear();
-  if (request.values.explain) return await explainPlan(plan, data, request.values.json ?? false);
+  if (request.values.explain) return await explainPlan(plan, data, json);
 
   using interrupt = new Interrupt();
   using owned = new DisposableStack();
   const run = record === undefined
-    ? await begin({ request, plan, data, hash, fraction, signal: interrupt.signal }, owned)
-    : await goOn({ folder: resume!, record, request, plan, data, signal: interrupt.signal }, owned);
-  const { json = false } = request.values;
+    ? await begin({ request, plan, loaded, signal: interrupt.signal }, owned)
+    : await goOn({ folder: resume!, record, request, plan, loaded, signal: interrupt.signal }, owned);
   const { plan: forecast } = await run.trainer.network.describePropagation() as { plan?: RunPlan };
   if (forecast && !json) print(`${forecast.reason}\n`);
   const masks = await describeMasks(run.trainer.network);
@@ -112,38 +112,15 @@ export async function train(args: readonly string[]): Promise<void> {
       every,
       signal: interrupt.signal,
     });
-    const report = await reportOn(run, { data, done, values: request.values, view });
+    const report = await reportAtEnd(run, { data, done, values: request.values, view });
     const events = await readEvents(run.folder);
     if (!json) print(await summarizeRun({ ...run, data, done, events, report }));
   } catch (fault) {
     tracking?.fail(fault);
-    throw fault;
+    throw await reportOnStop(run, { fault, values: request.values, view });
   } finally {
     await tracking?.settle();
   }
-}
-
-/** Writes the report, unless the options say none; gives its path. */
-async function reportOn(
-  { folder, record, trainer }: Ready,
-  { data, done, values, view }: {
-    readonly data: Data;
-    readonly done: DoneEvent;
-    readonly values: Request["values"];
-    readonly view: ProgressView;
-  },
-): Promise<string | undefined> {
-  const { report = true, svg = false } = values;
-  if (!report) return undefined;
-  view.status("writing the report");
-  const [name, table] = data.test ? ["test", data.test] : ["validation", data.validation];
-  const rows = table && { name, table };
-  const events = await readEvents(folder);
-  // The network that the run leaves, which need not be that of its last step.
-  using network = await Network.load(done.checkpoint, { threads: trainer.network.describe().threads });
-  const path = await writeReport({ folder, record, events, network, rows, svg });
-  view.clear();
-  return path;
 }
 
 /**
@@ -186,18 +163,42 @@ interface Ready {
   readonly events: readonly RunEvent[];
 }
 
-async function load(request: Request, view: ProgressView): Promise<Data> {
-  const { values } = request;
+/** The rows of a run. */
+interface Loaded {
+  /** The data set; of a stream, in the place of the training rows, the first part of them. */
+  readonly data: Data;
+  /** SHA-256 over all of it. */
+  readonly hash: string;
+  /** The share of the training rows that was split off to be watched. */
+  readonly fraction: number;
+  /** The training rows, where they come part by part. */
+  readonly stream: Pick<Streamed, "train" | "rows"> | undefined;
+}
+
+async function load({ values }: Request, view: ProgressView): Promise<Loaded> {
+  checkStreamOptions(values);
   view.status(`loading ${values.data ?? "glyphs"}`);
+  if (values.stream) {
+    const { data, hash, ...stream } = await openStream(values, view.loading);
+    return { data, hash, fraction: 0, stream };
+  }
   // Without a download there is nothing to tidy up: Ctrl-C may end the process on the spot, even in the middle of a parse.
   using interrupt = values.download ? new Interrupt() : undefined;
-  return await loadFrom(values, {
+  const whole = await loadFrom(values, {
     ...(interrupt && { signal: interrupt.signal }),
-    onProgress: ({ file, received, total }) =>
-      view.status(
-        `downloading ${file}  ${megabytes(received)}${total === undefined ? "" : ` of ${megabytes(total)}`} MB`,
-      ),
+    ...view.loading,
   });
+  view.status("hashing the rows");
+  const hash = await hashData(whole);
+  return { ...splitValidation(whole, values), hash, stream: undefined };
+}
+
+/** The plan of a run; an epoch of a stream is a pass over it. */
+function planOf(request: Request, { data, stream }: Loaded): Plan {
+  const plan = makePlan(request, data.train);
+  if (stream === undefined) return plan;
+  const stepsPerEpoch = Math.ceil(stream.rows / plan.training.batchSize!);
+  return { ...plan, training: { ...plan.training, stepsPerEpoch } };
 }
 
 /** Begins a run in a new folder. */
@@ -205,17 +206,15 @@ async function begin(
   from: {
     readonly request: Request;
     readonly plan: Plan;
-    readonly data: Data;
-    readonly hash: string;
-    readonly fraction: number;
+    readonly loaded: Loaded;
     readonly signal: AbortSignal;
   },
   owned: DisposableStack,
 ): Promise<Ready> {
-  const { request, plan, data, hash, fraction, signal } = from;
+  const { request, plan, loaded: { data, stream, hash, fraction }, signal } = from;
   const network = owned.use(Network.create(plan.network));
   const trainer = owned.use(
-    await Trainer.create(network, data.train, { ...plan.training, ...probing(request), signal }),
+    await Trainer.create(network, stream?.train ?? data.train, { ...plan.training, ...probing(request), signal }),
   );
   const tracking = openTracking(request.values, owned);
   const folder = await createRunFolder(request.values.out, { data: data.name, rule: trainer.config.ruleName });
@@ -227,7 +226,7 @@ async function begin(
       id: crypto.randomUUID(),
       created: new Date().toISOString(),
       options: recordedOptions(request, { plan, validationSplit: fraction }),
-      data: describeData(data, hash),
+      data: { ...describeData(data, hash), ...(stream && { rows: { ...rowsOf(data), train: stream.rows } }) },
       network: network.config,
       training: trainer.config,
       machine: describeMachine(network),
@@ -247,36 +246,37 @@ async function goOn(
     readonly record: RunRecord;
     readonly request: Request;
     readonly plan: Plan;
-    readonly data: Data;
+    readonly loaded: Loaded;
     readonly signal: AbortSignal;
   },
   owned: DisposableStack,
 ): Promise<Ready> {
-  const { folder, record, request, plan, data, signal } = from;
+  const { folder, record, request, plan, loaded: { data, stream }, signal } = from;
   const { threads } = plan.network;
   const tracking = openTracking(request.values, owned);
   owned.use(await RunLock.take(folder));
   const file = checkpointFile(folder);
   const checkpoint = await loadCheckpoint(file, threads === undefined ? {} : { threads });
   const network = owned.use(checkpoint.network);
-  const alike = same(checkpoint.run?.config, trainingConfig(plan.training, data.train.rows)) &&
+  const alike = same(checkpoint.run?.config, trainingConfig(plan.training, stream ? null : data.train.rows)) &&
     same({ ...network.config, threads: 0 }, { ...record.network, threads: 0 });
   if (!alike) {
     throw new CheckpointError(`Cannot resume ${folder}: expected a checkpoint of this run but found that of another`);
   }
-  const trainer = owned.use(await Trainer.resume(checkpoint, data.train, { ...probing(request), signal }));
+  const rows = stream?.train ?? data.train;
+  const trainer = owned.use(await Trainer.resume(checkpoint, rows, { ...probing(request), signal }));
   const [step = 0] = network.read("training.counters");
   return { folder, trainer, record, tracking, step, events: await keepEvents(folder, step) };
 }
 
 function describeData(data: Data, hash: string): RunRecord["data"] {
-  const { train, validation, test } = data;
+  const { train } = data;
   const { values: _, ...targets } = train.targets;
   const transform = transformOf(data);
   return {
     name: data.name,
     hash,
-    rows: { train: train.rows, validation: validation?.rows ?? 0, test: test?.rows ?? 0 },
+    rows: rowsOf(data),
     shape: train.shape,
     targets,
     ...(train.scale && { scale: train.scale }),
@@ -285,14 +285,14 @@ function describeData(data: Data, hash: string): RunRecord["data"] {
   };
 }
 
+function rowsOf({ train, validation, test }: Data): RunRecord["data"]["rows"] {
+  return { train: train.rows, validation: validation?.rows ?? 0, test: test?.rows ?? 0 };
+}
+
 function probing({ values: { probe } }: Request): { probe?: boolean } {
   return probe === undefined ? {} : { probe };
 }
 
 function same(a: unknown, b: unknown): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
-}
-
-function megabytes(bytes: number): string {
-  return (bytes / 1e6).toFixed(1);
 }

@@ -5,7 +5,7 @@
  */
 
 import { rules } from "../rules/mod.ts";
-import { kebab } from "./errors.ts";
+import { kebab } from "./flags.ts";
 import type { CommandSpec, OptionSpec, Values } from "./options.ts";
 import { scheduleHelp } from "./schedule_text.ts";
 import { sources } from "./sources.ts";
@@ -72,6 +72,9 @@ const training = "Training";
 const data = "Data";
 const run = "Run";
 
+/** Options of `train` for rows that come part by part. */
+export const streamOptionNames: readonly string[] = ["stream", "shuffle-window", "validation-data", "fit-rows"];
+
 /** All options of `train`. */
 export const trainOptions = [
   {
@@ -102,6 +105,37 @@ export const trainOptions = [
     type: "number",
     value: "X",
     help: "share of the training rows to watch (0.1; 0 for none)",
+    group: data,
+    effect: "result",
+  },
+  {
+    name: "stream",
+    type: "flag",
+    help: "csv, parquet, images: read the rows part by part while training, for more of them than fit into memory",
+    group: data,
+    effect: "result",
+  },
+  {
+    name: "shuffle-window",
+    type: "number",
+    value: "N",
+    help: "with --stream: rows that are mixed in memory (what 256 MiB hold, 65536 at most; 0: the order of the file)",
+    group: data,
+    effect: "result",
+  },
+  {
+    name: "validation-data",
+    type: "text",
+    value: "PATH",
+    help: "with --stream: a file, or folder of images, of rows to watch; held in memory (none)",
+    group: data,
+    effect: "result",
+  },
+  {
+    name: "fit-rows",
+    type: "number",
+    value: "N",
+    help: "with --stream: rows at the beginning that columns are fitted on (100000)",
     group: data,
     effect: "result",
   },

@@ -8,7 +8,7 @@ import type { Data } from "../data/table.ts";
 import type { SlotDescription } from "../network/network.ts";
 import type { Trainer } from "../train/trainer.ts";
 import { figure, percent } from "./progress.ts";
-import type { DoneEvent, RunEvent } from "./run_folder.ts";
+import type { DoneEvent, RunEvent, RunRecord } from "./run_folder.ts";
 import { sparkline } from "./sparkline.ts";
 
 /** What a summary is made of. */
@@ -17,6 +17,8 @@ export interface RunOutcome {
   readonly folder: string;
   /** The run. */
   readonly trainer: Trainer;
+  /** Its record. */
+  readonly record: RunRecord;
   /** Its data. */
   readonly data: Data;
   /** All its events. */
@@ -28,14 +30,16 @@ export interface RunOutcome {
 }
 
 /** Says what was trained, how good it is, where it is and what to do next. */
-export async function summarizeRun({ folder, trainer, data, events, done, report }: RunOutcome): Promise<string> {
+export async function summarizeRun(
+  { folder, trainer, record, data, events, done, report }: RunOutcome,
+): Promise<string> {
   const { parameters, threads, instructionSet } = trainer.network.describe();
   const { epochs, ruleName } = trainer.config;
   const threadWords = `${threads} ${threads === 1 ? "thread" : "threads"}`;
   const lines = [
     "",
     `Trained a network of ${parameters.toLocaleString("en")} parameters on ${data.name} with ${ruleName}: ` +
-    `${epochs} ${epochs === 1 ? "epoch" : "epochs"}, ${data.train.rows.toLocaleString("en")} rows, ${
+    `${epochs} ${epochs === 1 ? "epoch" : "epochs"}, ${record.data.rows.train.toLocaleString("en")} rows, ${
       done.seconds.toFixed(1)
     } s, ` +
     `${threadWords}, ${instructionSet}`,

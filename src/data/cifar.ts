@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { knownOptions } from "../config.ts";
 import { DataError } from "../errors.ts";
 import { checkTable } from "./check.ts";
 import { type DownloadControl, downloadFile } from "./download.ts";
@@ -51,6 +52,7 @@ export interface CifarOptions extends DownloadControl {
  * @throws {DataError} where the files are missing (the message says where they may lie) or damaged
  */
 export async function cifar10(options: CifarOptions = {}): Promise<Data> {
+  knownOptions("cifar10", options, ["dataDir", "download", "normalize", "onProgress", "signal"]);
   const folders = [
     ...searchFolders("cifar10", options.dataDir),
     ...searchFolders("cifar-10-batches-bin", options.dataDir),

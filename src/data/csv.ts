@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { knownOptions } from "../config.ts";
 import { ConfigError, DataError } from "../errors.ts";
 import { didYouMean } from "../nearest.ts";
 import { checkFraction, checkTable } from "./check.ts";
@@ -17,7 +18,7 @@ import {
   numberField,
   type OneHotColumn,
 } from "./csv_transform.ts";
-import { readText } from "./files.ts";
+import { type ReadControl, readText } from "./files.ts";
 import { permutation } from "./random.ts";
 import { splitCount, splitOrder, takeRows, usableDeviation } from "./split.ts";
 import type { Data, LabelTargets, ValueTargets } from "./table.ts";
@@ -26,7 +27,7 @@ import type { Data, LabelTargets, ValueTargets } from "./table.ts";
 export type CsvColumn = string | number;
 
 /** Options of {@linkcode readCsv}. */
-export interface CsvOptions {
+export interface CsvOptions extends ReadControl {
   /** What to predict; default the last column. Several columns only for regression. */
   readonly target?: CsvColumn | readonly CsvColumn[];
   /** `"classification"` or `"regression"`; needed where the target is a number, words are always classes. */
@@ -57,6 +58,25 @@ export interface CsvOptions {
   readonly name?: string;
 }
 
+/** Names of the options. */
+export const CSV_OPTIONS = [
+  "target",
+  "task",
+  "oneHot",
+  "ignore",
+  "standardize",
+  "trainRows",
+  "testFraction",
+  "shuffleSeed",
+  "validationFraction",
+  "validationSeed",
+  "header",
+  "delimiter",
+  "precision",
+  "name",
+  "onRead",
+] as const satisfies readonly (keyof CsvOptions)[];
+
 /** A data set with what is needed to treat later rows the same. */
 export interface CsvData extends Data {
   /** What each column became; plain JSON. Give it to {@linkcode readCsvFeatures}. */
@@ -78,7 +98,8 @@ export interface CsvData extends Data {
  * ```
  */
 export async function readCsv(path: string, options: CsvOptions = {}): Promise<CsvData> {
-  return parseCsv(await readText(path), { ...options, where: path });
+  knownOptions("readCsv", options, CSV_OPTIONS);
+  return parseCsv(await readText(path, options), { ...options, where: path });
 }
 
 /**
@@ -91,8 +112,10 @@ export async function readCsv(path: string, options: CsvOptions = {}): Promise<C
  * @throws {ConfigError} where an option cannot be used
  */
 export function parseCsv(text: string, options: CsvOptions & { readonly where?: string } = {}): CsvData {
-  const { where = "CSV text", header, delimiter = "," } = options;
-  return sheetData(parseSheet(text, { where, delimiter, ...(header !== undefined && { header }) }), options);
+  knownOptions("parseCsv", options, [...CSV_OPTIONS, "where"]);
+  const { where = "CSV text", header, delimiter = ",", onRead } = options;
+  const told = onRead && { onRead };
+  return sheetData(parseSheet(text, { where, delimiter, ...(header !== undefined && { header }), ...told }), options);
 }
 
 /**
@@ -105,7 +128,7 @@ export function parseCsv(text: string, options: CsvOptions & { readonly where?: 
  * @throws {ConfigError} where an option cannot be used
  */
 export function sheetData(given: CsvSheet, options: CsvOptions): CsvData {
-  const { delimiter = ",", precision = "f32", name = "csv" } = options;
+  const { delimiter = ",", precision = "f32", name = "csv", onRead } = options;
   const { where } = given;
   if (precision !== "f32" && precision !== "f64") throw new ConfigError("precision", '"f32" or "f64"', precision);
   const sheet = shuffled(given, options);
@@ -113,7 +136,10 @@ export function sheetData(given: CsvSheet, options: CsvOptions): CsvData {
   const rows = sheet.records.length;
   const trainRows = countTrainRows(rows, options);
   const { kept, split } = chooseValidation(trainRows, options);
-  const columns = roles.features.map((index) => fitColumn(sheet, { index, roles, kept }));
+  const columns = roles.features.map((index, done) => {
+    onRead?.({ file: where, what: "fitting", share: done / roles.features.length });
+    return fitColumn(sheet, { index, roles, kept });
+  });
   const targets = readTargets(sheet, { columns: roles.targets, task: options.task, precision });
   const table = checkTable({ ...applyColumns(sheet, { columns, precision }), targets }, where);
   const transform: CsvTransform = {

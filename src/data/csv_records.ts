@@ -4,6 +4,7 @@
  * @module
  */
 import { ConfigError, DataError } from "../errors.ts";
+import type { ReadControl } from "./files.ts";
 
 /** One record of a CSV file. */
 export interface CsvRecord {
@@ -25,8 +26,11 @@ export interface CsvSheet {
   readonly records: readonly CsvRecord[];
 }
 
+/** Records between two calls of `onRead`. */
+const TELL = 10_000;
+
 /** Options of {@linkcode parseSheet}. */
-export interface SheetOptions {
+export interface SheetOptions extends ReadControl {
   /** The file, for messages. */
   readonly where: string;
   /** Whether the first record names the columns; default: found out, see {@linkcode parseSheet}. */
@@ -88,7 +92,7 @@ export function parseNumber(text: string): number | undefined {
 
 /** Splits text into records without looking at what they mean; blank records are left out. */
 function parseRecords(text: string, options: SheetOptions): CsvRecord[] {
-  const { where, delimiter = "," } = options;
+  const { where, delimiter = ",", onRead } = options;
   if (delimiter.length !== 1 || /["\r\n]/.test(delimiter)) {
     throw new ConfigError("delimiter", "one character other than a quote or a line end", JSON.stringify(delimiter));
   }
@@ -122,6 +126,9 @@ function parseRecords(text: string, options: SheetOptions): CsvRecord[] {
     at += text.startsWith("\r\r\n", at) ? 3 : text.startsWith("\r\n", at) ? 2 : 1;
     line++;
     if (!fields.every(isBlank)) records.push({ line: startLine, fields });
+    if (onRead && (records.length % TELL === 0 || at >= end)) {
+      onRead({ file: where, what: "parsing", share: Math.min(1, at / end) });
+    }
   }
   return records;
 }

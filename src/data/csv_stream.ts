@@ -4,23 +4,40 @@
  * @module
  */
 
-import { number } from "../config.ts";
+import { knownOptions, number } from "../config.ts";
 import { DataError } from "../errors.ts";
 import { type CsvOptions, parseCsv } from "./csv.ts";
 import { type CsvSheet, parseSheet } from "./csv_records.ts";
-import { applyColumns, categoryFinder, type CsvTransform, numberField, place } from "./csv_transform.ts";
-import { readFault } from "./files.ts";
-import type { LabelTargets, Table, ValueTargets } from "./table.ts";
+import type { CsvTransform } from "./csv_transform.ts";
+import { type ReadControl, readFault, telling } from "./files.ts";
+import { fittedTable } from "./fitted.ts";
+import { joinParts } from "./stream.ts";
+import type { Table } from "./table.ts";
 
 /** Options of {@linkcode csvStream}: those of `readCsv` that do not split or shuffle rows, and sizes. */
 export interface CsvStreamOptions
   extends
+    ReadControl,
     Pick<CsvOptions, "target" | "task" | "oneHot" | "ignore" | "standardize" | "header" | "delimiter" | "precision"> {
   /** Rows at the beginning that columns are fitted on: means, deviations, categories, classes. Default 100000. */
   readonly fitRows?: number;
   /** Rows of a part. Default 4096. */
   readonly partRows?: number;
 }
+
+const OPTIONS = [
+  "target",
+  "task",
+  "oneHot",
+  "ignore",
+  "standardize",
+  "header",
+  "delimiter",
+  "precision",
+  "fitRows",
+  "partRows",
+  "onRead",
+] as const satisfies readonly (keyof CsvStreamOptions)[];
 
 /** A CSV file as a stream. */
 export interface CsvStream {
@@ -32,6 +49,8 @@ export interface CsvStream {
   readonly shape: readonly number[];
   /** What the columns became. */
   readonly transform: CsvTransform;
+  /** All rows of another file with the same columns, treated as this one's, such as rows to watch. */
+  readonly read: (path: string) => Promise<Table>;
 }
 
 /**
@@ -53,14 +72,15 @@ export interface CsvStream {
  * ```
  */
 export async function csvStream(path: string, options: CsvStreamOptions = {}): Promise<CsvStream> {
-  const { fitRows = 100_000, partRows = 4096, ...columns } = options;
+  knownOptions("csvStream", options, OPTIONS);
+  const { fitRows = 100_000, partRows = 4096, onRead, ...columns } = options;
   number("fitRows", fitRows, { min: 1, whole: true });
   number("partRows", partRows, { min: 1, whole: true });
   let transform: CsvTransform | undefined;
   let names: readonly string[] | undefined;
   let shape: readonly number[] = [];
   let records = 0;
-  for await (const block of blocks(path, fitRows + 1)) {
+  for await (const block of blocks(path, fitRows + 1, onRead && { onRead })) {
     records += block.records;
     if (transform) continue;
     const fit = parseCsv(block.text, { ...columns, where: path });
@@ -71,7 +91,13 @@ export async function csvStream(path: string, options: CsvStreamOptions = {}): P
   }
   if (!transform || !names) throw new DataError(path, "at least one record", "an empty file");
   const fitted = { path, transform, names, partRows, precision: columns.precision ?? "f32" };
-  return { train: () => tables(fitted), rows: records - (transform.headed ? 1 : 0), shape, transform };
+  return {
+    train: () => tables(fitted),
+    rows: records - (transform.headed ? 1 : 0),
+    shape,
+    transform,
+    read: (path) => joinParts(tables({ ...fitted, path }), path),
+  };
 }
 
 /** What a pass over a file needs to know. */
@@ -100,40 +126,8 @@ async function* tables({ path, transform, names, partRows, precision }: Fitted):
     };
     const short = sheet.records.find(({ fields }) => fields.length < transform.width);
     if (short) throw new DataError(`${path}, line ${short.line}`, `${transform.width} fields`, short.fields.length);
-    yield {
-      ...applyColumns(sheet, { columns: transform.columns, precision }),
-      targets: targetsOf(sheet, { transform, precision }),
-    };
+    yield fittedTable(sheet, { transform, precision });
   }
-}
-
-function targetsOf(
-  sheet: CsvSheet,
-  { transform, precision }: Pick<Fitted, "transform" | "precision">,
-): LabelTargets | ValueTargets {
-  const { targets, classNames } = transform;
-  const { records } = sheet;
-  if (classNames) {
-    const find = categoryFinder(classNames);
-    const column = targets[0]!.index;
-    const values = Uint32Array.from(records, (record) => {
-      const label = find(record.fields[column]!);
-      if (label !== undefined) return label;
-      const expected = "a class of the first rows (more of them with fitRows)";
-      throw new DataError(place(sheet, { record, column }), expected, record.fields[column]!.trim());
-    });
-    return { kind: "labels", classes: classNames.length, values, names: classNames };
-  }
-  const size = targets.length;
-  const values = precision === "f64"
-    ? new Float64Array(records.length * size)
-    : new Float32Array(records.length * size);
-  records.forEach((record, row) =>
-    targets.forEach(({ index }, position) =>
-      values[row * size + position] = numberField(sheet, { record, column: index })
-    )
-  );
-  return { kind: "values", size, values, names: targets.map(({ name }) => name) };
 }
 
 /** Some whole records of a file. */
@@ -146,10 +140,10 @@ interface Block {
 }
 
 /** A file in blocks of whole records; a line end inside quotes ends none. Blocks of blank lines are left out. */
-async function* blocks(path: string, most: number): AsyncGenerator<Block, void, void> {
+async function* blocks(path: string, most: number, control: ReadControl = {}): AsyncGenerator<Block, void, void> {
   let [rest, line, records, lines] = ["", 1, 0, 0];
   let [at, start, quoted] = [0, 0, false];
-  for await (const text of readTexts(path)) {
+  for await (const text of readTexts(path, control)) {
     rest += text;
     for (; at < rest.length; at++) {
       const code = rest.charCodeAt(at);
@@ -170,12 +164,14 @@ async function* blocks(path: string, most: number): AsyncGenerator<Block, void, 
 }
 
 /** The text of a file, piece by piece; gzip is undone where the first two bytes say so. */
-async function* readTexts(path: string): AsyncGenerator<string, void, void> {
+async function* readTexts(path: string, control: ReadControl): AsyncGenerator<string, void, void> {
   const file = await Deno.open(path).catch((cause) => {
     throw readFault(path, cause);
   });
   const head = new Uint8Array(2);
+  let size = 0;
   try {
+    ({ size } = await file.stat());
     await file.read(head);
     await file.seek(0, Deno.SeekMode.Start);
   } catch (cause) {
@@ -183,7 +179,8 @@ async function* readTexts(path: string): AsyncGenerator<string, void, void> {
     throw readFault(path, cause);
   }
   const zipped = head[0] === 0x1f && head[1] === 0x8b;
-  const plain = zipped ? file.readable.pipeThrough(new DecompressionStream("gzip")) : file.readable;
+  const told = file.readable.pipeThrough(telling(path, { what: "reading", size, control }));
+  const plain = zipped ? told.pipeThrough(new DecompressionStream("gzip")) : told;
   const reader = plain.pipeThrough(new TextDecoderStream("utf-8", { fatal: true })).getReader();
   try {
     for (;;) {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { knownOptions } from "../config.ts";
 import { type CsvData, readCsv } from "./csv.ts";
 import { locate, missingData, searchFolders } from "./places.ts";
 
@@ -30,6 +31,7 @@ export interface EnergyOptions {
  * @throws {DataError} where the file is missing (the message says where it may lie) or damaged
  */
 export async function energy(options: EnergyOptions = {}): Promise<CsvData> {
+  knownOptions("energy", options, ["dataDir", "precision", "validationFraction", "validationSeed"]);
   const folders = searchFolders("energy-efficiency", options.dataDir);
   const paths = await locate({ folders, files: [file] });
   if (paths === undefined) {

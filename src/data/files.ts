@@ -5,16 +5,46 @@
  */
 import { DataError } from "../errors.ts";
 
+/** How far the reading of a data set is. */
+export interface ReadProgress {
+  /** The file or folder. */
+  readonly file: string;
+  /** What is being done with it. */
+  readonly what: "reading" | "unpacking" | "parsing" | "fitting";
+  /** Share that is done, from 0 to 1. */
+  readonly share: number;
+}
+
+/** What a caller of any data set in files can set. */
+export interface ReadControl {
+  /** Called now and then while files are read. */
+  readonly onRead?: (progress: ReadProgress) => void;
+}
+
+/** Bytes that are read at a time where somebody wants to know how far it is. */
+const PIECE = 2 ** 22;
+
 /**
  * Reads a whole file.
  *
  * @param path the file
+ * @param control progress
  * @returns its bytes
  * @throws {DataError} where it is missing, a folder, or may not be read
  */
-export async function readBytes(path: string): Promise<Uint8Array<ArrayBuffer>> {
+export async function readBytes(path: string, { onRead }: ReadControl = {}): Promise<Uint8Array<ArrayBuffer>> {
   try {
-    return await Deno.readFile(path);
+    if (onRead === undefined) return await Deno.readFile(path);
+    using file = await Deno.open(path);
+    const { size, isDirectory } = await file.stat();
+    if (isDirectory) throw new DataError(path, "a file", "a folder");
+    const bytes = new Uint8Array(size);
+    for (let done = 0; done < size;) {
+      const count = await file.read(bytes.subarray(done, done + PIECE));
+      if (count === null) throw new DataError(path, `${size} bytes as when it was opened`, done);
+      onRead({ file: path, what: "reading", share: (done += count) / size });
+    }
+    return bytes;
   } catch (cause) {
     throw readFault(path, cause);
   }
@@ -24,11 +54,12 @@ export async function readBytes(path: string): Promise<Uint8Array<ArrayBuffer>> 
  * Reads a whole file and unpacks it where its first bytes say gzip; the file's name does not matter.
  *
  * @param path the file
+ * @param control progress
  * @returns the plain bytes
  * @throws {DataError} where it cannot be read or unpacked
  */
-export async function readPlain(path: string): Promise<Uint8Array<ArrayBuffer>> {
-  return await unpack(await readBytes(path), path);
+export async function readPlain(path: string, control: ReadControl = {}): Promise<Uint8Array<ArrayBuffer>> {
+  return await unpack(await readBytes(path, control), path, control);
 }
 
 /**
@@ -36,13 +67,19 @@ export async function readPlain(path: string): Promise<Uint8Array<ArrayBuffer>> 
  *
  * @param bytes plain or gzip bytes
  * @param where the file, for messages
+ * @param control progress
  * @returns plain bytes
  * @throws {DataError} where the gzip stream is cut off or damaged
  */
-export async function unpack(bytes: Uint8Array<ArrayBuffer>, where: string): Promise<Uint8Array<ArrayBuffer>> {
+export async function unpack(
+  bytes: Uint8Array<ArrayBuffer>,
+  where: string,
+  control: ReadControl = {},
+): Promise<Uint8Array<ArrayBuffer>> {
   if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes;
   try {
-    const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const told = telling(where, { what: "unpacking", size: bytes.length, control });
+    const plain = new Blob([bytes]).stream().pipeThrough(told).pipeThrough(new DecompressionStream("gzip"));
     return await new Response(plain).bytes();
   } catch (cause) {
     throw new DataError(where, "a whole gzip file", `one that is cut off or damaged after ${bytes.length} bytes`, {
@@ -52,14 +89,39 @@ export async function unpack(bytes: Uint8Array<ArrayBuffer>, where: string): Pro
 }
 
 /**
+ * Lets bytes through, and tells how many of them there were.
+ *
+ * @param file the file
+ * @param options what is done with them, how many there are in all, and whom to tell
+ * @returns what to pipe them through
+ */
+export function telling(
+  file: string,
+  { what, size, control: { onRead } }: {
+    readonly what: ReadProgress["what"];
+    readonly size: number;
+    readonly control: ReadControl;
+  },
+): TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>> {
+  let done = 0;
+  return new TransformStream({
+    transform: (piece, controller) => {
+      onRead?.({ file, what, share: (done += piece.length) / size });
+      controller.enqueue(piece);
+    },
+  });
+}
+
+/**
  * Reads a whole file as text.
  *
  * @param path the file, plain or gzip
+ * @param control progress
  * @returns its text, without a byte order mark
  * @throws {DataError} where it cannot be read or is not UTF-8
  */
-export async function readText(path: string): Promise<string> {
-  const bytes = await readPlain(path);
+export async function readText(path: string, control: ReadControl = {}): Promise<string> {
+  const bytes = await readPlain(path, control);
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (cause) {

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { knownOptions } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { digitStrokes, type Point, type Stroke } from "./glyph_strokes.ts";
 import { checkSeed, createRandom, type Random } from "./random.ts";
@@ -59,6 +60,7 @@ export interface GlyphsOptions {
  * ```
  */
 export function glyphs(options: GlyphsOptions = {}): Data {
+  knownOptions("glyphs", options, ["rows", "testRows", "seed"]);
   const { rows = 12_000, testRows = 2_000, seed = 1 } = options;
   checkSeed(seed);
   checkRows("rows", rows);

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { knownOptions } from "../config.ts";
 import { DataError } from "../errors.ts";
 import {
   bytesPerNumber,
@@ -16,7 +17,7 @@ import {
   showShape,
 } from "./array.ts";
 import { checkTable } from "./check.ts";
-import { readPlain } from "./files.ts";
+import { type ReadControl, readPlain } from "./files.ts";
 import type { Table } from "./table.ts";
 
 const types: Readonly<Record<number, NumberType>> = {
@@ -32,6 +33,7 @@ const types: Readonly<Record<number, NumberType>> = {
  * Reads an IDX file.
  *
  * @param path the file, plain or gzip
+ * @param control progress
  * @returns its numbers and shape
  * @throws {DataError} where the file is missing, no IDX file, cut off, or longer than its header says
  *
@@ -40,8 +42,8 @@ const types: Readonly<Record<number, NumberType>> = {
  * const images = await readIdx("t10k-images-idx3-ubyte.gz"); // shape [10000, 28, 28], type "u1"
  * ```
  */
-export async function readIdx(path: string): Promise<NumberArray> {
-  return parseIdx(await readPlain(path), path);
+export async function readIdx(path: string, control: ReadControl = {}): Promise<NumberArray> {
+  return parseIdx(await readPlain(path, control), path);
 }
 
 /**
@@ -74,7 +76,7 @@ export function parseIdx(bytes: Uint8Array<ArrayBuffer>, where: string): NumberA
 }
 
 /** Options of {@linkcode idxPair}. */
-export interface IdxPairOptions {
+export interface IdxPairOptions extends ReadControl {
   /** Path of the labels. */
   readonly labels: string;
   /** Number of classes; default the largest label plus one. */
@@ -90,7 +92,8 @@ export interface IdxPairOptions {
  * @throws {DataError} where a file cannot be read, the row counts differ, or a label is out of range
  */
 export async function idxPair(images: string, options: IdxPairOptions): Promise<Table> {
-  const [imageArray, labelArray] = await Promise.all([readIdx(images), readIdx(options.labels)]);
+  knownOptions("idxPair", options, ["labels", "classes", "onRead"]);
+  const [imageArray, labelArray] = await Promise.all([readIdx(images, options), readIdx(options.labels)]);
   const features = featuresFrom(imageArray, images);
   const targets = labelsFrom(labelArray, options.labels, options.classes);
   if (targets.values.length !== features.rows) {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { knownOptions } from "../config.ts";
 import { checkAlike } from "./check.ts";
 import { type DownloadControl, downloadFile } from "./download.ts";
 import { idxPair } from "./idx.ts";
@@ -43,6 +44,7 @@ export interface MnistOptions extends DownloadControl {
  * ```
  */
 export async function mnist(options: MnistOptions = {}): Promise<Data> {
+  knownOptions("mnist", options, ["dataDir", "download", "onProgress", "signal"]);
   const names = Object.keys(files);
   const folders = searchFolders("mnist", options.dataDir);
   let paths = await locate({ folders, files: names });

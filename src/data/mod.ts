@@ -12,6 +12,7 @@ export { type Kernel, kernelData, kernelTable } from "./kernel_table.ts";
 export { mnist, type MnistOptions } from "./mnist.ts";
 export { cifar10, type CifarOptions, readCifar } from "./cifar.ts";
 export { energy, type EnergyOptions } from "./energy.ts";
+export { shuffleStream, type ShuffleStreamOptions } from "./shuffle_stream.ts";
 export { type CsvStream, csvStream, type CsvStreamOptions } from "./csv_stream.ts";
 export { type CsvColumn, type CsvData, type CsvOptions, parseCsv, readCsv } from "./csv.ts";
 export {
@@ -31,6 +32,7 @@ export { npyBytes, parseNpy, readNpy, writeNpy } from "./npy.ts";
 export { npzBytes, type NpzContents, parseNpz, readNpz, writeNpz } from "./npz.ts";
 export type { ZipOptions } from "./zip.ts";
 export { npyData, type NpyDataOptions, type NpyOptions, npzData } from "./npy_data.ts";
+export type { ReadControl, ReadProgress } from "./files.ts";
 export type { DownloadControl, DownloadProgress } from "./download.ts";
 export {
   fitStandardization,

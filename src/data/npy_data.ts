@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { knownOptions } from "../config.ts";
 import { ConfigError, DataError } from "../errors.ts";
 import { didYouMean } from "../nearest.ts";
 import { featuresFrom, labelsFrom, type NumberArray, valuesFrom } from "./array.ts";
@@ -27,6 +28,8 @@ export interface NpyOptions {
   /** Name of the data set; default `"npy"`. */
   readonly name?: string;
 }
+
+const OPTIONS = ["task", "classes", "scale", "offset", "name"] as const satisfies readonly (keyof NpyOptions)[];
 
 /** Options of {@linkcode npyData}: each array is the path of a `.npy` file, or an array in memory. */
 export interface NpyDataOptions extends NpyOptions {
@@ -54,6 +57,7 @@ export interface NpyDataOptions extends NpyOptions {
  * ```
  */
 export async function npyData(options: NpyDataOptions): Promise<Data> {
+  knownOptions("npyData", options, ["features", "targets", "testFeatures", "testTargets", ...OPTIONS]);
   const { testFeatures, testTargets } = options;
   if ((testFeatures === undefined) !== (testTargets === undefined)) {
     throw new ConfigError("testTargets", "testFeatures and testTargets together", "one of them alone");
@@ -84,6 +88,7 @@ const npzNames = {
  * @throws {DataError} where the archive cannot be read, lacks an array, or the arrays do not fit together
  */
 export async function npzData(path: string, options: NpyOptions = {}): Promise<Data> {
+  knownOptions("npzData", options, OPTIONS);
   const arrays = await readNpz(path);
   const pick = (names: readonly string[]) => arrays.get(names.find((name) => arrays.has(name)) ?? "");
   const features = pick(npzNames.features);

@@ -6,7 +6,7 @@
 import { ConfigError } from "../errors.ts";
 import { didYouMean } from "../nearest.ts";
 import { cifar10 } from "./cifar.ts";
-import { type CsvOptions, readCsv } from "./csv.ts";
+import { CSV_OPTIONS, type CsvOptions, readCsv } from "./csv.ts";
 import type { DownloadControl } from "./download.ts";
 import { energy } from "./energy.ts";
 import { glyphs } from "./glyphs.ts";
@@ -49,25 +49,20 @@ export interface DataSource {
   readonly load: (options: DataOptions, path: string) => Promise<Data>;
 }
 
-/** The options of `csv:`. */
-export const csvOptions = [
-  "target",
-  "task",
-  "oneHot",
-  "ignore",
-  "standardize",
-  "trainRows",
-  "testFraction",
-  "shuffleSeed",
-  "validationFraction",
-  "validationSeed",
-  "header",
-  "delimiter",
-  "precision",
-] as const;
+/** The options of `csv:`; its name and its progress are not for the user to choose. */
+export const csvOptions = CSV_OPTIONS.filter((name) => name !== "name" && name !== "onRead");
 
-/** Options that only steer a download; sets without one have no use for them, and no harm from them. */
-const control: readonly string[] = ["onProgress", "signal"];
+/** Options that only steer how a set is loaded; sets without a download or files have no use for them, and no harm from them. */
+const control: readonly string[] = ["onProgress", "onRead", "signal"];
+
+/** Options of a set that is drawn by code, or whose files are small. */
+const plain = ({ onProgress: _, onRead: __, signal: ___, ...options }: DataOptions) => options;
+
+/** Options of a set in files. */
+const filed = ({ onProgress: _, signal: __, ...options }: DataOptions) => options;
+
+/** Options of a set that can be downloaded. */
+const fetched = ({ onRead: _, ...options }: DataOptions) => options;
 
 /** All data sets by name. */
 export const dataSources: readonly DataSource[] = [
@@ -75,49 +70,49 @@ export const dataSources: readonly DataSource[] = [
     name: "glyphs",
     description: "28×28 grey digits drawn by code, 10 classes; nothing to download",
     options: ["rows", "testRows", "seed"],
-    load: (options) => Promise.resolve().then(() => glyphs(options)),
+    load: (options) => Promise.resolve().then(() => glyphs(plain(options))),
   },
   {
     name: "spirals",
     description: "points on spiral arms, 2 inputs, one class per arm; nothing to download",
     options: ["rows", "testRows", "classes", "noise", "seed"],
-    load: (options) => Promise.resolve().then(() => spirals(options)),
+    load: (options) => Promise.resolve().then(() => spirals(plain(options))),
   },
   {
     name: "spectra",
     description: "200 curves of 5,000 columns, one class for each set of peaks; nothing to download",
     options: ["rows", "testRows", "classes", "seed"],
-    load: (options) => Promise.resolve().then(() => spectra(options)),
+    load: (options) => Promise.resolve().then(() => spectra(plain(options))),
   },
   {
     name: "mnist",
     description: "60,000 + 10,000 handwritten digits, 28×28 grey, 10 classes",
     options: ["dataDir", "download"],
-    load: (options) => mnist(options),
+    load: (options) => mnist(fetched(options)),
   },
   {
     name: "cifar10",
     description: "50,000 + 10,000 photographs, 32×32 colour, 10 classes",
     options: ["dataDir", "download", "normalize"],
-    load: (options) => cifar10(options),
+    load: (options) => cifar10(fetched(options)),
   },
   {
     name: "energy",
     description: "768 buildings, 16 inputs, heating load to predict (UCI energy efficiency)",
     options: ["dataDir", "precision", "validationFraction", "validationSeed"],
-    load: (options) => energy(options),
+    load: (options) => energy(plain(options)),
   },
   {
     name: "csv:",
     description: "csv:FILE, a table of numbers and words with a target column",
     options: csvOptions,
-    load: (options, path) => readCsv(path, options),
+    load: (options, path) => readCsv(path, filed(options)),
   },
   {
     name: "idx:",
     description: "idx:FOLDER or idx:IMAGES,LABELS[,TEST_IMAGES,TEST_LABELS], the format of MNIST",
     options: ["classes"],
-    load: (options, path) => idxData(path, options),
+    load: (options, path) => idxData(path, filed(options)),
   },
   {
     name: "npy:",
@@ -179,13 +174,13 @@ function findSource(sources: readonly DataSource[], name: string): { source: Dat
 }
 
 async function loadNpy(options: DataOptions, path: string): Promise<Data> {
-  if (path.endsWith(".npz")) return await npzData(path, options);
+  if (path.endsWith(".npz")) return await npzData(path, plain(options));
   const [features, targets, testFeatures, testTargets, ...more] = path.split(",").map((part) => part.trim());
   if (!features || !targets || more.length > 0 || (testFeatures === undefined) !== (testTargets === undefined)) {
     throw new ConfigError("data", "npy:FILE.npz, or 2 or 4 paths with commas between, after npy:", path);
   }
   return await npyData({
-    ...options,
+    ...plain(options),
     features,
     targets,
     ...(testFeatures !== undefined && { testFeatures }),

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { knownOptions } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { checkRows } from "./glyphs.ts";
 import { checkSeed, createRandom, type Random } from "./random.ts";
@@ -44,6 +45,7 @@ export interface SpectraOptions {
  * ```
  */
 export function spectra(options: SpectraOptions = {}): Data {
+  knownOptions("spectra", options, ["rows", "testRows", "classes", "seed"]);
   const { rows = 200, testRows = 200, classes = 4, seed = 1 } = options;
   checkSeed(seed);
   checkRows("rows", rows);

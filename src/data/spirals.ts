@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { knownOptions } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { checkRows } from "./glyphs.ts";
 import { checkSeed, createRandom } from "./random.ts";
@@ -40,6 +41,7 @@ export interface SpiralsOptions {
  * @throws {ConfigError} where an option cannot be used
  */
 export function spirals(options: SpiralsOptions = {}): Data {
+  knownOptions("spirals", options, ["rows", "testRows", "classes", "noise", "seed"]);
   const { rows = 3_000, testRows = 1_000, classes = 3, noise = 0.02, seed = 1 } = options;
   checkSeed(seed);
   checkRows("rows", rows);

@@ -11,9 +11,9 @@ import type { FeatureArray, LabelTargets, Table, ValueTargets } from "./table.ts
 
 /**
  * Rows that come part by part, in parts of any size: an async iterable such as a `ReadableStream`, or a function that begins it
- * anew. What is no function can be read once only, and a run that wants more rows than it has ends with an error.
+ * anew for each pass, which are counted from 0. What is no function can be read once only, and a run that wants more rows than it has ends with an error.
  */
-export type TableStream = AsyncIterable<Table> | (() => AsyncIterable<Table>);
+export type TableStream = AsyncIterable<Table> | ((pass: number) => AsyncIterable<Table>);
 
 /** A data set whose training rows come part by part. */
 export interface StreamData {
@@ -64,7 +64,7 @@ export async function* batches(stream: TableStream, options: BatchOptions): Asyn
     let given = 0;
     let rest: Table[] = [];
     let waiting = 0;
-    for await (const part of typeof stream === "function" ? stream() : stream) {
+    for await (const part of typeof stream === "function" ? stream(pass - 1) : stream) {
       number++;
       checkAlike(part, first ??= part, number);
       rest.push(part);
@@ -139,7 +139,7 @@ export class Prefetch<T> implements AsyncDisposable {
 }
 
 /** Refuses a part that cannot belong to the same data as the first. */
-function checkAlike(part: Table, first: Table, number: number): void {
+export function checkAlike(part: Table, first: Table, number: number): void {
   const where = `part ${number} of the stream`;
   const { rows, shape, features } = part;
   if (!Number.isInteger(rows) || rows < 0 || !Array.isArray(shape)) {
@@ -163,6 +163,24 @@ function describe({ features, scale, offset, targets }: Table): string {
   const scaled = features instanceof Uint8Array ? ` scaled by ${scale ?? "1/255"} from ${offset ?? 0}` : "";
   const kind = targets.kind === "labels" ? `labels of ${targets.classes} classes` : `${targets.size} values per row`;
   return `features in a ${features.constructor.name}${scaled} and ${kind}`;
+}
+
+/**
+ * All parts of a stream as one table.
+ *
+ * @param parts tables of one kind
+ * @param where what they come from, for messages
+ * @returns the table
+ * @throws {DataError} where there is no row, or a part is of another kind than the first
+ */
+export async function joinParts(parts: AsyncIterable<Table>, where: string): Promise<Table> {
+  const all: Table[] = [];
+  for await (const part of parts) {
+    all.push(part);
+    checkAlike(part, all[0]!, all.length);
+  }
+  if (!all.some(({ rows }) => rows > 0)) throw new DataError(where, "at least one row", "none");
+  return join(all);
 }
 
 /** Tables one after another as one. */

@@ -45,6 +45,8 @@ export interface ImageStream {
   readonly rows: number;
   /** Names of the classes, in the order of their labels. */
   readonly classes: readonly string[];
+  /** Paths of the images, in the order of the stream. */
+  readonly files: readonly string[];
 }
 
 const OPTIONS = ["size", "colour", "skipBroken", "onSkip", "onProgress", "signal"];
@@ -111,7 +113,7 @@ export async function imageStream(folder: string, options: ImageStreamOptions = 
       if (part.rows > 0) yield part;
     }
   }
-  return { train, rows: files.length, classes: found.classes };
+  return { train, rows: files.length, classes: found.classes, files: files.map(({ path }) => path) };
 }
 
 /** The images of a folder. */

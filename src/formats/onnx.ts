@@ -235,9 +235,10 @@ class Exporter {
   /** Adds a parameter or buffer under its own name. */
   #tensor(name: string): string {
     const dims = this.#network.tensors().find((tensor) => tensor.name === name)!.shape;
-    const values = Float32Array.from(this.#network.read(name));
+    const own = this.#network.read(name, { folded: true });
+    const values = Float32Array.from(own);
     const bad = values.findIndex((number) => !Number.isFinite(number));
-    if (bad >= 0) throw new ConfigError(name, "numbers that fit into 32 bits", this.#network.read(name)[bad]);
+    if (bad >= 0) throw new ConfigError(name, "numbers that fit into 32 bits", own[bad]);
     this.#constants.push({ name, dims, dataType: FLOAT, rawData: new Uint8Array(values.buffer) });
     return name;
   }

@@ -119,7 +119,7 @@ export function conv2d(filters: number, options: Conv2dOptions = {}): Conv2dLaye
  * @throws {ConfigError} where an option cannot be used
  */
 export function maxPool2d(kernel: Pair = 2, options: PoolOptions = {}): PoolLayer {
-  return pool("maxPool2d", { ...options, kernel });
+  return pool("maxPool2d", kernel, options);
 }
 
 /**
@@ -131,7 +131,7 @@ export function maxPool2d(kernel: Pair = 2, options: PoolOptions = {}): PoolLaye
  * @throws {ConfigError} where an option cannot be used
  */
 export function avgPool2d(kernel: Pair = 2, options: PoolOptions = {}): PoolLayer {
-  return pool("avgPool2d", { ...options, kernel });
+  return pool("avgPool2d", kernel, options);
 }
 
 /** The mean of each channel over the whole image: one axis, the channels. */
@@ -149,9 +149,9 @@ export function dropout2d(rate: number): Dropout2dLayer {
   return { kind: "dropout2d", rate: number("dropout2d.rate", rate, { min: 0, below: 1 }) };
 }
 
-function pool(kind: PoolLayer["kind"], options: PoolOptions & { readonly kernel: Pair }): PoolLayer {
-  knownOptions(kind, options, ["kernel", "stride", "padding"]);
-  const kernel = pair(`${kind}.kernel`, options.kernel, 1);
+function pool(kind: PoolLayer["kind"], size: Pair, options: PoolOptions): PoolLayer {
+  knownOptions(kind, options, ["stride", "padding"]);
+  const kernel = pair(`${kind}.kernel`, size, 1);
   const stride = pair(`${kind}.stride`, options.stride ?? kernel, 1);
   return { kind, kernel, stride, padding: pair(`${kind}.padding`, options.padding ?? 0, 0) };
 }

@@ -92,9 +92,6 @@ export const frontContributionOptions = ["collapse", "limitBytes", "force", "ker
  */
 export function frontContribution(options: FrontContributionOptions = {}): Rule {
   const path = "frontContribution";
-  if (typeof options !== "object" || options === null) {
-    throw new ConfigError(path, 'options such as { collapse: "gram" }', options);
-  }
   knownOptions(path, options, [...frontContributionOptions, "gram", "optimizer"]);
   const { gram, optimizer } = options;
   const collapse = oneOf(`${path}.collapse`, options.collapse ?? "auto", COLLAPSES);

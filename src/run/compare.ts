@@ -5,7 +5,7 @@
  * @module
  */
 
-import { number, seedNumber } from "../config.ts";
+import { number, objectOfOptions, seedNumber } from "../config.ts";
 import { Dataset } from "../data/dataset.ts";
 import { withValidation } from "../data/split.ts";
 import type { Data } from "../data/table.ts";
@@ -228,6 +228,7 @@ interface ComparePlan extends Pick<CompareOptions, "network" | "data" | "reach" 
 }
 
 function checkPlan(options: CompareOptions): ComparePlan {
+  objectOfOptions("compare", options, "network");
   for (const name of DECIDED) {
     if (Object.hasOwn(options, name)) {
       throw new ConfigError(`compare.${name}`, "no such option: use rules and seeds", "one");

@@ -20,7 +20,7 @@ import { fileName, reason, writeWhole } from "./files.ts";
  */
 export async function saveNpz(network: Network, path: string | URL): Promise<void> {
   const arrays = tensorsOf(network).map(({ name, shape }): [string, NumberArray] => {
-    const values = network.read(name);
+    const values = network.read(name, { folded: true });
     return [name, {
       type: values instanceof Float32Array ? "f4" : "f8",
       shape,

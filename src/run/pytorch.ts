@@ -76,7 +76,7 @@ export async function loadPyTorch(network: Network, path: string | URL): Promise
 export async function savePyTorch(network: Network, path: string | URL): Promise<void> {
   const tensors = new Map<string, Tensor>();
   for (const { tensor: { name: ours, shape }, name, image } of pytorchEntries(network)) {
-    const own = network.read(ours);
+    const own = network.read(ours, { folded: true });
     const numbers = image ? reorder(own, image, "toTheirs") : own;
     const dtype = numbers instanceof Float32Array ? "F32" : "F64";
     tensors.set(name, { dtype, shape, bytes: new Uint8Array(numbers.buffer) });

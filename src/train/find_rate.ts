@@ -4,7 +4,7 @@
  * @module
  */
 
-import { knownOptions, number } from "../config.ts";
+import { knownOptions, number, objectOfOptions } from "../config.ts";
 import { ConfigError, EngineError } from "../errors.ts";
 import { Dataset } from "../data/dataset.ts";
 import type { Data, Table } from "../data/table.ts";
@@ -73,6 +73,7 @@ export async function findLearningRate(
   data: Data | Table | Dataset,
   options: FindRateOptions = {},
 ): Promise<RateSearch> {
+  objectOfOptions("findLearningRate", options, "lowest");
   const { lowest = 1e-6, highest = 10, steps = 100, optimizer = adam(), ...training } = options;
   for (const name of ["schedule", "epochs", "averageDecay", "stepsPerEpoch", "prefetch"]) {
     if (name in training) knownOptions("findLearningRate", { [name]: 0 }, ["lowest", "highest", "steps"]);

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { objectOfOptions } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import type { Network } from "../network/network.ts";
 import { EarlyStopping, type EarlyStoppingOptions } from "./early_stopping.ts";
@@ -43,6 +44,7 @@ export async function* train(
   data: TrainingData,
   options: TrainLoopOptions = {},
 ): AsyncGenerator<Progress, void, void> {
+  objectOfOptions("", options, "epochs");
   const { earlyStopping, ...training } = options;
   const stopper = earlyStopping && new EarlyStopping(earlyStopping);
   if (stopper && !(typeof data === "object" && "train" in data && data.validation)) {

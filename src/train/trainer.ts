@@ -53,7 +53,9 @@ export interface TrainOptions {
   readonly augment?: Augment;
   /**
    * In how many parts the gradient of a batch is computed and added up, so that memory suffices for the rows of one part. The
-   * result is that of the whole batch but for rounding (and for batch norms, which see a part). With `backprop()` only. Default 1.
+   * result is that of the whole batch but for rounding (and for batch norms, which see a part). Rules that need a batch at once are
+   * refused: `memAop`, `decorrelated`, `frontContribution`, `sparse` with schedule rigl, `dual` in modes feedback and activity.
+   * Default 1.
    */
   readonly accumulate?: number;
   /**
@@ -62,7 +64,7 @@ export interface TrainOptions {
    */
   readonly classWeights?: readonly number[];
   /**
-   * Keeps running averages of parameters and running statistics: after each step average ← d · average + (1 − d) · value with
+   * Keeps running averages of plain parameters (folded where a rule keeps them in parts) and running statistics: after each step average ← d · average + (1 − d) · value with
    * d = min(averageDecay, (1 + t) / (10 + t)) after t earlier steps; from 0 to below 1. `train` validates the averages and leaves
    * them in the network at the end; see {@linkcode Trainer.withAverage}. Default: none.
    */
@@ -217,7 +219,8 @@ function checkStream({ rule, stepsPerEpoch, prefetch, shuffle }: TrainOptions, s
     }
     number("stepsPerEpoch", stepsPerEpoch, { min: 1, whole: true });
     if (shuffle) {
-      throw new ConfigError("shuffle", "false beside a stream, whose rows have an order of their own", shuffle);
+      const expected = "false beside a stream, whose rows have an order of their own (shuffleStream mixes them)";
+      throw new ConfigError("shuffle", expected, shuffle);
     }
     return;
   }

@@ -61,7 +61,7 @@ Deno.test("compare takes rules that suit any data where none are named, and prin
 for (
   const [args, message] of [
     [["--rules", "backprop"], "Cannot use --rules: expected two or more rules but found one"],
-    [["--rules", "backprop,sprse"], "Cannot use rule: expected one of backprop,"],
+    [["--rules", "backprop,sprse"], "Cannot use --rules: expected one of backprop,"],
     [
       ["--rules", "backprop,dual+front-contribution"],
       "expected rules that fill different slots but found dual and front-contribution",
@@ -70,6 +70,10 @@ for (
     [
       ["--rules", "backprop,mem-aop", "--sparse.sparsity", "0.5"],
       "Cannot use --sparse.sparsity: expected sparse among the rules",
+    ],
+    [
+      ["--rules", "backprop,mem-aop", "--mem-aop.k", "65"],
+      "Cannot compare mem-aop: Cannot use --mem-aop.k: expected a whole number from 1 to 64",
     ],
     [["--rules", "backprop,sparse", "--hidden", "none"], "Cannot compare sparse: "],
     [["--seed", "3"], "Cannot use --seed: expected an option of compare (did you mean --seeds?)"],

@@ -1,6 +1,8 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
+import { kebab, rulesNamed } from "../../src/cli/flags.ts";
 import { explain, Interruption, UsageError } from "../../src/cli/errors.ts";
 import { CheckpointError, ConfigError, DataError, EngineError } from "../../src/errors.ts";
+import { rules } from "../../src/rules/mod.ts";
 
 const options = ["batch-size", "learning-rate", "optimizer", "schedule", "epochs", "hidden"];
 
@@ -14,7 +16,7 @@ Deno.test("explain() gives expected errors one line and a code of their own", ()
 });
 
 Deno.test("explain() calls options as the command line does", () => {
-  const message = (path: string) => explain(new ConfigError(path, "a", "b"), options).message;
+  const message = (path: string) => explain(new ConfigError(path, "a", "b"), { options }).message;
   assertEquals(message("batchSize"), "error: Cannot use --batch-size: expected a but found b");
   assertEquals(message("optimizer.learningRate"), "error: Cannot use --learning-rate: expected a but found b");
   assertEquals(message("optimizer.kind"), "error: Cannot use --optimizer: expected a but found b");
@@ -25,6 +27,40 @@ Deno.test("explain() calls options as the command line does", () => {
   assertStringIncludes(rules("rule.layers", ["sparse.every", "sparse.layers"]), "Cannot use --sparse.layers: ");
   assertStringIncludes(rules("rule.layers", ["sparse.every"]), "Cannot use --rule: ");
   assertEquals(message("layers[1].units"), "error: Cannot use layers[1].units: expected a but found b");
+});
+
+Deno.test("explain() calls the options of rules as the command line does, whoever refuses them", () => {
+  const message = (path: string, named?: string[]) =>
+    explain(new ConfigError(path, "a", "b"), { options: ["rule", "rows", "seed"], ...(named && { rules: named }) })
+      .message;
+  for (const { name, options } of rules) {
+    const camel = name.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+    for (const option of options) {
+      const expected = `error: Cannot use --${name}.${kebab(option)}: expected a but found b`;
+      for (const place of [`${camel}.${option}`, `${name}.${option}`, `${camel}.paper.${option}`]) {
+        assertEquals(message(place), expected);
+      }
+      assertEquals(message(`rule.${option}`, ["backprop", name]), expected);
+    }
+  }
+  assertEquals(
+    message("rule.layers", ["sparse", "decorrelated"]),
+    "error: Cannot use --sparse.layers or --decorrelated.layers: expected a but found b",
+  );
+  assertEquals(message("rule", ["sparse"]), "error: Cannot use --rule: expected a but found b");
+  assertEquals(message("rule.unheard", ["sparse"]), "error: Cannot use --rule: expected a but found b");
+  const compared = new EngineError("invalid-config", "Cannot compare sparse+mem-aop: Cannot use rule.k: expected a");
+  assertEquals(
+    explain(compared, { options: ["rules"], rules: ["decorrelated", "sparse", "mem-aop"] }),
+    { message: "error: Cannot compare sparse+mem-aop: Cannot use --mem-aop.k: expected a", code: 2 },
+  );
+});
+
+Deno.test("rulesNamed() finds the rules on a command line", () => {
+  assertEquals(rulesNamed(["--epochs", "1"]), undefined);
+  assertEquals(rulesNamed(["--rule", "sparse+mem-aop", "--epochs", "1"]), ["sparse", "mem-aop"]);
+  assertEquals(rulesNamed(["--rules=backprop,sparse+dual"]), ["backprop", "sparse", "dual"]);
+  assertEquals(rulesNamed(["--rule"]), [""]);
 });
 
 Deno.test("explain() says of anything else that it is a bug, and shows where", () => {

@@ -1,7 +1,7 @@
 /** Early stopping, averages, class weights, checkpoints now and then, the rate finder and exports, from the command line. */
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { jsonLines, run, start, temporaryFolder } from "./helpers.ts";
+import { commandLine, jsonLines, run, start, temporaryFolder } from "./helpers.ts";
 
 const small = ["--data", "spirals", "--rows", "300", "--test-rows", "90", "--hidden", "16", "--runs", "none"];
 
@@ -145,7 +145,7 @@ Deno.test("a run whose first checkpoint cannot be written leaves no folder behin
   await Deno.mkdir(`${folder.path}/runs`);
   // A folder that nobody may write to stands for a full disk: root may, so the file system is asked to refuse by a quota of 0.
   const script = 'ulimit -f 0; exec "$@"';
-  const [program, ...args] = (await import("./helpers.ts")).commandLine(["train", ...small, "--epochs", "1"]);
+  const [program, ...args] = commandLine(["train", ...small, "--epochs", "1"]);
   const { code, stderr } = await new Deno.Command("bash", {
     args: ["-c", `trap '' XFSZ; ${script}`, "bash", program!, ...args],
     cwd: folder.path,
@@ -248,4 +248,44 @@ Deno.test("without a terminal progress is one line per epoch, without colours, w
     assertEquals(stderr.split("\n").map((line) => line.slice(0, 9)), ["epoch 1/3", "epoch 2/3", "epoch 3/3", ""]);
     assert(!stderr.includes("\x1b"), "no escape sequences");
   }
+});
+
+/** Whether there is a program that gives others a terminal. */
+const terminal = Deno.build.os === "linux" &&
+  await new Deno.Command("script", { args: ["--version"] }).output().then(({ success }) => success, () => false);
+
+Deno.test({
+  name: "on a terminal a long load says how far it is; with --quiet or --json it does not (needs script)",
+  ignore: !terminal,
+  fn: async () => {
+    await using folder = await temporaryFolder();
+    const rows = Array.from({ length: 300_000 }, (_, i) => `${i % 97},${i % 89},${i % 2 ? "odd" : "even"}`);
+    await Deno.writeTextFile(`${folder.path}/x.csv`, `a,b,kind\n${rows.join("\n")}\n`);
+    const data = [
+      "train",
+      "--data",
+      "csv:x.csv",
+      "--hidden",
+      "none",
+      "--epochs",
+      "0.001",
+      "--no-report",
+      "--runs",
+      "none",
+    ];
+    for (const [more, shown] of [[[], true], [["--quiet"], false], [["--json"], false]] as const) {
+      const words = commandLine([...data, "--out", `run${more.join("")}`, ...more]).map((word) => `'${word}'`).join(
+        " ",
+      );
+      const { success, stdout } = await new Deno.Command("script", {
+        args: ["--quiet", "--return", "--command", words, "/dev/null"],
+        cwd: folder.path,
+        env: { TERM: "xterm", NO_COLOR: "1" },
+        stdin: "null",
+      }).output();
+      const text = new TextDecoder().decode(stdout);
+      assert(success, text);
+      assertEquals(/(reading|parsing|fitting) x\.csv {2}\d+ %/.test(text), shown, text);
+    }
+  },
 });

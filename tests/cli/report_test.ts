@@ -3,7 +3,7 @@ import { inflateSync } from "node:zlib";
 import { drawLines, standAlone } from "../../src/cli/report/charts.ts";
 import { encodePng } from "../../src/cli/report/png.ts";
 import { sparkline } from "../../src/cli/sparkline.ts";
-import { run, temporaryFolder } from "./helpers.ts";
+import { run, start, temporaryFolder } from "./helpers.ts";
 
 const small = ["--data", "spirals", "--rows", "120", "--test-rows", "60", "--hidden", "8", "--quiet"];
 
@@ -149,5 +149,57 @@ Deno.test("probes of front-contribution say how far it is from back-propagation"
     const { probes } = JSON.parse(line);
     const difference = probes["probe.largestDifference"];
     assert(difference > 0 && difference < 1e-3, String(difference));
+  }
+});
+
+Deno.test("runs report writes the report of a run that was killed, from its folder and with its data where they are", async () => {
+  await using folder = await temporaryFolder();
+  const cwd = folder.path;
+  const rows = Array.from({ length: 200 }, (_, row) => `${row % 7},${row % 3},${row % 2 === 0 ? "even" : "odd"}`);
+  await Deno.writeTextFile(`${cwd}/rows.csv`, `a,b,kind\n${rows.join("\n")}\n`);
+  const args = ["--data", "csv:rows.csv", "--task", "classification", "--hidden", "8", "--epochs", "1000000", "--json"];
+  const child = start(["train", ...args, "--out", "a"], { cwd });
+  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  for (let text = ""; text.split("\n").length < 4;) text += (await reader.read()).value;
+  child.kill("SIGKILL");
+  await Promise.all([reader.cancel(), child.stderr.cancel(), child.status]);
+  assertEquals([...Deno.readDirSync(`${cwd}/a`)].some(({ name }) => name === "report.html"), false);
+
+  const whole = await run(["runs", "report", "a"], { cwd, env: { LEANPROP_RUNS: "none" } });
+  assertEquals([whole.code, whole.stdout, whole.stderr], [0, "Wrote a/report.html\n", ""]);
+  const page = await Deno.readTextFile(`${cwd}/a/report.html`);
+  assertMatch(
+    page,
+    /\d+ of 1000000 epochs in [\d.]+ s of training, training loss [\d.]+, not finished: \d+ steps so far/,
+  );
+  for (
+    const part of ["Loss over epochs</text>", "Confusions on the validation rows", "Predictions on the validation"]
+  ) {
+    assertStringIncludes(page, part);
+  }
+  assert(!ELSEWHERE.test(page), "nothing from elsewhere");
+
+  // By the beginning of its identity, and without the data.
+  await Deno.writeTextFile(`${cwd}/rows.csv`, "a,b,kind\n1,2,even\n3,4,odd\n");
+  const { id } = JSON.parse(await Deno.readTextFile(`${cwd}/a/config.json`));
+  const bare = await run(["runs", "report", id.slice(0, 8), "--svg"], { cwd });
+  assertEquals(bare.code, 0, bare.stderr);
+  assertStringIncludes(bare.stderr, "It has no confusions and predictions: the data of the run is not what it was");
+  const text = await Deno.readTextFile(`${cwd}/a/report.html`);
+  assertStringIncludes(text, "Loss over epochs</text>");
+  assert(!text.includes("Confusions on the"));
+  assert([...Deno.readDirSync(`${cwd}/a`)].some(({ name }) => name.endsWith(".svg")));
+
+  for (
+    const [words, message] of [
+      [[], "Cannot use report: expected one or more runs, or their folders but found none"],
+      [
+        ["nowhere"],
+        "Cannot use the run nowhere: expected an identity or a folder of deno task runs but found none like it",
+      ],
+    ] as const
+  ) {
+    const refused = await run(["runs", "report", ...words], { cwd });
+    assertEquals([refused.code, refused.stderr], [2, `error: ${message}\n`]);
   }
 });

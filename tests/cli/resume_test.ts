@@ -5,16 +5,24 @@ import { commandLine, jsonLines, type Outcome, run, start, temporaryFolder, text
 const long = ["--data", "spirals", "--rows", "60000", "--hidden", "192,192", "--batch-size", "32", "--epochs", "4"];
 const stepsPerEpoch = Math.ceil(54_000 / 32);
 
-/** Starts a command and sends a signal once it has printed so many lines. */
+/** Starts a command and sends a signal once it has printed so many lines; `seconds` until it says something (with --quiet). */
 async function stopAfter(
   args: readonly string[],
   { cwd, lines, signal }: { cwd: string; lines: number; signal: Deno.Signal },
 ): Promise<Outcome & { seconds: number }> {
   const child = start(args, { cwd });
   const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  const stderr = new Response(child.stderr).text();
-  let stdout = "";
   let sent = NaN;
+  let heard = NaN;
+  const stderr = (async () => {
+    let all = "";
+    for await (const part of child.stderr.pipeThrough(new TextDecoderStream())) {
+      if (Number.isNaN(heard)) heard = performance.now();
+      all += part;
+    }
+    return all;
+  })();
+  let stdout = "";
   for (;;) {
     const { done, value } = await reader.read();
     if (done) break;
@@ -25,7 +33,7 @@ async function stopAfter(
     }
   }
   const { code } = await child.status;
-  return { code, stdout, stderr: await stderr, seconds: (performance.now() - sent) / 1000 };
+  return { code, stdout, stderr: await stderr, seconds: (heard - sent) / 1000 };
 }
 
 async function checkpointOf(folder: string): Promise<Uint8Array> {
@@ -46,18 +54,27 @@ Deno.test({
     const whole = await run(["train", ...long, "--out", "whole", "--json", "--threads", "2"], { cwd });
     assertEquals(whole.code, 0, whole.stderr);
 
-    await t.step("Ctrl-C ends it within a second with 130, and says how to go on", async () => {
-      const args = ["train", ...long, "--out", "parts", "--json"];
-      const stopped = await stopAfter(args, { cwd, lines: 1, signal: "SIGINT" });
-      assertEquals(stopped.code, 130, stopped.stderr);
-      assert(stopped.seconds < 1, `${stopped.seconds} s`);
-      assertMatch(stopped.stderr, /Interrupted after \d+ steps; the state is saved\n/);
-      assertStringIncludes(stopped.stderr, "Resume with: deno task train --resume parts\n");
-      assert(jsonLines(stopped.stdout).every(({ event }) => event === "epoch"));
-      const last = (await eventsOf(`${cwd}/parts`)).at(-1)!;
-      assertEquals(last.event, "interrupted");
-      assert(last.step as number % stepsPerEpoch !== 0, `stopped in the middle of an epoch, at step ${last.step}`);
-    });
+    await t.step(
+      "Ctrl-C ends it with 130, and says within a second that the state is saved and how to go on",
+      async () => {
+        const args = ["train", ...long, "--out", "parts", "--json", "--quiet"];
+        const stopped = await stopAfter(args, { cwd, lines: 1, signal: "SIGINT" });
+        assertEquals(stopped.code, 130, stopped.stderr);
+        assert(stopped.seconds < 1, `${stopped.seconds} s`);
+        assertMatch(stopped.stderr, /Interrupted after \d+ steps; the state is saved\n/);
+        assertStringIncludes(
+          stopped.stderr,
+          "Resume with: deno task train --resume parts\nReport       parts/report.html\n",
+        );
+        const page = await Deno.readTextFile(`${cwd}/parts/report.html`);
+        assertMatch(page, /not finished: \d+ steps so far/);
+        assertStringIncludes(page, "<code>deno task runs report parts</code>");
+        assert(jsonLines(stopped.stdout).every(({ event }) => event === "epoch"));
+        const last = (await eventsOf(`${cwd}/parts`)).at(-1)!;
+        assertEquals(last.event, "interrupted");
+        assert(last.step as number % stepsPerEpoch !== 0, `stopped in the middle of an epoch, at step ${last.step}`);
+      },
+    );
 
     await t.step("SIGTERM stops it again, at another number of threads", async () => {
       const args = ["train", "--resume", "parts", "--json", "--threads", "1"];
@@ -152,7 +169,7 @@ Deno.test({
     );
     assertEquals(await checkpointOf(`${cwd}/a`), before);
     const files = [...Deno.readDirSync(`${cwd}/a`)].map(({ name }) => name).sort();
-    assertEquals(files, ["checkpoint.safetensors", "config.json", "metrics.jsonl"]);
+    assertEquals(files, ["checkpoint.safetensors", "config.json", "metrics.jsonl", "report.html"]);
     const finished = await run(["train", "--resume", "a", "--quiet"], { cwd });
     assertEquals(finished.code, 0, finished.stderr);
     const epochs = (await eventsOf(`${cwd}/a`)).filter(({ event }) => event === "epoch").map(({ epoch }) => epoch);

@@ -129,6 +129,28 @@ for (
     [["train", ...small, "--batch-size", "301"], 2, "Cannot use --batch-size: expected a whole number from 1 to 270"],
     [["train", ...small, "--rule", "bakprop"], 2, "Cannot use --rule: expected one of"],
     [["train", ...small, "--backprop.k", "1"], 2, "Cannot use --backprop.k: expected no option"],
+    [
+      ["train", ...small, "--rule", "mem-aop", "--mem-aop.k", "65"],
+      2,
+      "Cannot use --mem-aop.k: expected a whole number",
+    ],
+    [
+      ["train", ...small, "--rule", "mem-aop", "--mem-aop.k", "x"],
+      2,
+      "Cannot use --mem-aop.k: expected a whole number",
+    ],
+    [
+      ["train", ...small, "--rule", "decorrelated", "--decorrelated.layers", "7"],
+      2,
+      "Cannot use --decorrelated.layers: expected names of dense and conv2d layers but found 7",
+    ],
+    [
+      ["train", ...small, "--rule", "decorrelated", "--decorrelated.rows", "-1"],
+      2,
+      "Cannot use --decorrelated.rows: expected a number above 0 but found -1",
+    ],
+    [["train", ...small, "--rule", "sparse", "--mem-aop.k", "3"], 2, "Cannot use --mem-aop.k: expected mem-aop among"],
+    [["train", ...small, "--data-seed", "-1"], 2, "Cannot use --data-seed: expected a whole number from 0"],
     [["train", ...small, "--momentum", "0.5"], 2, "Cannot use --momentum: expected --optimizer sgd beside it"],
     [["train", ...small, "--validation-split", "1"], 2, "Cannot use --validation-split: expected a number from 0"],
     [["train", ...small, "--loss", "mean-squared-error"], 1, "expected values as targets but found class labels"],
@@ -164,7 +186,10 @@ Deno.test("train names the layer when the loss stops being a number, and keeps t
   const args = ["train", ...small, "--optimizer", "sgd", "--learning-rate", "1e30", "--out", "a"];
   const { code, stderr } = await run(args, { cwd: folder.path });
   assertEquals(code, 1);
-  assertMatch(stderr, /^error: The loss is not finite at step \d+ \(epoch 1\): layer \d+ \(dense\)/);
+  assertMatch(
+    stderr,
+    /^Report {7}a\/report\.html\nerror: The loss is not finite at step \d+ \(epoch 1\): layer \d+ \(dense\)/,
+  );
   assertStringIncludes(stderr, "a/checkpoint.safetensors still holds the state after 0 steps");
 });
 

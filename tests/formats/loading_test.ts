@@ -2,10 +2,11 @@
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { encodeJpeg, encodePng, Image } from "image-js";
+import { parquetMetadata } from "hyparquet";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { csvStream, DataError, dense, flatten, mlp, Network, parseCsv, readCsv, type Table, train } from "../../mod.ts";
 import { imageFolder, imageStream } from "../../src/formats/image_folder.ts";
-import { readParquet } from "../../src/formats/parquet.ts";
+import { parquetStream, readParquet } from "../../src/formats/parquet.ts";
 import { assertSameBits, bits, inTemporaryFolder } from "../helpers.ts";
 
 /** An image whose pixels follow from a number. */
@@ -176,5 +177,144 @@ Deno.test("csvStream() names file, line and column of a fault in the middle", as
     await assertRejects(() => csvStream(`${folder}/none.csv`), DataError, "expected a file but found nothing there");
     await Deno.writeTextFile(path, "");
     await assertRejects(() => csvStream(path), DataError, "expected at least one record but found an empty file");
+  });
+});
+
+/** Five row groups of 20 rows, and what is in them. */
+function grouped(codec: "UNCOMPRESSED" | "SNAPPY" = "SNAPPY", rows = 100): Uint8Array<ArrayBuffer> {
+  const numbers = Array.from({ length: rows }, (_, i) => i);
+  const columnData = [
+    { name: "town", data: numbers.map((i) => ["a", "b"][i % 2]!), type: "STRING" as const },
+    { name: "size", data: numbers.map((i) => Math.sin(i)), type: "DOUBLE" as const },
+    { name: "kind", data: numbers.map((i) => ["x", "y", "z"][i % 3]!), type: "STRING" as const },
+  ];
+  return new Uint8Array(parquetWriteBuffer({ columnData, codec, rowGroupSize: 20 }));
+}
+
+/** Bytes of each row group in a file. */
+function rangesOf(bytes: Uint8Array<ArrayBuffer>): [number, number][] {
+  return parquetMetadata(bytes.buffer).row_groups.map(({ columns }) => {
+    const parts = columns.map(({ meta_data: m }) => {
+      const start = Number(m!.dictionary_page_offset ?? m!.data_page_offset);
+      return [start, start + Number(m!.total_compressed_size)] as const;
+    });
+    return [Math.min(...parts.map(([start]) => start)), Math.max(...parts.map(([, end]) => end))];
+  });
+}
+
+Deno.test("parquetStream() gives the rows of readParquet(), and reads one row group at a time", async () => {
+  await inTemporaryFolder(async (folder) => {
+    const path = `${folder}/x.parquet`;
+    const options = { oneHot: ["town"] } as const;
+    for (const codec of ["UNCOMPRESSED", "SNAPPY"] as const) {
+      const bytes = grouped(codec);
+      await Deno.writeFile(path, bytes);
+      const groups = rangesOf(bytes);
+      assertEquals(groups.length, 5);
+      const whole = await readParquet(path, options);
+      const stream = await parquetStream(path, options);
+      assertEquals([stream.rows, stream.shape, stream.transform], [100, whole.train.shape, whole.transform]);
+      // Where the file is read, between one part and the next.
+      const seek = Deno.FsFile.prototype.seek;
+      const places: number[] = [];
+      Deno.FsFile.prototype.seek = function (offset, whence) {
+        places.push(Number(offset));
+        return seek.call(this, offset, whence);
+      };
+      const features: number[] = [];
+      const labels: number[] = [];
+      try {
+        let part = 0;
+        for await (const { rows, features: own, targets } of stream.train()) {
+          const [start, end] = groups[part++]!;
+          assertEquals(rows, 20);
+          assert(places.length > 0);
+          for (const place of places.splice(0)) assert(place >= start && place < end, `${place} in part ${part}`);
+          features.push(...own);
+          labels.push(...targets.values);
+        }
+      } finally {
+        Deno.FsFile.prototype.seek = seek;
+      }
+      assertEquals(features, [...whole.train.features]);
+      assertEquals(labels, [...whole.train.targets.values]);
+    }
+    const stream = await parquetStream(path, options);
+    const model = mlp({ input: [3], outputs: 3, hidden: [5] });
+    using streamed = Network.create(model);
+    for await (const _ of train(streamed, stream, { stepsPerEpoch: 13, batchSize: 8, epochs: 2 }));
+    using stored = Network.create(model);
+    const { train: rows } = await readParquet(path, options);
+    for await (const _ of train(stored, rows, { batchSize: 8, epochs: 2, shuffle: false }));
+    assertSameBits(bits(streamed), bits(stored), "a Parquet stream");
+  });
+});
+
+Deno.test("parquetStream() fits on the first rows, and names the row group or the line of a fault in the middle", async () => {
+  await inTemporaryFolder(async (folder) => {
+    const path = `${folder}/x.parquet`;
+    const bytes = grouped();
+    const third = rangesOf(bytes)[2]!;
+    await Deno.writeFile(path, bytes.fill(0xff, third[0], third[1]));
+    const stream = await parquetStream(path, { oneHot: ["town"], fitRows: 30 });
+    const { train: first } = parseCsv(
+      `town,size,kind\n${
+        Array.from({ length: 30 }, (_, i) => `${["a", "b"][i % 2]},${Math.sin(i)},${["x", "y", "z"][i % 3]}`).join("\n")
+      }`,
+      { oneHot: ["town"] },
+    );
+    const parts: Table[] = [];
+    const fault = await assertRejects(async () => {
+      for await (const part of stream.train()) parts.push(part);
+    }, DataError);
+    assert(
+      fault.message.startsWith(`Cannot read ${path}, row group 3: expected a Parquet file but found`),
+      fault.message,
+    );
+    assertEquals(parts.map(({ rows }) => rows), [20, 20], "what stands before it has come");
+    assertEquals([...parts[0]!.features], [...first.features.subarray(0, 60)], "means and deviations of 30 rows");
+
+    await Deno.writeFile(path, grouped("SNAPPY", 100));
+    const few = await parquetStream(path, { oneHot: ["town"], fitRows: 2 });
+    await assertRejects(
+      async () => {
+        for await (const _ of few.train());
+      },
+      DataError,
+      `Cannot read ${path}, line 4, column 3 (kind): expected a class of the first rows (more of them with fitRows) but found z`,
+    );
+    await assertRejects(() => parquetStream(path, { fitRow: 2 } as never), Error, "did you mean fitRows?");
+    await assertRejects(() => parquetStream(`${folder}/none`), DataError, "expected a file but found nothing there");
+    await assertRejects(() => parquetStream(folder), DataError, "expected a file but found a folder");
+    const other = { columnData: [{ name: "town", data: ["a"], type: "STRING" as const }] };
+    await Deno.writeFile(`${folder}/y.parquet`, new Uint8Array(parquetWriteBuffer(other)));
+    await assertRejects(
+      () => few.read(`${folder}/y.parquet`),
+      DataError,
+      "expected the columns town, size, kind but found town",
+    );
+  });
+});
+
+Deno.test("streams read rows to watch from another file as they read their own", async () => {
+  await inTemporaryFolder(async (folder) => {
+    const lines = Array.from({ length: 60 }, (_, i) => `${["a", "b"][i % 2]},${i % 9},${["x", "y", "z"][i % 3]}`);
+    await Deno.writeTextFile(`${folder}/x.csv`, `town,size,kind\n${lines.join("\n")}\n`);
+    await Deno.writeTextFile(`${folder}/y.csv`, `town,size,kind\n${lines.slice(10, 25).join("\n")}\n`);
+    const stream = await csvStream(`${folder}/x.csv`, { oneHot: ["town"], partRows: 4 });
+    const { train: all } = await readCsv(`${folder}/x.csv`, { oneHot: ["town"] });
+    const watched = await stream.read(`${folder}/y.csv`);
+    assertEquals([watched.rows, watched.shape], [15, [3]]);
+    assertEquals([...watched.features], [...all.features.subarray(30, 75)]);
+    assertEquals([...watched.targets.values], [...all.targets.values.subarray(10, 25)]);
+    await Deno.writeFile(`${folder}/x.parquet`, grouped());
+    const parquet = await parquetStream(`${folder}/x.parquet`, { oneHot: ["town"] });
+    assertEquals((await parquet.read(`${folder}/x.parquet`)).rows, 100);
+    await Deno.writeTextFile(`${folder}/z.csv`, "town,size,kind\n");
+    await assertRejects(
+      () => stream.read(`${folder}/z.csv`),
+      DataError,
+      `Cannot read ${folder}/z.csv: expected at least`,
+    );
   });
 });

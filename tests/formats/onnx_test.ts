@@ -9,19 +9,25 @@ import {
   batchNorm,
   binaryCrossEntropy,
   cnn,
+  combine,
   conv2d,
+  decorrelated,
   dense,
   dropout,
   dropout2d,
+  dual,
   flatten,
+  frontContribution,
   gelu,
   globalAvgPool2d,
   groupNorm,
   layerNorm,
   leakyRelu,
   loadNpz,
+  loadPyTorch,
   maxPool2d,
   meanSquaredError,
+  memAop,
   mlp,
   Network,
   type NetworkOptions,
@@ -29,9 +35,16 @@ import {
   residual,
   resnet18,
   saveNpz,
+  savePyTorch,
+  sgd,
   sigmoid,
   softmax,
+  sparse,
+  spectra,
+  spirals,
   tanh,
+  Trainer,
+  type TrainOptions,
 } from "../../mod.ts";
 import { onnxBytes, writeOnnx } from "../../src/formats/onnx.ts";
 import { npyBytes } from "../../src/data/npy.ts";
@@ -141,32 +154,120 @@ async function make(name: string, options: NetworkOptions): Promise<Network> {
   return network;
 }
 
+/** A network in a file, with rows and what it predicts for them. */
+interface Exported {
+  readonly name: string;
+  readonly predictions: Float32Array;
+}
+
+/** Writes a network as number `index` of a folder, with some rows. */
+async function exportTo(folder: string, index: number, network: Network, name: string): Promise<Exported> {
+  const shape = [5, ...network.config.input];
+  const x = Float32Array.from(numbers(shape.reduce((product, axis) => product * axis, 1), index));
+  await writeOnnx(network, `${folder}/${index}.onnx`);
+  await Deno.writeFile(`${folder}/${index}.npy`, npyBytes({ type: "f4", shape, values: x }));
+  return { name, predictions: Float32Array.from(await network.predict(x)) };
+}
+
+/** Lets onnxruntime predict the same from the files. */
+async function assertPredicted(folder: string, exported: readonly Exported[]): Promise<void> {
+  const output = await inPython(RUN, [folder, String(exported.length)]);
+  const all = new Float32Array(output!.slice().buffer);
+  let at = 0;
+  for (const { name, predictions } of exported) {
+    assertClose({ name, limit: 1e-5 }, all.subarray(at, at += predictions.length), predictions);
+  }
+  assertEquals(at, all.length);
+}
+
 Deno.test({
   name: "onnxruntime predicts what the network predicts, for every kind of layer (needs onnxruntime for Python)",
   ignore: !found,
   fn: async () => {
     await inTemporaryFolder(async (folder) => {
-      const names = Object.keys(cases);
-      const expected: Float32Array[] = [];
-      const rows = 5;
-      for (const [index, name] of names.entries()) {
-        using network = await make(name, cases[name]!);
-        const shape = [rows, ...network.config.input];
-        const x = Float32Array.from(numbers(shape.reduce((product, axis) => product * axis, 1), index));
-        await writeOnnx(network, `${folder}/${index}.onnx`);
-        await Deno.writeFile(`${folder}/${index}.npy`, npyBytes({ type: "f4", shape, values: x }));
-        expected.push(Float32Array.from(await network.predict(x)));
+      const exported: Exported[] = [];
+      for (const [name, options] of Object.entries(cases)) {
+        using network = await make(name, options);
+        exported.push(await exportTo(folder, exported.length, network, name));
       }
-      const output = await inPython(RUN, [folder, String(names.length)]);
-      const all = new Float32Array(output!.slice().buffer);
-      let at = 0;
-      for (const [index, name] of names.entries()) {
-        const values = all.subarray(at, at += expected[index]!.length);
-        assertClose({ name, limit: 1e-5 }, values, expected[index]!);
-      }
-      assertEquals(at, all.length);
+      await assertPredicted(folder, exported);
     });
   },
+});
+
+/** Runs whose networks have something beside or instead of plain weights while they last. */
+const runs: Record<string, readonly [layers: NetworkOptions["layers"], options: TrainOptions]> = {
+  decorrelated: [[dense(12), relu(), dense(12), relu(), dense(3)], { rule: decorrelated({ every: 1, rate: 0.01 }) }],
+  "decorrelated, without drift": [[dense(12), relu(), dense(3)], { rule: decorrelated({ form: "driftFree" }) }],
+  "decorrelated, first precomputed": [[dense(12), relu(), dense(3)], { rule: decorrelated({ first: "precompute" }) }],
+  "sparse, with masks that change": [
+    [dense(32), relu(), dense(32), relu(), dense(3)],
+    { rule: sparse({ schedule: "rigl", every: 2 }) },
+  ],
+  "sparse and mem-aop": [[dense(32), relu(), dense(3)], { rule: combine(sparse(), memAop({ minSize: 0 })) }],
+  "front-contribution, gram": [
+    [dense(16), relu(), dense(3)],
+    { rule: frontContribution({ collapse: "gram", force: true }), optimizer: sgd(0.1) },
+  ],
+  "front-contribution, linear pair": [
+    [dense(16), dense(8), relu(), dense(3)],
+    { rule: frontContribution({ collapse: "linearPair", force: true }), optimizer: sgd(0.1) },
+  ],
+  "front-contribution, final": [
+    [dense(16), relu(), dense(3)],
+    { rule: frontContribution({ collapse: "final", force: true }), optimizer: sgd(0.1) },
+  ],
+  dual: [[dense(16), relu(), dense(3)], { rule: dual() }],
+  averages: [[dense(16), relu(), dense(3)], { averageDecay: 0.9 }],
+};
+
+Deno.test({
+  name: "onnxruntime predicts what a trained network predicts, in the middle of a run and after it (needs onnxruntime)",
+  ignore: !found,
+  fn: async () => {
+    const { train: rows } = spectra({ rows: 60, testRows: 4, classes: 3 });
+    // The first 20 columns, brought to about 1: collapses want few rows, decorrelation inputs that are correlated.
+    const features = Float32Array.from({ length: 60 * 20 }, (_, at) => {
+      const value = rows.features[Math.floor(at / 20) * rows.shape[0]! + (at % 20) * 100]!;
+      return value + 0.3 * Math.sin(at % 20);
+    });
+    const table = { ...rows, shape: [20], features };
+    await inTemporaryFolder(async (folder) => {
+      const exported: Exported[] = [];
+      for (const [name, [layers, options]] of Object.entries(runs)) {
+        using network = Network.create({ input: [20], layers, seed: 3, threads: 1 });
+        const before = bits(network);
+        {
+          using trainer = await Trainer.create(network, table, { epochs: 4, batchSize: 12, ...options });
+          await trainer.epoch();
+          exported.push(await exportTo(folder, exported.length, network, `${name}, in the middle`));
+          for (let done = false; !done;) ({ done } = await trainer.epoch());
+        }
+        exported.push(await exportTo(folder, exported.length, network, `${name}, at the end`));
+        assert(bits(network) !== before, `${name} has trained`);
+        const [middle, end] = exported.slice(-2);
+        assert(middle!.predictions.some((value, index) => value !== end!.predictions[index]), name);
+      }
+      await assertPredicted(folder, exported);
+    });
+  },
+});
+
+Deno.test("npz and state_dict of a decorrelated network in training are those of its folded one", async () => {
+  using network = Network.create({ input: [2], layers: [dense(8), relu(), dense(3)], seed: 3 });
+  const options = { epochs: 2, rule: decorrelated({ every: 1, rate: 0.01 }) };
+  using trainer = await Trainer.create(network, spirals({ rows: 300, testRows: 10 }).train, options);
+  await trainer.epoch();
+  using plain = network.fold();
+  assert(bits(plain) !== bits(network), "there is something to fold");
+  await inTemporaryFolder(async (folder) => {
+    for (const [save, load] of [[saveNpz, loadNpz], [savePyTorch, loadPyTorch]] as const) {
+      using other = Network.create({ input: [2], layers: [dense(8), relu(), dense(3)] });
+      await save(network, `${folder}/weights`);
+      await load(other, `${folder}/weights`);
+      assertSameBits(bits(other), bits(plain), save.name);
+    }
+  });
 });
 
 Deno.test({

@@ -134,7 +134,8 @@ Deno.test("options that change rows, or what a step computes, are refused", asyn
   );
   assertEquals(
     await refusal(net, { ...front(gram), accumulate: 2 }),
-    "Cannot use accumulate: expected backprop as the rule, since other rules need a batch at once but found another rule",
+    "Cannot use accumulate: expected a rule under which gradients of parts of a batch add up to that of the batch but found " +
+      "front-contribution, which takes the place of the gradient of what is collapsed",
   );
   assertEquals(
     await refusal(net, { ...front(gram), averageDecay: 0.9 }),
@@ -372,7 +373,7 @@ Deno.test("frontContribution() refuses options that cannot be used", () => {
   assertThrows(
     () => frontContribution(null as never),
     ConfigError,
-    'Cannot use frontContribution: expected options such as { collapse: "gram" } but found null',
+    "Cannot use frontContribution: expected options such as { collapse: … } but found null",
   );
   assertThrows(
     () => combine(frontContribution(), dual()),

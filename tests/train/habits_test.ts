@@ -8,8 +8,11 @@ import {
   ConfigError,
   conv2d,
   Dataset,
+  decorrelated,
   dense,
   dropout,
+  dual,
+  type DualOptions,
   EngineError,
   flatten,
   frontContribution,
@@ -18,6 +21,7 @@ import {
   memAop,
   Network,
   relu,
+  type Rule,
   sgd,
   sparse,
   type Table,
@@ -65,6 +69,45 @@ Deno.test("accumulate gives the parameters of whole batches, also in unequal par
   using whole = await trained({ optimizer: adam(1e-2) }, { ...images, data });
   using parts = await trained({ optimizer: adam(1e-2), accumulate: 5 }, { ...images, data });
   assertAlike(parts, whole, "images");
+});
+
+Deno.test("accumulate gives the parameters of whole batches under rules whose gradients add up", async () => {
+  const rules: Record<string, Rule> = {
+    "static masks": sparse({ sparsity: 0.5 }),
+    "gradual pruning": sparse({ sparsity: 0.6, schedule: "gmp", every: 3 }),
+    "sparse and dense phases": sparse({ sparsity: 0.6, schedule: "acdc", every: 2 }),
+    "random growth": sparse({ sparsity: 0.5, schedule: "set", every: 3 }),
+    "exact dual numbers": dual({ mode: "exact" }),
+    "weight directions": dual({ mode: "weight", lanes: 5 }),
+    "exact dual numbers under masks": combine(dual({ mode: "exact" }), sparse({ sparsity: 0.5 })),
+  };
+  for (const [name, rule] of Object.entries(rules)) {
+    for (const options of [{ optimizer: adam(1e-2) }, { optimizer: sgd(0.1, { momentum: 0.9 }), clipNorm: 0.1 }]) {
+      using whole = await trained({ ...options, rule });
+      using parts = await trained({ ...options, rule, accumulate: 3 });
+      assertAlike(parts, whole, name);
+      if (name.includes("masks") || name.includes("growth")) {
+        const [mask, other] = [parts.mask("0"), whole.mask("0")];
+        assertEquals(mask, other);
+        assert(mask.includes(0), "there is a mask");
+      }
+    }
+  }
+  using whole = await trained({ rule: dual({ mode: "local" }), optimizer: sgd(0.1) }, { layers: [dense(4)] });
+  using parts = await trained({ rule: dual({ mode: "local" }), optimizer: sgd(0.1), accumulate: 5 }, {
+    layers: [dense(4)],
+  });
+  assertAlike(parts, whole, "local");
+  // Masks that a network has already.
+  const masked = async (accumulate: number) => {
+    const network = Network.create({ input: [6], layers, precision: "f64", seed: 2 });
+    await network.sparsify({ sparsity: 0.5 });
+    for await (const _ of train(network, rows, { ...common, accumulate }));
+    return network;
+  };
+  using one = await masked(1);
+  using three = await masked(3);
+  assertAlike(three, one, "masks of the network");
 });
 
 Deno.test("accumulate needs the memory of a part only", async () => {
@@ -140,6 +183,92 @@ Deno.test("averageDecay keeps averages by the formula; train() leaves them in th
   assertEquals(reported, (await other.evaluate(rows)).loss);
 });
 
+/** Rules under which plain weights come and go, or are behind something else. */
+const averaged: Record<string, Rule> = {
+  "static masks": sparse({ sparsity: 0.5 }),
+  "masks that grow by gradient": sparse({ sparsity: 0.5, schedule: "rigl", every: 3, end: 1 }),
+  "masks that grow at random": sparse({ sparsity: 0.5, schedule: "set", every: 3, end: 1 }),
+  "gradual pruning": sparse({ sparsity: 0.7, schedule: "gmp", every: 3, end: 1 }),
+  "sparse and dense phases": sparse({ sparsity: 0.6, schedule: "acdc", every: 2, begin: 0.2, end: 0.9 }),
+  "decorrelation, two stages": decorrelated({ rate: 0.05, every: 1 }),
+  "decorrelation without drift": decorrelated({ rate: 0.05, every: 1, form: "driftFree" }),
+  "decorrelation, precomputed": decorrelated({ rate: 0.05, every: 2, first: "precompute" }),
+  "mem-aop behind decorrelation": combine(decorrelated({ rate: 0.05 }), memAop({ k: 4, minSize: 0 })),
+  "dual numbers": dual(),
+};
+
+for (const [name, rule] of Object.entries(averaged)) {
+  Deno.test(`averageDecay averages plain parameters: ${name}`, async () => {
+    // Of 6, 24 and 4 units at 16 rows: two stages where there are many outputs, fused where there are few.
+    using network = Network.create({ input: [6], layers, precision: "f64", seed: 2 });
+    using data = await Dataset.create(rows);
+    using trainer = await Trainer.create(network, data, { ...common, optimizer: adam(1e-2), averageDecay: 0.8, rule });
+    const names = [...network.parameters().keys()];
+    const plain = (name: string) => network.read(name, { folded: true });
+    const maskOf = (name: string) => name.endsWith(".weight") ? network.mask(name.split(".")[0]!) : undefined;
+    const expected = new Map(names.map((name) => [name, plain(name)]));
+    const masks = new Map(names.map((name) => [name, maskOf(name)]));
+    let changes = 0;
+    for (let step = 0; step < 18; step++) {
+      await trainer.step();
+      const share = 1 - Math.min(0.8, (1 + step) / (10 + step));
+      for (const [name, average] of expected) {
+        const [values, mask, before] = [plain(name), maskOf(name), masks.get(name)];
+        values.forEach((value, index) => {
+          // A weight that leaves the mask takes its average along; one that joins begins at 0.
+          const stays = mask === undefined || mask[index] === 1;
+          const was = before === undefined || before[index] === 1;
+          average[index] = stays ? (was ? average[index]! : 0) * (1 - share) + share * value : 0;
+          if (stays !== was) changes++;
+        });
+        masks.set(name, mask);
+      }
+    }
+    assertEquals(changes > 0, /grow|pruning|phases/.test(name), `${changes} changes of masks`);
+    const [before, loss] = [bits(network), (await network.evaluate(rows)).loss];
+    using other = Network.create({ input: [6], layers, precision: "f64" });
+    await trainer.withAverage(async () => {
+      for (const [name, average] of expected) {
+        assertClose({ name, limit: 1e-11 }, network.read(name), average);
+        assertClose({ name, limit: 1e-11 }, plain(name), average);
+        other.write(name, average);
+      }
+      const found = (await network.evaluate(rows)).loss;
+      assertClose({ name: "loss", limit: 1e-11 }, [found], [(await other.evaluate(rows)).loss]);
+      assert(Math.abs(found - loss) > 1e-6, "the average is another network");
+    });
+    assertSameBits(bits(network), before, "after withAverage");
+    assertEquals((await network.evaluate(rows)).loss, loss);
+    await trainer.keepAverage();
+    trainer[Symbol.dispose]();
+    for (const [name, average] of expected) assertClose({ name, limit: 1e-11 }, network.read(name), average);
+  });
+
+  Deno.test(`runs with averages resume with the same bits: ${name}`, async () => {
+    await inTemporaryFolder(async (folder) => {
+      const path = `${folder}/run.safetensors`;
+      const options: TrainOptions = { ...common, optimizer: adam(1e-2), averageDecay: 0.9, rule };
+      using whole = Network.create({ input: [6], layers, seed: 2 });
+      for await (const _ of train(whole, rows, options));
+      for (const stop of [0, 3, 4, 11, 17]) {
+        {
+          using network = Network.create({ input: [6], layers, seed: 2 });
+          using data = await Dataset.create(rows);
+          using trainer = await Trainer.create(network, data, options);
+          await steps(network, data, stop);
+          await trainer.save(path);
+        }
+        const checkpoint = await loadCheckpoint(path);
+        using network = checkpoint.network;
+        using trainer = await Trainer.resume(checkpoint, rows);
+        for (let done = false; !done;) ({ done } = await trainer.epoch());
+        await trainer.keepAverage();
+        assertSameBits(bits(network), bits(whole), `stopped after ${stop} steps`);
+      }
+    });
+  });
+}
+
 Deno.test("runs with accumulated gradients, class weights and averages resume with the same bits", async () => {
   await inTemporaryFolder(async (folder) => {
     const path = `${folder}/run.safetensors`;
@@ -191,10 +320,24 @@ Deno.test("what cannot be combined is refused by name", async () => {
     "Cannot use accumulate: expected a whole number from 1 to 16 (the rows of a batch) but found 17",
   );
   await refused({ accumulate: 1.5 }, "Cannot use accumulate: expected a whole number from 1 up but found 1.5");
-  for (const rule of [memAop({ k: 4 }), sparse({ sparsity: 0.5 })]) {
+  const whole: (readonly [Rule, string])[] = [
+    [memAop({ k: 4 }), "mem-aop, which chooses among the rows of a whole batch"],
+    [decorrelated(), "decorrelated, whose matrices learn from the rows of a whole batch"],
+    [
+      sparse({ sparsity: 0.5, schedule: "rigl" }),
+      "sparse with schedule rigl, which grows weights by the gradient of a whole batch",
+    ],
+  ];
+  for (const options of [{}, { mode: "activity", lanes: 2 }, { mode: "exact", step: "hyperdual" }] as DualOptions[]) {
+    whole.push([
+      dual(options),
+      "dual in a mode or with a step that learns from the lanes of a whole batch; use mode exact, local or weight",
+    ]);
+  }
+  for (const [rule, found] of whole) {
     await refused(
-      { accumulate: 2, rule },
-      "Cannot use accumulate: expected backprop as the rule, since other rules need a batch at once but found another rule",
+      { accumulate: 2, rule, optimizer: sgd(1) },
+      `Cannot use accumulate: expected a rule under which gradients of parts of a batch add up to that of the batch but found ${found}`,
     );
   }
   await refused(
@@ -210,11 +353,6 @@ Deno.test("what cannot be combined is refused by name", async () => {
     "Cannot use classWeights[1]: expected a number from 0 up but found -1",
   );
   await refused({ averageDecay: 1 }, "Cannot use averageDecay: expected a number from 0 up and below 1 but found 1");
-  await refused(
-    { averageDecay: 0.9, rule: sparse({ sparsity: 0.5 }) },
-    "Cannot use averageDecay: expected a rule under which weights can be averaged but found sparse, which changes the masks of " +
-      "the weights; leave it out, or use backprop()",
-  );
   await refused(
     { averageDecay: 0.9, rule: frontContribution(), optimizer: sgd(0.1) },
     "Cannot use averageDecay: expected a rule under which weights can be averaged but found front-contribution, which keeps " +

@@ -187,7 +187,7 @@ Deno.test("faults of a stream are told by part", async () => {
   await assertRejects(
     run(parts, { shuffle: true }),
     Error,
-    "Cannot use shuffle: expected false beside a stream, whose rows have an order of their own but found true",
+    "Cannot use shuffle: expected false beside a stream, whose rows have an order of their own (shuffleStream mixes them) but found true",
   );
   const { stepsPerEpoch: _, ...without } = { ...common, stepsPerEpoch: 6 };
   await assertRejects(

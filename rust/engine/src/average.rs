@@ -3,10 +3,17 @@
 //!
 //! average ← average + (1 − d) · (value − average) after each step, with d = min(decay, (1 + t) / (10 + t)) after t earlier steps,
 //! so that the first values do not hang on.
+//!
+//! What is averaged are the plain parameters of the network's function. Of weights under a mask they are those at its positions: a
+//! weight that leaves the mask takes its average along, one that joins it begins at 0, as it does itself. (The average of what the
+//! weights were at all positions would have more of them than the mask.) Weights behind matrices that decorrelate are folded before
+//! they are averaged, since they mean nothing behind the matrix of another step.
 
 use crate::error::{Code, Error, Result};
 use crate::network::Network;
-use crate::rules::{RuleConfig, inputs, propagation, weights};
+use crate::plan::{Node, Op, Plan};
+use crate::rules::inputs::Inputs;
+use crate::rules::{RuleConfig, propagation};
 use kernels::{Buffer, Par, Real};
 use serde_json::{Value, json};
 
@@ -22,21 +29,47 @@ pub struct Average<T> {
     pub buffers: Buffer<T>,
     /// Whether the network has the averages, and this the parameters.
     pub in_use: bool,
+    /// Folded parameters of a step; empty where there is nothing to fold.
+    folded: Buffer<T>,
+    /// What linear maps see in steps, while the network has averages, which see their inputs as they are.
+    parked: Vec<Inputs<T>>,
 }
 
 impl<T: Real> Average<T> {
     /// An average that begins at the values that there are.
-    pub fn new(decay: f64, values: &[T], buffers: &[T]) -> Result<Average<T>> {
+    pub fn new(decay: f64, plan: &mut Plan<T>, (values, buffers): (&[T], &[T])) -> Result<Average<T>> {
         let copy = |from: &[T]| -> Result<Buffer<T>> {
             let mut to = Buffer::zeroed(from.len())?;
             to.copy_from_slice(from);
             Ok(to)
         };
-        Ok(Average { decay, values: copy(values)?, buffers: copy(buffers)?, in_use: false })
+        let behind = |node: &Node<T>| match &node.op {
+            Op::Linear(linear) => matches!(linear.slots.inputs, Inputs::Decorrelated(_)),
+            Op::Layer(_) | Op::Add { .. } => false,
+        };
+        let folds = plan.nodes.iter().any(behind);
+        let mut average = Average {
+            decay,
+            values: copy(values)?,
+            buffers: copy(buffers)?,
+            in_use: false,
+            folded: Buffer::zeroed(if folds { values.len() } else { 0 })?,
+            parked: vec![],
+        };
+        plan.nodes.iter_mut().for_each(|node| fold(Par::SEQUENTIAL, node, values, &mut average.values));
+        Ok(average)
     }
 
     /// Takes in the values after a step, before which there were `steps`.
-    pub fn follow(&mut self, par: Par, steps: u64, values: &[T], buffers: &[T]) {
+    pub fn follow(&mut self, par: Par, steps: u64, plan: &mut Plan<T>, (values, buffers): (&[T], &[T])) {
+        plan.nodes.iter().for_each(|node| carry(node, &mut self.values));
+        let values = if self.folded.is_empty() {
+            values
+        } else {
+            self.folded.copy_from_slice(values);
+            plan.nodes.iter_mut().for_each(|node| fold(par, node, values, &mut self.folded));
+            &self.folded[..]
+        };
         let t = steps as f64;
         let share = T::of(1.0 - self.decay.min((1.0 + t) / (10.0 + t)));
         for (average, values) in [(&mut self.values, values), (&mut self.buffers, buffers)] {
@@ -55,21 +88,38 @@ impl<T: Real> Average<T> {
     }
 }
 
-/// Refuses a decay that is none, and rules whose weights have no meaning apart from what they keep beside them.
+/// Brings averages to the mask that a map has got in this step.
+fn carry<T: Real>(node: &Node<T>, averages: &mut [T]) {
+    let Op::Linear(linear) = &node.op else { return };
+    let Some(support) = &linear.support else { return };
+    let Some(before) = &support.left else { return };
+    let averages = &mut averages[node.parameters.clone()][..linear.weights()];
+    let old = averages.to_vec();
+    support.pattern().carry(before, &old, averages);
+}
+
+/// Plain parameters of a map behind a matrix.
+fn fold<T: Real>(par: Par, node: &mut Node<T>, values: &[T], folded: &mut [T]) {
+    let range = node.parameters.clone();
+    let Op::Linear(linear) = &mut node.op else { return };
+    let (size, start, outputs) = (linear.weights(), linear.bias_start(), linear.map.outputs());
+    let (values, folded) = (&values[range.clone()], &mut folded[range]);
+    let (weights, biases) = folded.split_at_mut(start.min(values.len()));
+    let bias = linear.bias.then(|| &mut biases[..outputs]);
+    if let Some(rule) = linear.slots.inputs.decorrelated() {
+        rule.fold_from(par, &values[..size], &mut weights[..size], bias);
+    }
+}
+
+/// Refuses a decay that is none, and a rule that keeps weights in another form.
 pub fn check(decay: f64, rule: &RuleConfig) -> Result<()> {
     if !(0.0..1.0).contains(&decay) {
         return Err(Error::config("averageDecay", "a number from 0 up to below 1", decay));
     }
-    let found = if matches!(rule.propagation, propagation::Config::FrontContribution(_)) {
-        "front-contribution, which keeps weights in another form"
-    } else if matches!(rule.weights, weights::Config::Sparse(_)) {
-        "sparse, which changes the masks of the weights"
-    } else if !matches!(rule.inputs, inputs::Config::Raw {}) {
-        "decorrelated, whose weights belong to the matrices of one step"
-    } else {
+    if !matches!(rule.propagation, propagation::Config::FrontContribution(_)) {
         return Ok(());
-    };
-    let found = format!("{found}; leave it out, or use backprop()");
+    }
+    let found = "front-contribution, which keeps weights in another form; leave it out, or use backprop()";
     Err(Error::config("averageDecay", "a rule under which weights can be averaged", found))
 }
 
@@ -80,10 +130,23 @@ impl<T: Real> Network<T> {
             let message = "Cannot use averages: no training run with averageDecay is attached to this network";
             return Err(Error::new(Code::Busy, message));
         };
-        if average.in_use != on {
-            std::mem::swap(&mut self.values, &mut average.values);
-            std::mem::swap(&mut self.buffers, &mut average.buffers);
-            average.in_use = on;
+        if average.in_use == on {
+            return Ok(json!({ "on": on }));
+        }
+        std::mem::swap(&mut self.values, &mut average.values);
+        std::mem::swap(&mut self.buffers, &mut average.buffers);
+        average.in_use = on;
+        if !average.folded.is_empty() {
+            let linears = self.plan.nodes.iter_mut().filter_map(|node| match &mut node.op {
+                Op::Linear(linear) => Some(linear),
+                Op::Layer(_) | Op::Add { .. } => None,
+            });
+            if on {
+                let seen = linears.map(|linear| std::mem::replace(&mut linear.slots.inputs, Inputs::raw()));
+                average.parked = seen.collect();
+            } else {
+                linears.zip(average.parked.drain(..)).for_each(|(linear, inputs)| linear.slots.inputs = inputs);
+            }
         }
         Ok(json!({ "on": on }))
     }

@@ -234,7 +234,9 @@ impl<T: Real> Network<T> {
         // Patterns of maps that were and stay sparse keep all layouts.
         let same = changes.iter().all(|(index, pattern)| pattern.is_some() == self.plan.pattern(*index).is_some());
         let optimizer = &mut training.optimizer;
-        self.change_masks(changes, &mut [&mut optimizer.first, &mut optimizer.second])?;
+        let mut states = vec![&mut optimizer.first, &mut optimizer.second];
+        states.extend(training.average.as_mut().map(|average| &mut average.values));
+        self.change_masks(changes, &mut states)?;
         if same {
             return training.resize_gradient(&self.plan);
         }

@@ -6,8 +6,8 @@ use crate::error::{Error, Result, parse};
 use crate::masks::By;
 use crate::network::Network;
 use crate::plan::Op;
+use crate::rules::front_contribution::cost;
 use crate::rules::front_contribution::survey::Situation;
-use crate::rules::front_contribution::{FrontContribution, cost};
 use crate::rules::propagation;
 use crate::rules::sparse::Choice;
 use kernels::Real;
@@ -88,8 +88,11 @@ impl<T: Real> Network<T> {
     }
 
     fn describe_propagation(&self) -> Value {
-        let front = self.training.as_ref().and_then(|training| training.front.as_ref());
-        front.map_or_else(|| json!({ "kind": "backprop" }), FrontContribution::describe)
+        let Some(training) = &self.training else { return json!({ "kind": "backprop" }) };
+        match &training.front {
+            Some(front) => front.describe(),
+            None => training.propagation.describe(&self.plan, training.config.batch_size),
+        }
     }
 
     fn plan_front(&self, training: &TrainingConfig, rows: usize, shared: bool) -> Result<Value> {

@@ -164,6 +164,9 @@ impl<T: Real> Training<T> {
     /// New memory for gradients of other sizes.
     pub(crate) fn resize_gradient(&mut self, plan: &Plan<T>) -> Result<()> {
         self.gradient = Buffer::zeroed(plan.elements)?;
+        if !self.sum.is_empty() {
+            self.sum = Buffer::zeroed(plan.elements)?;
+        }
         Ok(())
     }
 
@@ -232,9 +235,6 @@ impl<T: Real> Network<T> {
         let mut slots = self.make_slots(&training.config, training.total_steps())?;
         self.begin_masks(&mut training, &mut slots)?;
         self.decorrelate_input(&mut training, &mut slots, data)?;
-        if let Some(decay) = training.config.average_decay {
-            training.average = Some(Average::new(decay, &self.values, &self.buffers)?);
-        }
         if let propagation::Config::FrontContribution(rule) = training.config.rule.propagation.clone() {
             if training.config.augment.is_some() {
                 let expected =
@@ -252,6 +252,9 @@ impl<T: Real> Network<T> {
             }
         }
         self.put_slots(slots);
+        if let Some(decay) = training.config.average_decay {
+            training.average = Some(Average::new(decay, &mut self.plan, (&self.values, &self.buffers))?);
+        }
         self.training = Some(training);
         Ok(())
     }

@@ -52,12 +52,15 @@ fn training(
     images: bool,
 ) -> String {
     let augment = images.then(|| json!({ "crop": 2, "flip": true }));
+    // Averages are kept beside one of the optimizers that everything is tried with.
+    let average = (optimizer["momentum"] == 0.9).then_some(0.99);
     json!({
         "rule": {
             "propagation": propagation, "inputs": inputs, "weights": weights, "products": products,
         },
         "optimizer": optimizer, "schedule": { "kind": "cosine", "finalFactor": 0.0 }, "epochs": 2.0, "batchSize": BATCH,
         "seed": 1, "shuffle": true, "dropLast": false, "clipNorm": clip_norm, "augment": augment,
+        "averageDecay": average,
     })
     .to_string()
 }

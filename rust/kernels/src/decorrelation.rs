@@ -12,7 +12,7 @@ mod tests;
 
 pub use averaged::{Form, average, averaged_scratch, follow};
 pub use root::{inverse_root, root_scratch};
-pub use rule::{Outcome, Rule, scratch_elements, second_moment, update};
+pub use rule::{Outcome, Rule, scratch_elements, second_moment, update, update_multiply_adds};
 
 use crate::activation::Activation;
 use crate::gemm::{Matrix, gemm_into};

@@ -10,10 +10,9 @@ import { ruleByName, rules } from "../../rules/mod.ts";
 import { compare, type CompareEntry, type Comparison } from "../../run/compare.ts";
 import { writeWhole } from "../../run/files.ts";
 import { loadFrom, splitValidation } from "../data.ts";
-import { kebab, UsageError } from "../errors.ts";
 import { Interrupt } from "../interrupt.ts";
 import { describeSystem } from "../machine.ts";
-import { helpText, type Parsed, parseOptions } from "../options.ts";
+import { helpText, parseOptions } from "../options.ts";
 import { chooseOptimizer, makePlan, readModel, ruleOptions } from "../plan.ts";
 import { ProgressView } from "../progress.ts";
 import { standAlone } from "../report/charts.ts";
@@ -39,13 +38,13 @@ export async function compareRules(args: readonly string[]): Promise<void> {
   native();
   const view = new ProgressView(values.quiet ?? false);
   const names = values.rules ?? defaultRules;
-  const entries = names.map((name) => entryOf(name, { values, parsed }));
-  refuseIdle(parsed.dotted, names);
+  const options = ruleOptions(parsed.dotted, names);
+  const entries = names.map((name) => entryOf(name, { values, options }));
   const model = await readModel(values.model);
   view.status(`loading ${values.data ?? "glyphs"}`);
   using interrupt = new Interrupt();
   const { signal } = interrupt;
-  const { data } = splitValidation(await loadFrom(values, { signal }), values);
+  const { data } = splitValidation(await loadFrom(values, { signal, ...(values.json ? {} : view.loading) }), values);
   const plan = makePlan({ values, dotted: {}, model }, data.train);
   const { seed: _, ...network } = plan.network;
   const { rule: _rule, seed: _seed, ...training } = plan.training;
@@ -74,23 +73,14 @@ export async function compareRules(args: readonly string[]): Promise<void> {
 /** A rule by name, with the options that are meant for it, and with its own optimizer where nothing is said. */
 function entryOf(
   name: string,
-  { values, parsed }: { readonly values: CompareValues; readonly parsed: Parsed<typeof compareCommand.options> },
+  { values, options }: { readonly values: CompareValues; readonly options: ReturnType<typeof ruleOptions> },
 ): CompareEntry {
   const parts = name.split("+");
-  const own = Object.entries(ruleOptions(parsed.dotted)).filter(([rule]) => parts.includes(rule));
+  const own = Object.entries(options).filter(([rule]) => parts.includes(rule));
   const rule = ruleByName(name, Object.fromEntries(own));
   const preferred = rules.find((entry) => parts.includes(entry.name) && entry.defaults?.optimizer)?.defaults?.optimizer;
   const optimizer = values.optimizer ?? preferred;
   return { name, rule, optimizer: chooseOptimizer({ ...values, ...(optimizer !== undefined && { optimizer }) }) };
-}
-
-/** Refuses options of rules that do not take part. */
-function refuseIdle(dotted: Parsed<typeof compareCommand.options>["dotted"], names: readonly string[]): void {
-  const parts = names.flatMap((name) => name.split("+"));
-  for (const name of Object.keys(dotted)) {
-    const rule = name.slice(0, name.indexOf("."));
-    if (!parts.includes(rule)) throw new UsageError(`--${kebab(name)}`, `${rule} among the rules`, names.join(", "));
-  }
 }
 
 async function finish(

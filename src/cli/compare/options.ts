@@ -6,10 +6,13 @@
 
 import { rules } from "../../rules/mod.ts";
 import type { CommandSpec, OptionSpec, Values } from "../options.ts";
-import { trainCommand, trainOptions, type TrainValues } from "../train_options.ts";
+import { streamOptionNames, trainCommand, trainOptions, type TrainValues } from "../train_options.ts";
 
 /** Options of `train` that a comparison decides itself: every rule has the same number of epochs, and nothing is saved. */
 const DECIDED: readonly string[] = ["rule", "seed", "learning-rate", "early-stopping", "monitor", "checkpoint-every"];
+
+/** What a comparison cannot have: all rules train on the same rows, which are all there. */
+const WITHOUT: readonly string[] = [...DECIDED, ...streamOptionNames];
 
 /** Groups of options of `train` that a comparison has too. */
 const GROUPS: readonly string[] = ["Data", "Network", "Training"];
@@ -74,7 +77,7 @@ export const compareCommand: CommandSpec = {
     "Compares learning rules: same network, data, seeds and epochs, each with the learning rate that suits it.",
   options: [
     ...own,
-    ...trainOptions.filter(({ name, group }) => GROUPS.includes(group) && !DECIDED.includes(name)),
+    ...trainOptions.filter(({ name, group }) => GROUPS.includes(group) && !WITHOUT.includes(name)),
   ],
 };
 

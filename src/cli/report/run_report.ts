@@ -8,7 +8,7 @@ import type { Table } from "../../data/table.ts";
 import type { Network } from "../../network/network.ts";
 import { writeWhole } from "../../run/files.ts";
 import { figure, percent } from "../progress.ts";
-import type { DoneEvent, EpochEvent, RunEvent, RunRecord } from "../run_folder.ts";
+import type { DoneEvent, RunEvent, RunRecord } from "../run_folder.ts";
 import { drawConfusion, type NamedChart, standAlone } from "./charts.ts";
 import { chartGrid, escape, facts, htmlTable, page, section } from "./page.ts";
 import { probeCharts, runCharts } from "./run_charts.ts";
@@ -53,7 +53,8 @@ export async function writeReport(source: ReportSource): Promise<string> {
   const html = page(
     title,
     [
-      `<h1>${escape(title)}</h1>\n<p>${escape(summary(record, epochs, done))}</p>`,
+      `<h1>${escape(title)}</h1>\n<p>${escape(summary(record, events, done))}</p>`,
+      rows === undefined ? unjudged(folder) : "",
       section("Curves", chartGrid(curves.map(({ svg }) => svg))),
       section("Probes", chartGrid(probes.map(({ svg }) => svg))),
       rows === undefined ? "" : section(`Confusions on the ${rows.name} rows`, judged?.html ?? ""),
@@ -76,10 +77,10 @@ export async function writeReport(source: ReportSource): Promise<string> {
 
 function summary(
   { created, training, id }: RunRecord,
-  epochs: readonly EpochEvent[],
+  events: readonly RunEvent[],
   done: DoneEvent | undefined,
 ): string {
-  const last = epochs.at(-1);
+  const last = events.findLast((event) => event.event === "epoch");
   return [
     `Begun ${created.slice(0, 16).replace("T", " ")} UTC`,
     `${last?.epoch ?? 0} of ${Math.ceil(training.epochs)} epochs in ${(last?.seconds ?? 0).toFixed(1)} s of training`,
@@ -87,8 +88,17 @@ function summary(
     done?.testLoss == null ? "" : `test loss ${figure(done.testLoss)}`,
     done?.testAccuracy == null ? "" : `test accuracy ${percent(done.testAccuracy, 2)}`,
     done?.testMeanAbsoluteError == null ? "" : `test mean absolute error ${figure(done.testMeanAbsoluteError)}`,
+    done === undefined ? `not finished: ${events.at(-1)?.step ?? 0} steps so far` : "",
     `run ${id.slice(0, 8)}`,
   ].filter((part) => part !== "").join(", ");
+}
+
+/** What a page says that has no rows to judge the network by. */
+function unjudged(folder: string): string {
+  const command = `deno task runs report ${folder}`;
+  return `<p>Confusions and predictions are not here; where the run's data has test or validation rows, <code>${
+    escape(command)
+  }</code> adds them</p>`;
 }
 
 /** Which classes were taken for which; nothing where there are no classes. */

@@ -11,9 +11,10 @@ import { didYouMean } from "../../nearest.ts";
 import { reason, writeWhole } from "../../run/files.ts";
 import { UsageError } from "../errors.ts";
 import { type CommandSpec, helpText, type OptionSpec, parseOptions, type Values } from "../options.ts";
+import { rewriteReport } from "../report/rewrite.ts";
 import { readEvents, readRecord, type RunEvent } from "../run_folder.ts";
 import { isTraining } from "../run_lock.ts";
-import { print } from "../terminal.ts";
+import { note, print } from "../terminal.ts";
 import { filterRuns, findRun, sortRuns } from "./choose.ts";
 import { tablePlace } from "./database.ts";
 import { asCsv, asJsonLines, formats, type WholeRun, writeTensorBoard } from "./export.ts";
@@ -66,6 +67,7 @@ const options = [
     group,
     effect: "display",
   },
+  { name: "svg", type: "flag", help: "report writes the charts as SVG files too", group, effect: "display" },
   { name: "files", type: "flag", help: "delete removes the folders of the runs too", group, effect: "display" },
   {
     name: "mlflow",
@@ -91,6 +93,7 @@ export const runsCommand: CommandSpec<typeof options> = {
       ["show RUN", "everything about a run"],
       ["compare RUN RUN …", "what differs between runs, and how they went"],
       ["export [RUN …]", "writes runs for other tools; all that --where leaves, if none is named"],
+      ["report RUN …", "writes report.html of runs anew, also of those that were stopped or killed, or of folders"],
       ["push [RUN …]", "uploads what an MLflow server does not have yet"],
       ["add FOLDER …", "enters runs from their folders"],
       ["delete RUN …", "takes runs out of the table"],
@@ -177,16 +180,38 @@ const actions: Readonly<Record<string, (work: Work) => void | Promise<void>>> = 
 export async function runs(args: readonly string[]): Promise<void> {
   const { values, words: [what = "list", ...words], help } = parseOptions(runsCommand, args);
   if (help) return print(helpText(runsCommand));
+  if (what === "report") return await report(words, values);
   const action = Object.hasOwn(actions, what) ? actions[what] : undefined;
   if (action === undefined) {
-    const names = Object.keys(actions);
+    const names = [...Object.keys(actions), "report"];
     throw new UsageError(`the word ${what}`, `one of ${names.join(", ")}${didYouMean(what, names)}`, "another one");
   }
+  using table = openTable(values);
+  await action({ table, values, words });
+}
+
+function openTable(values: Work["values"]): RunTable {
   const place = tablePlace(values.runs);
   if (place === undefined) throw new UsageError("--runs", "the file of a table of runs", "none");
-  using table = new RunTable(place);
+  const table = new RunTable(place);
   findDead(table);
-  await action({ table, values, words });
+  return table;
+}
+
+/** Writes reports anew: of folders, which need no table, and of runs in the table. */
+async function report(words: readonly string[], values: Work["values"]): Promise<void> {
+  if (words.length === 0) throw new UsageError("report", "one or more runs, or their folders", "none");
+  for (const word of words) {
+    const { path, missing } = await rewriteReport(await folderOf(word, values), { svg: values.svg ?? false });
+    print(`Wrote ${path}\n`);
+    if (missing !== undefined) note(`It has no confusions and predictions: ${missing}\n`);
+  }
+}
+
+async function folderOf(word: string, values: Work["values"]): Promise<string> {
+  if (await Deno.stat(`${word}/config.json`).then(() => true, () => false)) return word;
+  using table = openTable(values);
+  return findRun(table.runs(), word).folder;
 }
 
 /** Marks runs that are entered as running but that no process trains: killed, or the machine went down. */

@@ -221,8 +221,8 @@ impl<T: Real> Linear<T> {
     fn step_sparse(&mut self, par: Par, parameters: &mut [T], learn: Learn<T>) {
         let Learn { gradient, first, second, update: Some(update), .. } = learn else { return };
         let (size, start, count) = (self.weights(), self.bias_start(), self.map.outputs());
-        let frozen = self.support.as_ref().is_some_and(|support| support.frozen);
-        if !frozen {
+        let stands = self.support.as_ref().is_some_and(|support| support.left.is_some());
+        if !stands {
             let (first, second) = (part(first, 0, size), part(second, 0, size));
             optimize::apply_all(par, update, &mut parameters[..size], &gradient[..size], first, second);
         }
@@ -236,7 +236,7 @@ impl<T: Real> Linear<T> {
     fn grow<'a>(&mut self, pass: &Pass, parameters: &mut [T], x: &[T], g: &[T], learn: Learn<'a, T>) -> Learn<'a, T> {
         let size = self.weights();
         let Some(support) = &mut self.support else { return learn };
-        support.frozen = false;
+        support.left = None;
         let Some(count) = self.slots.weights.exchanged(support.pattern(), &learn.moment) else { return learn };
         let weights = &mut parameters[..size];
         let pattern = growth::by_gradient(pass, &self.map, support, weights, (x, g), count, learn.scratch);
@@ -248,7 +248,7 @@ impl<T: Real> Linear<T> {
             }
         }
         learn.gradient[..size].fill(T::zero());
-        support.frozen = true;
+        support.left = Some(before);
         learn
     }
 

@@ -34,8 +34,8 @@ pub struct Support<T> {
     joints: Joints,
     /// Inputs of the last forward pass as tiles, where they come as rows.
     x: Buffer<T>,
-    /// Whether the mask has changed in this step, which then takes no step in the weights.
-    pub frozen: bool,
+    /// The pattern before, where the mask has changed in this step, which then takes no step in the weights.
+    pub left: Option<Pattern>,
 }
 
 /// What sparse weights of a map connect, or why there cannot be any.
@@ -82,7 +82,7 @@ impl<T: Real> Support<T> {
     pub fn new(map: &Map, pattern: Pattern, lanes: usize) -> Support<T> {
         let joints = Joints::default();
         let plan = kernel_plan(map, &pattern, lanes, joints);
-        Support { pattern, plan, lanes, joints, x: Buffer::empty(), frozen: false }
+        Support { pattern, plan, lanes, joints, x: Buffer::empty(), left: None }
     }
 
     /// Which weights there are.

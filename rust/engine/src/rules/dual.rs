@@ -19,6 +19,7 @@
 mod along;
 mod blocks;
 mod check;
+mod cost;
 mod lanes;
 mod learn;
 mod length;
@@ -77,6 +78,12 @@ impl Config {
     /// sum of weights is divided out.
     pub fn stays_with_weights(&self) -> bool {
         self.mode != Mode::Weight && self.step == StepRule::Optimizer && self.seed_at != SeedAt::Input
+    }
+
+    /// Whether gradients of parts of a batch add up to that of the batch: no matrix learns in between, and no row has noise of its
+    /// own.
+    pub fn adds_up(&self) -> bool {
+        self.step == StepRule::Optimizer && !matches!(self.mode, Mode::Feedback | Mode::Activity)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::plan::Plan;
 use crate::workspace::Workspace;
 use kernels::Real;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// The choices as TypeScript sends them.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -62,6 +63,14 @@ impl<T: Real> Propagation<T> {
         match self {
             Propagation::Backprop => (0, 0),
             Propagation::Dual(dual) => dual.bytes(),
+        }
+    }
+
+    /// Its figures, in a run with steps of `rows` rows.
+    pub fn describe(&self, plan: &Plan<T>, rows: usize) -> Value {
+        match self {
+            Propagation::Backprop => json!({ "kind": "backprop" }),
+            Propagation::Dual(dual) => json!({ "kind": "dual", "multiplyAdds": dual.multiply_adds(plan, rows) }),
         }
     }
 

@@ -6,7 +6,8 @@ use crate::dataset::{Dataset, Targets};
 use crate::error::{Code, Error, Result};
 use crate::loss;
 use crate::network::Network;
-use crate::rules::{inputs, products, propagation, weights};
+use crate::rules::sparse::schedule::Schedule;
+use crate::rules::{RuleConfig, inputs, products, propagation, weights};
 use kernels::Real;
 
 impl<T: Real> Network<T> {
@@ -60,18 +61,40 @@ impl<T: Real> Network<T> {
         if parts == 1 {
             return Ok(());
         }
-        if let Some(layer) = self.sparse_layer() {
-            return Err(Error::config("accumulate", "layers without masks", format!("the mask of {layer}")));
+        match needs_whole_batch(&config.rule) {
+            None => Ok(()),
+            Some(found) => {
+                let expected = "a rule under which gradients of parts of a batch add up to that of the batch";
+                Err(Error::config("accumulate", expected, found))
+            }
         }
-        let rule = &config.rule;
-        let plain = matches!(rule.propagation, propagation::Config::Backprop {})
-            && matches!(rule.inputs, inputs::Config::Raw {})
-            && matches!(rule.weights, weights::Config::Dense {})
-            && matches!(rule.products, products::Config::All {});
-        if plain {
-            return Ok(());
+    }
+}
+
+/// Which part of a rule needs a batch at once, and why.
+fn needs_whole_batch(rule: &RuleConfig) -> Option<&'static str> {
+    match &rule.propagation {
+        propagation::Config::FrontContribution(_) => {
+            return Some("front-contribution, which takes the place of the gradient of what is collapsed");
         }
-        Err(Error::config("accumulate", "backprop as the rule, since other rules need a batch at once", "another rule"))
+        propagation::Config::Dual(dual) if !dual.adds_up() => {
+            return Some(
+                "dual in a mode or with a step that learns from the lanes of a whole batch; use mode exact, local or weight",
+            );
+        }
+        propagation::Config::Backprop {} | propagation::Config::Dual(_) => {}
+    }
+    if !matches!(rule.inputs, inputs::Config::Raw {}) {
+        return Some("decorrelated, whose matrices learn from the rows of a whole batch");
+    }
+    if !matches!(rule.products, products::Config::All {}) {
+        return Some("mem-aop, which chooses among the rows of a whole batch");
+    }
+    match &rule.weights {
+        weights::Config::Sparse(sparse) if matches!(sparse.schedule, Schedule::Rigl { .. }) => {
+            Some("sparse with schedule rigl, which grows weights by the gradient of a whole batch")
+        }
+        weights::Config::Dense {} | weights::Config::Sparse(_) => None,
     }
 }
 

@@ -89,7 +89,7 @@ impl<T: Real> Network<T> {
         }
         self.settle_inputs(par, &moment);
         if let Some(average) = &mut training.average {
-            average.follow(par, counters.step, &self.values, &self.buffers);
+            average.follow(par, counters.step, &mut self.plan, (&self.values, &self.buffers));
         }
 
         let counters = &mut training.counters;
@@ -275,7 +275,7 @@ fn apply<T: Real>(par: Par, update: &Update<T>, plan: &Plan<T>, parameters: &mut
     let mut start = 0;
     for node in &plan.nodes {
         let Op::Linear(linear) = &node.op else { continue };
-        if linear.support.as_ref().is_some_and(|support| support.frozen) {
+        if linear.support.as_ref().is_some_and(|support| support.left.is_some()) {
             apply(start..node.parameters.start);
             start = node.parameters.start + linear.weights();
         }

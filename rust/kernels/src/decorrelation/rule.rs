@@ -60,6 +60,20 @@ pub fn scratch_elements(b: Blocks, rows: usize, explicit: bool) -> usize {
     2 * b.block + rows * b.size + 2 * square * square
 }
 
+/// Multiply-adds of the products of [`update`] with `rows` rows, but for `explicit`.
+pub fn update_multiply_adds(b: Blocks, rows: usize) -> usize {
+    // Tiles on the diagonal are computed whole, those below it not at all.
+    let symmetric = |size: usize, depth: usize| {
+        let tiles = (0..size.div_ceil(TILE)).map(|tile| par::block(tile, size, TILE));
+        depth * tiles.map(|tile| tile.len() * (size - tile.start)).sum::<usize>()
+    };
+    let sizes = || (0..b.count()).map(|index| b.range(index).len());
+    let back = if sizes().any(|size| rows < size) { rows * b.elements() } else { 0 };
+    let low_rank = |size: usize| symmetric(rows, size) + size * size * rows;
+    let of_block = |size: usize| if rows < size { low_rank(size) } else { symmetric(size, rows) + size.pow(3) };
+    back + sizes().map(of_block).sum::<usize>()
+}
+
 /// One step of S from `rows` rows of z = x · S (rows × size).
 pub fn update<T: Real>(
     par: Par,

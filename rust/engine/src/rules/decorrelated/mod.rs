@@ -18,6 +18,7 @@
 //! rule or with [`averaged`]; [`first`] finds R before a run, for the network's input; [`watch`] measures how correlated inputs are.
 
 mod averaged;
+mod cost;
 pub mod first;
 mod learn;
 pub mod watch;
@@ -227,6 +228,8 @@ pub struct Decorrelated<T> {
     bias: Buffer<T>,
     /// What changes R; none where it stays.
     learner: Option<Learner<T>>,
+    /// See [`cost`].
+    multiply_adds: f64,
 }
 
 /// Why a map has no R, or none of its own.
@@ -306,6 +309,7 @@ impl<T: Real> Decorrelated<T> {
         let two = way == Way::TwoStage;
         let learner = if precompute { None } else { Some(Learner::new(config, site, blocks, way)?) };
         Ok(Decorrelated {
+            multiply_adds: cost::multiply_adds(config, site, blocks, way, learner.is_some()),
             blocks,
             outputs,
             form: config.form,
@@ -395,7 +399,7 @@ impl<T: Real> Decorrelated<T> {
     ) {
         let (inputs, outputs, identity) = (self.blocks.size, self.outputs, Activation::Identity);
         if self.given || self.way != Way::TwoStage {
-            let w = if self.given || self.way == Way::Around { w } else { &self.product };
+            let w = if self.given || self.way != Way::Fused { w } else { &self.product };
             return map.forward(par, samples, x, w, None, identity, y, scratch);
         }
         let most = self.u.len() / inputs;
@@ -464,18 +468,23 @@ impl<T: Real> Decorrelated<T> {
 
     /// Plain weights and bias with the same function.
     pub fn fold(&mut self, w: &mut [T], bias: Option<&mut [T]>) {
+        let own = w.to_vec();
+        self.fold_from(Par::SEQUENTIAL, &own, w, bias);
+    }
+
+    /// As [`Self::fold`] of the weights `own`, to `w`.
+    pub fn fold_from(&mut self, par: Par, own: &[T], w: &mut [T], bias: Option<&mut [T]>) {
         if self.way == Way::Around {
-            return;
+            return w.copy_from_slice(own);
         }
         self.prepare();
         if let Some(bias) = bias {
-            add_product(&self.shift, w, bias);
+            add_product(&self.shift, own, bias);
         }
         if self.way == Way::Centered {
             return;
         }
-        let plain = w.to_vec();
-        decorrelation::multiply(Par::SEQUENTIAL, self.blocks, self.outputs, &self.s, false, &plain, w);
+        decorrelation::multiply(par, self.blocks, self.outputs, &self.s, false, own, w);
     }
 
     /// What it keeps between steps.
@@ -506,6 +515,7 @@ impl<T: Real> Decorrelated<T> {
         let mut figures = json!({
             "kind": "decorrelated", "inputs": self.blocks.size, "block": self.blocks.block, "way": way,
             "center": !self.mean.is_empty(), "precomputed": self.learner.is_none(), "form": self.form,
+            "multiplyAdds": if self.given { 0.0 } else { self.multiply_adds },
         });
         if let (Some(learner), Value::Object(figures)) = (&self.learner, &mut figures) {
             learner.describe(figures);

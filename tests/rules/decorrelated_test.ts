@@ -390,7 +390,7 @@ for (const form of ["newtonSchulz", "cholesky"] as const) {
         const features = rows.features as Float32Array<ArrayBuffer>;
         using data = await Dataset.create(rows);
         const before = await network.predict(features);
-        const rule = decorrelated({ form, every: 1 });
+        const rule = decorrelated({ form, every: 1, ridge: 0.1 });
         const options = { ...common, rule, optimizer: sgd(1e-30), epochs: 20, ...(clipped && { clipNorm: 0.1 }) };
         using _trainer = await Trainer.create(network, data, options);
         const [raw] = await network.inputStatistics(data);

@@ -399,8 +399,15 @@ for (
   ]] as const
 ) {
   Deno.test(`combined with decorrelated, exact lanes equal back-propagation beside it: ${name}`, async () => {
-    for (const options of [{}, { center: false, every: 1 }, { form: "driftFree" }] as DecorrelatedOptions[]) {
-      const beside = decorrelated({ rate: 0.02, kappa: 0.5, ...options });
+    for (
+      const options of [
+        { rate: 0.02, kappa: 0.5 },
+        { rate: 0.02, kappa: 0.5, center: false, every: 1 },
+        { rate: 0.02, form: "driftFree" },
+        { form: "cholesky", first: "center" },
+      ] as DecorrelatedOptions[]
+    ) {
+      const beside = decorrelated(options);
       const expected = await after({ layers, input, rule: beside });
       const found = await after({ layers, input, rule: combine(dual({ mode: "exact" }), beside) });
       assertSameParameters({ name: JSON.stringify(options), limit: 1e-8 }, found, expected);

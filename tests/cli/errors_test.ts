@@ -22,10 +22,6 @@ Deno.test("explain() calls options as the command line does", () => {
   assertEquals(message("optimizer.kind"), "error: Cannot use --optimizer: expected a but found b");
   assertEquals(message("schedule.epochs"), "error: Cannot use --schedule: expected a but found b");
   assertEquals(message("hidden[1]"), "error: Cannot use --hidden: expected a but found b");
-  const rules = (path: string, given: string[]) => explain(new ConfigError(path, "a", "b"), ["rule", ...given]).message;
-  assertStringIncludes(rules("sparse.dropFraction", ["sparse.drop-fraction"]), "Cannot use --sparse.drop-fraction: ");
-  assertStringIncludes(rules("rule.layers", ["sparse.every", "sparse.layers"]), "Cannot use --sparse.layers: ");
-  assertStringIncludes(rules("rule.layers", ["sparse.every"]), "Cannot use --rule: ");
   assertEquals(message("layers[1].units"), "error: Cannot use layers[1].units: expected a but found b");
 });
 

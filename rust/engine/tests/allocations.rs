@@ -253,11 +253,11 @@ fn a_step_allocates_nothing() {
             }
         }
     }
-    an_exchange_allocates_the_same_for_any_batch();
+    an_exchange_allocates_about_the_same_for_any_batch();
 }
 
 /// The rows that RigL's gradients need are there from the beginning of the run, or the run is refused then.
-fn an_exchange_allocates_the_same_for_any_batch() {
+fn an_exchange_allocates_about_the_same_for_any_batch() {
     const EVERY: u64 = 4;
     let relu = || json!({ "kind": "relu" });
     let lines = vec![dense(200), relu(), dense(150), relu(), dense(10)];
@@ -289,6 +289,7 @@ fn an_exchange_allocates_the_same_for_any_batch() {
             region.change().bytes_allocated
         });
         assert!(bytes[0] > 0, "the step exchanges weights");
-        assert_eq!(bytes[0], bytes[1], "bytes of an exchange in batches of 64 and 256, inputs {input:?}");
+        // Which weights grow moves the sizes of the new masks' lists a little; rows of the batch would add a fifth or more.
+        assert!(bytes[1] < bytes[0] + bytes[0] / 50, "{bytes:?} bytes in batches of 64 and 256, inputs {input:?}");
     }
 }

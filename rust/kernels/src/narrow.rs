@@ -84,6 +84,7 @@ unsafe fn product<T: Real, V: Vector<T>>(job: &Job<T>) {
 /// # Safety
 /// As [`product`]; `R` registers hold a row.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // Loops over constants by index become registers; iterators over arrays did not.
 unsafe fn rows<T: Real, V: Vector<T>, const R: usize, const ROWS: usize>(job: &Job<T>) {
     let (height, inner, columns) = (job.a.height(), job.a.width(), job.b.width());
     let b = job.b.data();
@@ -124,6 +125,7 @@ unsafe fn rows<T: Real, V: Vector<T>, const R: usize, const ROWS: usize>(job: &J
 /// # Safety
 /// All of them must be readable, and `WIDTH` elements from each row of `b` on.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // As above.
 unsafe fn add<T: Real, V: Vector<T>, const R: usize, const ROWS: usize>(
     registers: &mut [[V; R]; ROWS],
     mut a: [*const T; ROWS],

@@ -29,6 +29,8 @@ const EPOCHS = 10;
 interface Setting {
   readonly name: string;
   readonly rule: Rule;
+  /** Learning rate of Adam; default 1e-3. */
+  readonly rate?: number;
   readonly below?: number;
   readonly least?: number;
 }
@@ -36,18 +38,21 @@ interface Setting {
 const SETTINGS: readonly Setting[] = [
   { name: "dense", rule: backprop() },
   { name: "static 90 %", rule: sparse({ sparsity: 0.9 }) },
+  { name: "dense, 2e-3", rule: backprop(), rate: 2e-3 },
+  { name: "static 90 %, 2e-3", rule: sparse({ sparsity: 0.9 }), rate: 2e-3 },
+  { name: "static 90 %, erk", rule: sparse({ sparsity: 0.9, distribution: "erk" }) },
   { name: "gmp 90 %", rule: sparse({ sparsity: 0.9, schedule: "gmp", end: 0.6 }), below: 0.003 },
   { name: "rigl 90 %", rule: sparse({ sparsity: 0.9, schedule: "rigl" }), below: 0.003 },
   { name: "rigl 98 %, erk", rule: sparse({ sparsity: 0.98, schedule: "rigl", distribution: "erk" }), least: 0.97 },
 ];
 
-async function once({ rule }: Setting, data: { train: Dataset; test: Dataset }, seed: number) {
+async function once({ rule, rate = 1e-3 }: Setting, data: { train: Dataset; test: Dataset }, seed: number) {
   using network = Network.create({
     input: [28, 28, 1],
     layers: [flatten(), dense(1024), relu(), dense(1024), relu(), dense(10)],
     seed,
   });
-  const options = { rule, epochs: EPOCHS, seed, batchSize: 128, optimizer: adam(1e-3), schedule: cosine() };
+  const options = { rule, epochs: EPOCHS, seed, batchSize: 128, optimizer: adam(rate), schedule: cosine() };
   let seconds = 0;
   for await (const progress of train(network, data.train, options)) seconds = progress.seconds;
   const { accuracy = 0 } = await network.evaluate(data.test);

@@ -14,8 +14,9 @@
 
 // deno-lint-ignore-file no-console -- a program whose output is its purpose
 
-import { parseArgs } from "node:util";
+import { number, oneOf } from "../../src/config.ts";
 import { SparseMap, type SparseMapOptions } from "../../src/kernels.ts";
+import { numbers, option, readOptions, script } from "../options.ts";
 import { interleave, type Timed } from "../interleave.ts";
 import { draw } from "../numbers.ts";
 import { startPeer } from "../peer.ts";
@@ -30,16 +31,6 @@ interface LayerCase {
   readonly seed: number;
 }
 
-const { values: options } = parseArgs({
-  options: {
-    only: { type: "string", default: "linear,batch,conv" },
-    threads: { type: "string", default: "1" },
-    sparsity: { type: "string", default: "0.5,0.8,0.9,0.95,0.99" },
-    rounds: { type: "string", default: "7" },
-    seconds: { type: "string", default: "0.1" },
-  },
-});
-
 const groups: Record<string, readonly (readonly [batch: number, inputs: number, outputs: number, size: number])[]> = {
   linear: [[128, 512, 512, 0], [128, 1024, 1024, 0], [128, 1024, 4096, 0], [128, 4096, 1024, 0]],
   batch: [[16, 1024, 1024, 0], [32, 1024, 1024, 0], [64, 1024, 1024, 0]],
@@ -52,10 +43,29 @@ const STREAMS = { features: 1, gradients: 2, mask: 3, weights: 16, bias: 17 };
 /** How far the sides' mean absolute values may part. */
 const CHECK_SHARE = 1e-3;
 
-const [threads, sparsities] = [Number(options.threads), options.sparsity.split(",").map(Number)];
+const { threads, chosen, sparsities, timing } = readOptions({
+  name: "bench/rules/sparse_layers.ts",
+  usage: script("bench/rules/sparse_layers.ts"),
+  description: "Single sparse layers, forward and both gradients, beside PyTorch's dense layers, in turns.",
+  options: [
+    option("only", "words", ["kinds of layers (linear,batch,conv)", "A,B"]),
+    option("threads", "number", ["threads of both sides (1)", "N"]),
+    option("sparsity", "numbers", ["shares of zeros (0.5,0.8,0.9,0.95,0.99)", "LIST"]),
+    option("rounds", "number", ["turns of each side (7)", "N"]),
+    option("seconds", "number", ["seconds of a turn (0.1)", "S"]),
+  ],
+}, ({ only = Object.keys(groups), threads, sparsity, rounds, seconds }) => ({
+  threads: number("--threads", threads ?? 1, { min: 1, whole: true }),
+  chosen: only.map((group) => oneOf("--only", group, Object.keys(groups))),
+  sparsities: numbers("--sparsity", sparsity ?? [0.5, 0.8, 0.9, 0.95, 0.99], { min: 0, below: 1 }),
+  timing: {
+    rounds: number("--rounds", rounds ?? 7, { min: 1, whole: true }),
+    seconds: number("--seconds", seconds ?? 0.1, { above: 0 }),
+  },
+}));
 console.log(`| layer | PyTorch | ${sparsities.join(" | ")} |\n| --- | --- |${" --- |".repeat(sparsities.length)}`);
-for (const group of options.only.split(",")) {
-  for (const [batch, inputs, outputs, size] of groups[group] ?? []) {
+for (const group of chosen) {
+  for (const [batch, inputs, outputs, size] of groups[group]!) {
     await measure({ batch, inputs, outputs, size, threads, seed: 1 });
   }
 }
@@ -79,7 +89,6 @@ async function measure(layer: LayerCase): Promise<void> {
     ...(threads > 1 ? [{ sparsity, layout: "tiles", threads: 1 } as const] : []),
   ]);
   const ours = kinds.map((kind) => makeSide(layer, arrays, kind));
-  const timing = { rounds: Number(options.rounds), seconds: Number(options.seconds) };
   const timings = await interleave([...peers, ...ours], timing);
   for (const side of [...peers, ...ours]) await side.stop();
   const medians = timings.map(({ seconds }) => seconds.median);

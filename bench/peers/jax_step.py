@@ -110,7 +110,7 @@ class JaxPeer:
         loss = lambda p: self.loss(p, x, y)  # noqa: E731
         if self.case.gradient == "backward":
             return jax.value_and_grad(loss)(parameters)
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(self.case.seed, impl="rbg"), count.astype(int)), len(parameters))
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(self.case.seed), count.astype(int)), len(parameters))
         direction = {name: jax.random.rademacher(key, p.shape, p.dtype) for key, (name, p) in zip(keys, parameters.items())}
         value, slope = jax.jvp(loss, (parameters,), (direction,))
         return value, jax.tree.map(lambda v: slope * v, direction)

@@ -136,6 +136,7 @@ pub fn input_gradient<T: Real>(
 /// # Safety
 /// As [`gemm_into`].
 unsafe fn multiply<T: Real>(columns: usize, alpha: T, a: Matrix<T>, b: Matrix<T>, accumulate: bool, c: *mut T) {
+    // A single column is a product of a matrix and a vector, for which the libraries have kernels.
     // SAFETY: the caller's promise.
     unsafe {
         if (2..=narrow::WIDTH).contains(&columns) && b.is_whole() && b.height() > 0 {

@@ -115,14 +115,19 @@ export const actions: Readonly<Record<string, Action>> = {
   report: {
     usage: "RUN …",
     help: "writes report.html of runs anew, also of those that were stopped or killed, or of folders",
-    options: ["svg"],
+    options: ["svg", "force"],
     count: [1, Infinity],
     expects: "one or more runs, or their folders",
     act: async (work) => {
+      const { svg = false, force = false } = work.values;
       for (const word of work.words) {
-        const { path, missing } = await rewriteReport(await folderOf(word, work), { svg: work.values.svg ?? false });
-        print(`Wrote ${path}\n`);
-        if (missing !== undefined) note(`It has no confusions and predictions: ${missing}\n`);
+        const { path, missing, kept } = await rewriteReport(await folderOf(word, work), { svg, force });
+        print(`${kept ? "Kept" : "Wrote"} ${path}\n`);
+        if (missing === undefined) continue;
+        const words = kept
+          ? "It has confusions and predictions, which a new one would lack (--force writes it)"
+          : "It has no confusions and predictions";
+        note(`${words}: ${missing}\n`);
       }
     },
   },

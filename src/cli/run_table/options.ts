@@ -68,6 +68,13 @@ export const options = [
     effect: "display",
   },
   { name: "svg", type: "flag", help: "of report: writes the charts as SVG files too", group, effect: "display" },
+  {
+    name: "force",
+    type: "flag",
+    help: "of report: writes over a report that has predictions, also where the data for new ones is gone",
+    group,
+    effect: "display",
+  },
   { name: "files", type: "flag", help: "of delete: removes the folders of the runs too", group, effect: "display" },
   {
     name: "mlflow",

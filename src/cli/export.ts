@@ -4,13 +4,13 @@
  * @module
  */
 
-import { Network } from "../network/network.ts";
+import type { Network } from "../network/network.ts";
 import { saveNpz } from "../run/npz_weights.ts";
 import { savePyTorch } from "../run/pytorch.ts";
 import { UsageError } from "./errors.ts";
 import { type CommandSpec, helpText, type OptionSpec, parseOptions } from "./options.ts";
-import { networkFile } from "./predict.ts";
 import { note, print } from "./terminal.ts";
+import { loadTrained, networkFile } from "./trained_network.ts";
 
 const group = "Options";
 
@@ -67,7 +67,7 @@ export async function exportNetwork(args: readonly string[]): Promise<void> {
       out,
     );
   }
-  using network = await Network.load(await networkFile(checkpoint));
+  using network = await loadTrained(await networkFile(checkpoint));
   await write(network, out);
   note(`Wrote the network of ${checkpoint} to ${out}\n`);
 }

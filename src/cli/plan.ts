@@ -61,17 +61,19 @@ export interface PlanSource {
   readonly dotted: Readonly<Record<string, OptionValue>>;
   /** The network, where it is not `mlp`. */
   readonly model?: ModelChoice;
+  /** Training rows of an epoch, where they are more than those that are there. */
+  readonly rows?: number;
 }
 
 /**
  * Makes the plan of a run.
  *
  * @param source options and model
- * @param train the training rows
+ * @param train the training rows; of a stream its first part
  * @returns options for network and trainer
  * @throws {ConfigError} where an option cannot be used
  */
-export function makePlan({ values, dotted, model }: PlanSource, train: Table): Plan {
+export function makePlan({ values, dotted, model, rows }: PlanSource, train: Table): Plan {
   const { seed = 0, precision, threads, rule = "backprop", epochs = 10, schedule = "cosine" } = values;
   const clipNorm = values["clip-norm"];
   const { crop, flip, accumulate } = values;
@@ -90,7 +92,7 @@ export function makePlan({ values, dotted, model }: PlanSource, train: Table): P
       optimizer: chooseOptimizer(values),
       schedule: parseSchedule(schedule),
       epochs,
-      batchSize: values["batch-size"] ?? Math.min(BATCH_SIZE, train.rows),
+      batchSize: values["batch-size"] ?? Math.min(BATCH_SIZE, rows ?? train.rows),
       seed,
       ...(clipNorm !== undefined && { clipNorm }),
       ...(accumulate !== undefined && { accumulate }),

@@ -6,15 +6,14 @@
 
 import { dirname } from "node:path";
 import { elementCount } from "../data/array.ts";
-import { CheckpointError } from "../errors.ts";
-import { Network } from "../network/network.ts";
 import { writeWhole } from "../run/files.ts";
 import { UsageError } from "./errors.ts";
 import { type CommandSpec, helpText, type OptionSpec, parseOptions } from "./options.ts";
 import { readInput } from "./predict_input.ts";
 import { csv, jsonLines, npy, type Predictions, table } from "./predict_output.ts";
-import { averageFile, bestFile, checkpointFile, readRecord, type RunRecord } from "./run_folder.ts";
+import { readRecord, type RunRecord } from "./run_folder.ts";
 import { note, print } from "./terminal.ts";
+import { loadTrained, networkFile } from "./trained_network.ts";
 
 const options = [
   {
@@ -98,7 +97,7 @@ export async function predict(args: readonly string[]): Promise<void> {
 
   const file = await networkFile(checkpoint);
   const data = await dataOf(file);
-  using network = await Network.load(file, threads === undefined ? {} : { threads });
+  using network = await loadTrained(file, threads === undefined ? {} : { threads });
   const features = await readInput(input, { network, data });
   const predictions: Predictions = {
     rows: features.rows,
@@ -113,35 +112,11 @@ export async function predict(args: readonly string[]): Promise<void> {
   note(`Wrote predictions of ${predictions.rows.toLocaleString("en")} rows to ${out}\n`);
 }
 
-/**
- * The file with the network that a file or the folder of a run means: of a run, its best or averaged network where it kept one.
- *
- * @param path a checkpoint, or the folder of a run
- * @returns the file
- * @throws {CheckpointError} where there is nothing of that name
- */
-export async function networkFile(path: string): Promise<string> {
-  if (!await isFolder(path)) return path;
-  for (const file of [bestFile(path), averageFile(path)]) if (await exists(file)) return file;
-  return checkpointFile(path);
-}
-
 /** What the training data was, where the checkpoint lies in the folder of a run. */
 async function dataOf(checkpoint: string): Promise<RunRecord["data"] | undefined> {
   const folder = dirname(checkpoint);
   if (!await exists(`${folder}/config.json`)) return undefined;
   return (await readRecord(folder)).data;
-}
-
-async function isFolder(path: string): Promise<boolean> {
-  try {
-    return (await Deno.stat(path)).isDirectory;
-  } catch (cause) {
-    if (cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory) {
-      throw new CheckpointError(`Cannot read ${path}: the file or its folder does not exist`, { cause });
-    }
-    throw cause;
-  }
 }
 
 async function exists(path: string): Promise<boolean> {

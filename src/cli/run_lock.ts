@@ -13,6 +13,9 @@ const TRIES = 20;
 /** Milliseconds between two tries. */
 const PAUSE_MS = 50;
 
+/** Half-written files that only a run in training writes; those of other commands may be under way beside it. */
+const LEFT_OVER = /^(checkpoint|best|average)\.safetensors\.[0-9a-f]{8}\.tmp$/;
+
 /** Holds the lock of a run while it lives. */
 export class RunLock implements Disposable {
   readonly #file: Deno.FsFile;
@@ -24,7 +27,7 @@ export class RunLock implements Disposable {
   }
 
   /**
-   * Takes the lock.
+   * Takes the lock, and removes what a killed process had half written: whoever holds the lock is the only one that writes it.
    *
    * @param folder the folder of a run
    * @returns the lock
@@ -36,7 +39,10 @@ export class RunLock implements Disposable {
       const file = await Deno.open(path, { create: true, write: true }).catch((cause) => {
         throw new CheckpointError(`Cannot write ${path}: ${reason(cause)}`, { cause });
       });
-      if (await file.tryLock(true)) return new RunLock(file, path);
+      if (await file.tryLock(true)) {
+        await removeLeftOver(folder);
+        return new RunLock(file, path);
+      }
       file.close();
       if (tries === TRIES) {
         throw new CheckpointError(`Cannot train the run in ${folder}: another process is training it`);
@@ -70,6 +76,13 @@ export function isTraining(folder: string): boolean {
   } catch (fault) {
     if (fault instanceof Deno.errors.NotFound || fault instanceof Deno.errors.NotADirectory) return false;
     throw new CheckpointError(`Cannot look at ${lockFile(folder)}: ${reason(fault)}`, { cause: fault });
+  }
+}
+
+/** Best effort: a file that stays takes space, and nothing else. */
+async function removeLeftOver(folder: string): Promise<void> {
+  for await (const { name } of Deno.readDir(folder)) {
+    if (LEFT_OVER.test(name)) await Deno.remove(`${folder}/${name}`).catch(() => {});
   }
 }
 

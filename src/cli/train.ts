@@ -195,8 +195,8 @@ async function load({ values }: Request, view: ProgressView): Promise<Loaded> {
 
 /** The plan of a run; an epoch of a stream is a pass over it. */
 function planOf(request: Request, { data, stream }: Loaded): Plan {
-  const plan = makePlan(request, data.train);
-  if (stream === undefined) return plan;
+  if (stream === undefined) return makePlan(request, data.train);
+  const plan = makePlan({ ...request, rows: stream.rows }, data.train);
   const stepsPerEpoch = Math.ceil(stream.rows / plan.training.batchSize!);
   return { ...plan, training: { ...plan.training, stepsPerEpoch } };
 }

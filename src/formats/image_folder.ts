@@ -41,7 +41,7 @@ export interface ImageStreamOptions extends Omit<ImageFolderOptions, "onProgress
 export interface ImageStream {
   /** Begins a pass: what `train` takes. */
   readonly train: () => AsyncGenerator<Table, void, void>;
-  /** Number of images. */
+  /** Number of images; broken ones, which `skipBroken` leaves out, are counted too. */
   readonly rows: number;
   /** Names of the classes, in the order of their labels. */
   readonly classes: readonly string[];
@@ -72,7 +72,7 @@ export async function imageFolder(folder: string, options: ImageFolderOptions = 
   const parts = await isFolder(`${folder}/train`);
   const name = folder.split(/[/\\]/).findLast((word) => word !== "") ?? "images";
   const train = await list(parts ? `${folder}/train` : folder);
-  const whole = await read(train, train.files, options);
+  const whole = await readAll(train, options);
   if (!parts || !await isFolder(`${folder}/test`)) return { name, train: whole };
   const test = await list(`${folder}/test`);
   if (String(test.classes) !== String(train.classes)) {
@@ -83,7 +83,7 @@ export async function imageFolder(folder: string, options: ImageFolderOptions = 
     );
   }
   const size = options.size ?? [whole.shape[0]!, whole.shape[1]!];
-  const { rows, features, targets, shape } = await read(test, test.files, options);
+  const { rows, features, targets, shape } = await readAll(test, options);
   if (String(shape.slice(0, 2)) !== String(size)) {
     throw new DataError(`${folder}/test`, `images of ${size.join("×")} as in train`, shape.slice(0, 2).join("×"));
   }
@@ -107,10 +107,12 @@ export async function imageStream(folder: string, options: ImageStreamOptions = 
   const found = await list(folder);
   const order = permutation(found.files.length, seed);
   const files = Array.from(order, (index) => found.files[index]!);
+  // Images are as large as the first one in all parts, and a broken file is told of once, whatever the number of passes.
+  const known: Known = { broken: new Set() };
   async function* train(): AsyncGenerator<Table, void, void> {
     for (let from = 0; from < files.length; from += partRows) {
-      const part = await read(found, files.slice(from, from + partRows), rest);
-      if (part.rows > 0) yield part;
+      const part = await read({ ...found, files: files.slice(from, from + partRows) }, rest, known);
+      if (part !== undefined && part.rows > 0) yield part;
     }
   }
   return { train, rows: files.length, classes: found.classes, files: files.map(({ path }) => path) };
@@ -154,12 +156,27 @@ async function isFolder(path: string): Promise<boolean> {
   return await Deno.stat(path).then((stat) => stat.isDirectory, () => false);
 }
 
-/** Reads some files into one table. */
+/** What earlier parts of a folder have shown. */
+interface Known {
+  /** Shape of an image. */
+  shape?: readonly number[];
+  /** Paths of files that are left out. */
+  readonly broken: Set<string>;
+}
+
+/** Reads all files into one table. */
+async function readAll(listing: Listing, options: ImageFolderOptions): Promise<Table> {
+  const table = await read(listing, options, { broken: new Set() });
+  if (table === undefined) throw new DataError(listing.folder, "at least one image that can be read", "none");
+  return table;
+}
+
+/** Reads files into one table; nothing where no image has been read yet that would say how large they are. */
 async function read(
-  { folder, classes }: Listing,
-  files: Listing["files"],
-  options: Omit<ImageFolderOptions, "onProgress"> & Pick<ImageFolderOptions, "onProgress">,
-): Promise<Table> {
+  { classes, files }: Listing,
+  options: ImageFolderOptions,
+  known: Known,
+): Promise<Table | undefined> {
   const colour = oneOf("colour", options.colour ?? "rgb", ["rgb", "grey"]);
   const skipBroken = boolean("skipBroken", options.skipBroken ?? false);
   const size = options.size?.map((length, axis) =>
@@ -167,15 +184,16 @@ async function read(
   );
   if (size && size.length !== 2) throw new ConfigError("size", "height and width, such as [64, 64]", options.size);
   const channels = colour === "rgb" ? 3 : 1;
-  let shape = size && [...size, channels];
+  if (size) known.shape = [...size, channels];
   const pixels: Uint8Array[] = [];
   const labels: number[] = [];
   for (const { path, label } of files) {
     options.signal?.throwIfAborted();
+    if (known.broken.has(path)) continue;
     try {
       const image = await decodeImage(path, { colour, size });
       const found = [image.height, image.width, channels];
-      shape ??= found;
+      const shape = known.shape ??= found;
       if (String(found) !== String(shape)) {
         const expected = `an image of ${shape[0]}×${shape[1]} like the first one, or size as an option`;
         throw new DataError(path, expected, `${found[0]}×${found[1]}`);
@@ -184,11 +202,13 @@ async function read(
       labels.push(label);
     } catch (fault) {
       if (!skipBroken || !(fault instanceof DataError)) throw fault;
+      known.broken.add(path);
       options.onSkip?.(path, fault);
     }
     options.onProgress?.(pixels.length, files.length);
   }
-  if (!shape) throw new DataError(folder, "at least one image that can be read", "none");
+  const { shape } = known;
+  if (shape === undefined) return undefined;
   const length = shape.reduce((product, axis) => product * axis, 1);
   const features = new Uint8Array(pixels.length * length);
   pixels.forEach((image, row) => features.set(image, row * length));

@@ -182,7 +182,11 @@ Deno.test("runs report writes the report of a run that was killed, from its fold
   // By the beginning of its identity, and without the data.
   await Deno.writeTextFile(`${cwd}/rows.csv`, "a,b,kind\n1,2,even\n3,4,odd\n");
   const { id } = JSON.parse(await Deno.readTextFile(`${cwd}/a/config.json`));
-  const bare = await run(["runs", "report", id.slice(0, 8), "--svg"], { cwd });
+  const left = await run(["runs", "report", id.slice(0, 8)], { cwd });
+  assertEquals([left.code, left.stdout.startsWith("Kept ")], [0, true], left.stdout);
+  assertStringIncludes(left.stderr, "(--force writes it): the data of the run is not what it was");
+  assertEquals(await Deno.readTextFile(`${cwd}/a/report.html`), page, "a fuller report stays");
+  const bare = await run(["runs", "report", id.slice(0, 8), "--svg", "--force"], { cwd });
   assertEquals(bare.code, 0, bare.stderr);
   assertStringIncludes(bare.stderr, "It has no confusions and predictions: the data of the run is not what it was");
   const text = await Deno.readTextFile(`${cwd}/a/report.html`);

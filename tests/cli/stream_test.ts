@@ -63,6 +63,22 @@ Deno.test("train --stream reads CSV and Parquet files part by part, mixed, and w
   assertEquals(new Set(losses).size, 3, "another order for each window");
 });
 
+Deno.test("train --stream takes the batch size after all rows, not after those of the first part", async () => {
+  await using folder = await temporaryFolder();
+  const cwd = folder.path;
+  const found = rows(300);
+  const columnData = [
+    { name: "a", data: found.map(({ a }) => a), type: "DOUBLE" as const },
+    { name: "kind", data: found.map(({ kind }) => kind), type: "STRING" as const },
+  ];
+  await Deno.writeFile(`${cwd}/x.parquet`, new Uint8Array(parquetWriteBuffer({ columnData, rowGroupSize: 5 })));
+  const args = ["train", "--data", "parquet:x.parquet", "--stream", "--hidden", "4", "--epochs", "1", "--quiet"];
+  const { code, stderr } = await run([...args, "--runs", "none", "--out", "a"], { cwd });
+  assertEquals([code, stderr], [0, ""]);
+  const { training } = JSON.parse(await Deno.readTextFile(`${cwd}/a/config.json`));
+  assertEquals([training.batchSize, training.stepsPerEpoch], [64, 5]);
+});
+
 Deno.test({
   name: "train --stream goes on to the same bits after Ctrl-C, and refuses a file that has changed",
   ignore: Deno.build.os === "windows",

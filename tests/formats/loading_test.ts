@@ -88,6 +88,25 @@ Deno.test("imageStream() trains while it decodes, every image once a pass", asyn
   });
 });
 
+Deno.test("imageStream() holds all parts to the first one's size, and tells of a broken file once", async () => {
+  await inTemporaryFolder(async (folder) => {
+    await writeImages(folder, { cat: [1, 2, 3, 4], dog: [5, 6, 7] });
+    const skipped: string[] = [];
+    const options = { partRows: 1, skipBroken: true, onSkip: (file: string) => skipped.push(file) };
+    const { train, files, rows } = await imageStream(folder, options);
+    // The first file is broken, too: nothing says yet how large images are.
+    for (const at of [0, 3]) await Deno.writeFile(files[at]!, encodePng(picture(4, 6, 1)).subarray(0, 60));
+    await Deno.writeFile(files[5]!, encodePng(picture(5, 5, 1)));
+    for (let pass = 0; pass < 2; pass++) {
+      const parts: Table[] = [];
+      for await (const part of train()) parts.push(part);
+      assertEquals(parts.map(({ rows, shape }) => [rows, ...shape]), Array(4).fill([1, 4, 6, 3]));
+      assertEquals(skipped, [files[0], files[3], files[5]]);
+    }
+    assertEquals(rows, 7, "broken ones count");
+  });
+});
+
 const csv = (rows: number) =>
   `town,size,"the ""price"""\n${
     Array.from({ length: rows }, (_, i) => `"${["a", "b\nc"][i % 2]}",${i % 9},${i * 1.5}`).join("\n")

@@ -7,14 +7,13 @@
 import { hashData } from "../../data/hash.ts";
 import type { Data } from "../../data/table.ts";
 import { ConfigError, DataError } from "../../errors.ts";
-import { Network } from "../../network/network.ts";
 import { loadFrom, splitValidation } from "../data.ts";
 import { UsageError } from "../errors.ts";
-import { networkFile } from "../predict.ts";
 import { resumeRequest } from "../request.ts";
 import { openStream } from "../stream.ts";
 import { readEvents, readRecord, type RunRecord } from "../run_folder.ts";
-import { type ReportSource, writeReport } from "./run_report.ts";
+import { loadTrained, networkFile } from "../trained_network.ts";
+import { hasPredictions, reportFile, type ReportSource, writeReport } from "./run_report.ts";
 
 const CHANGED = "the data of the run is not what it was";
 
@@ -24,22 +23,31 @@ export interface Rewritten {
   readonly path: string;
   /** Why it has no confusions and predictions, where the data of the run is not there any more. */
   readonly missing?: string;
+  /** Whether the report that was there is left, since it has them. */
+  readonly kept?: boolean;
 }
 
 /**
- * Writes the report of a run anew. Confusions and predictions need its data, which is read as the run read it.
+ * Writes the report of a run anew. Confusions and predictions need its data, which is read as the run read it; where it is gone, a
+ * report that has them is left as it is.
  *
  * @param folder the folder of a run
- * @param options whether charts are written as SVG files too
+ * @param options whether charts are written as SVG files too, and whether a report that has more is written over
  * @returns the report
  * @throws {DataError} where the folder holds no run
  * @throws {CheckpointError} where its network cannot be read, or the folder cannot be written to
  */
-export async function rewriteReport(folder: string, { svg }: { readonly svg: boolean }): Promise<Rewritten> {
+export async function rewriteReport(
+  folder: string,
+  { svg, force }: { readonly svg: boolean; readonly force: boolean },
+): Promise<Rewritten> {
   const record = await readRecord(folder);
   const events = await readEvents(folder);
-  using network = await Network.load(await networkFile(folder));
+  using network = await loadTrained(await networkFile(folder));
   const data = await dataOf(record, folder);
+  if (typeof data === "string" && !force && await hasPredictions(folder)) {
+    return { path: reportFile(folder), missing: data, kept: true };
+  }
   const rows = typeof data === "string" ? undefined : rowsToJudge(data);
   const path = await writeReport({ folder, record, events, network, rows, svg });
   return typeof data === "string" ? { path, missing: data } : { path };

@@ -72,7 +72,18 @@ export async function writeReport(source: ReportSource): Promise<string> {
     }
   }
   for (const [name, text] of files) await writeWhole(`${folder}/${name}`, [new TextEncoder().encode(text)]);
+  return reportFile(folder);
+}
+
+/** Where the report of a run lies. */
+export function reportFile(folder: string): string {
   return `${folder}/report.html`;
+}
+
+/** Whether there is a report with predictions. */
+export async function hasPredictions(folder: string): Promise<boolean> {
+  const html = await Deno.readTextFile(reportFile(folder)).catch(() => "");
+  return html.includes("<h2>Predictions on the ");
 }
 
 function summary(

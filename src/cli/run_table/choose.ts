@@ -7,7 +7,7 @@
 import { basename, resolve } from "node:path";
 import { didYouMean } from "../../nearest.ts";
 import { UsageError } from "../errors.ts";
-import { columns, type RunRow } from "./table.ts";
+import { columns, type RunRow, textColumns } from "./table.ts";
 
 /** Conditions: `rule=sparse`, `accuracy>0.9`, `folder~mnist`. */
 const CONDITION = /^([\w.-]+)(!=|<=|>=|=|<|>|~)(.*)$/;
@@ -20,7 +20,7 @@ type Cell = string | number | null;
  * @param runs the runs
  * @param conditions columns or options of `train`, compared with =, !=, <, <=, >, >= or ~ (contains)
  * @returns those that meet them
- * @throws {UsageError} for text that is no condition, or a column that is none
+ * @throws {UsageError} for text that is no condition, a column that is none, or numbers compared with text
  */
 export function filterRuns(runs: readonly RunRow[], conditions: readonly string[]): RunRow[] {
   const tests = conditions.map((text) => {
@@ -29,6 +29,9 @@ export function filterRuns(runs: readonly RunRow[], conditions: readonly string[
       throw new UsageError("--where", "conditions such as rule=sparse or accuracy>0.9", text);
     }
     const read = reader(name, { runs, option: "--where" });
+    if (sign !== "~" && holdsNumbers(name, runs.map(read)) && !isNumber(wanted)) {
+      throw new UsageError(`--where ${text}`, `a number after ${sign}`, wanted || "nothing");
+    }
     return (row: RunRow) => meets(read(row), sign, wanted);
   });
   return runs.filter((row) => tests.every((test) => test(row)));
@@ -91,6 +94,18 @@ function reader(
     const value = optionsOf(row)[name] ?? null;
     return typeof value === "number" || typeof value === "string" || value === null ? value : JSON.stringify(value);
   };
+}
+
+/** Whether a column, or an option of `train`, has only numbers. */
+function holdsNumbers(name: string, cells: readonly Cell[]): boolean {
+  const column = columns.find((column) => column === name);
+  if (column !== undefined) return !textColumns.includes(column);
+  const given = cells.filter((cell) => cell !== null);
+  return given.length > 0 && given.every((cell) => typeof cell === "number");
+}
+
+function isNumber(text: string): boolean {
+  return text.trim() !== "" && Number.isFinite(Number(text));
 }
 
 function meets(value: Cell, sign: string, wanted: string): boolean {

@@ -121,6 +121,24 @@ export const columns: readonly (keyof RunRow)[] = [
   "remote",
 ];
 
+/** Those of them that hold text; all others hold numbers. */
+export const textColumns: readonly (keyof RunRow)[] = [
+  "id",
+  "folder",
+  "created",
+  "updated",
+  "status",
+  "message",
+  "data",
+  "model",
+  "rule",
+  "optimizer",
+  "options",
+  "machine",
+  "server",
+  "remote",
+];
+
 /** What is known of a run when it begins, or is read from its folder. */
 export interface RunEntry {
   /** Its folder, as an absolute path. */

@@ -4,11 +4,12 @@
  * @module
  */
 
+import { RunTableError } from "../errors.ts";
 import { note } from "../terminal.ts";
 import { pushRun, ServerError } from "./mlflow.ts";
 import type { RunTable } from "./table.ts";
 
-/** Keeps a server up to date with a run, while training goes on. */
+/** Keeps a server up to date with a run, while training goes on; a fault of server or table is said once and ends only this. */
 export class Uploader {
   readonly #table: RunTable;
   readonly #server: string;
@@ -32,7 +33,7 @@ export class Uploader {
     this.#under ??= this.#work(id).finally(() => this.#under = undefined);
   }
 
-  /** Waits until the server has everything, or is known to be down. */
+  /** Waits until the server has everything, or it is known that it cannot. */
   async settle(): Promise<void> {
     while (this.#under) await this.#under;
   }
@@ -44,7 +45,7 @@ export class Uploader {
         await pushRun(this.#table, id, this.#server);
       }
     } catch (fault) {
-      if (!(fault instanceof ServerError)) throw fault;
+      if (!(fault instanceof ServerError || fault instanceof RunTableError)) throw fault;
       this.#down = true;
       note(`${fault.message}; the run goes on, and deno task runs push uploads it later\n`);
     }

@@ -13,6 +13,7 @@ Deno.test("runs lists, shows, compares, exports and deletes what train has enter
     return stdout;
   };
   assertEquals(await good("runs"), "No runs\n");
+  assertEquals([...Deno.readDirSync(cwd)], [], "what only reads makes no file");
   await good("train", ...small, "--out", "a", "--seed", "1");
   await good("train", ...small, "--out", "b", "--seed", "2", "--rule", "mem-aop");
   await good("train", ...small, "--out", "c", "--runs", "none");
@@ -61,6 +62,30 @@ Deno.test("runs lists, shows, compares, exports and deletes what train has enter
       const [args, message] of [
         [["lst"], "Cannot use the word lst: expected one of list, show"],
         [["show"], "Cannot use show: expected one run but found none"],
+        [["show", "b", "c"], "Cannot use show: expected one run but found b c"],
+        [["list", "b"], "Cannot use list: expected no run by name, since --where chooses but found b"],
+        [
+          ["delete", "b", "--where", "seed=2"],
+          "Cannot use --where with delete: expected its options (--runs, --files)",
+        ],
+        [["show", "b", "--where", "seed=2"], "Cannot use --where with show: expected its options (--runs, --json)"],
+        [
+          ["export", "b", "--where", "seed=2"],
+          "Cannot use --where: expected either --where or runs by name but found both",
+        ],
+        [["report", "b", "--where", "seed=2"], "Cannot use --where with report: expected its options (--runs, --svg"],
+        [
+          ["list", "--files"],
+          "Cannot use --files with list: expected its options (--runs, --where, --sort, --limit, --json)",
+        ],
+        [["--svg"], "Cannot use --svg with list"],
+        [["--limit", "0"], "Cannot use --limit: expected a whole number from 1 up but found 0"],
+        [["--limit", "-3"], "Cannot use --limit: expected a whole number from 1 up but found -3"],
+        [["--limit", "1.5"], "Cannot use --limit: expected a whole number from 1 up but found 1.5"],
+        [["--where", "accuracy>abc"], "Cannot use --where accuracy>abc: expected a number after > but found abc"],
+        [["--where", "seed="], "Cannot use --where seed=: expected a number after = but found nothing"],
+        [["--where", "rows>many"], "Cannot use --where rows>many: expected a number after > but found many"],
+        [["--runs", "new/x.db"], "Cannot use the table of runs new/x.db: it does not exist"],
         [["compare", "b"], "Cannot use compare: expected two or more runs but found b"],
         [["show", "nothing"], "Cannot use the run nothing: expected an identity or a folder"],
         [["export", "--format", "xml"], "Cannot use --format: expected one of csv, jsonl, tensorboard but found xml"],
@@ -74,6 +99,13 @@ Deno.test("runs lists, shows, compares, exports and deletes what train has enter
       assertStringIncludes(stderr, message);
       assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
     }
+    assertEquals(jsonLines(await good("runs", "--json")).length, 2, "what is refused changes nothing");
+    assert(![...Deno.readDirSync(cwd)].some(({ name }) => name === "new"), "what only reads makes no file");
+  });
+
+  await t.step("only add makes a table", async () => {
+    await good("runs", "add", "c", "--runs", "new/x.db");
+    assertEquals(jsonLines(await good("runs", "--runs", "new/x.db", "--json")).length, 1);
   });
 });
 

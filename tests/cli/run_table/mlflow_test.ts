@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { DatabaseSync } from "node:sqlite";
 import { pushRun, ServerError } from "../../../src/cli/run_table/mlflow.ts";
 import { RunTable } from "../../../src/cli/run_table/table.ts";
+import { Uploader } from "../../../src/cli/run_table/upload.ts";
 import { pythonWith } from "../../python.ts";
 import { commandLine, run, temporaryFolder, text } from "../helpers.ts";
 import { done, epoch, record } from "./fixtures.ts";
@@ -175,4 +177,28 @@ Deno.test("pushRun() sends only what is new, and everything again to another ser
   const fault = await pushRun(table, "a", `http://127.0.0.1:${broken.addr.port}`).catch((fault) => fault);
   assert(fault instanceof ServerError, String(fault));
   assertStringIncludes(fault.message, "it answered 500 (no)");
+});
+
+Deno.test("an upload ends, and nothing else does, when the table of runs cannot be written", async () => {
+  await using folder = await temporaryFolder();
+  const path = `${folder.path}/runs.db`;
+  using table = new RunTable(path);
+  table.enter({ folder: "/runs/a", record: record("a"), events: [epoch(1, 2, 0.5)], status: "running" });
+  {
+    using database = new DatabaseSync(path);
+    database.exec("CREATE TRIGGER t BEFORE UPDATE OF remote ON runs BEGIN SELECT RAISE(ABORT, 'no more'); END");
+  }
+  let requests = 0;
+  await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => {
+    requests++;
+    return Response.json({ experiment: { experiment_id: "1" }, run: { info: { run_id: "r" } } });
+  });
+  const uploader = new Uploader(table, `http://127.0.0.1:${server.addr.port}`);
+  uploader.poke("a");
+  await uploader.settle();
+  const before = requests;
+  assert(before > 0, "the server was asked before the table was written");
+  uploader.poke("a");
+  await uploader.settle();
+  assertEquals(requests, before, "none after the first fault");
 });

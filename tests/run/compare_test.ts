@@ -135,6 +135,19 @@ Deno.test("compare() takes every rule of the list", async () => {
   }
 });
 
+Deno.test("masks that grow sparser cost less than no masks and more than those at the end, and as much memory as at first", async () => {
+  const masks = (schedule: "gmp" | "static") => ({ name: schedule, rule: sparse({ sparsity: 0.9, schedule }) });
+  const found = await compare({
+    ...small,
+    rules: ["backprop", masks("gmp"), masks("static")],
+    seeds: [0],
+    learningRates: [0.05],
+  });
+  const [all, fewer, fewest] = found.rules.map(({ runs }) => runs[0]!);
+  assert(fewest!.multiplyAdds! < fewer!.multiplyAdds! && fewer!.multiplyAdds! < all!.multiplyAdds!);
+  assert(fewest!.bytes < fewer!.bytes);
+});
+
 Deno.test("compare() tells of rules with another optimizer", async () => {
   const rules = ["backprop", { rule: memAop({ minSize: 0 }), optimizer: adam(1e-3) }];
   const found = await compare({ ...small, rules, epochs: 1, seeds: [0], learningRates: [0.01] });

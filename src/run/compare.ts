@@ -293,14 +293,14 @@ function planSide(
   const entry = entryGiven(given);
   const own = checkOptimizer({ ...entry.optimizer ?? optimizer });
   const rates = entry.learningRates ?? options.learningRates ?? FACTORS.map((factor) => factor * own.learningRate);
-  return {
-    name: entry.name ?? entry.rule.name,
-    rule: entry.rule,
-    optimizer: own,
-    learningRates: list("compare.learningRates", rates, "one or more learning rates", 1).map((rate) =>
-      number("compare.learningRates", rate, { above: 0 })
-    ),
-  };
+  const learningRates = list("compare.learningRates", rates, "one or more learning rates", 1).map((rate) =>
+    number("compare.learningRates", rate, { above: 0 })
+  );
+  const double = learningRates.find((rate, index) => learningRates.indexOf(rate) !== index);
+  if (double !== undefined) {
+    throw new ConfigError("compare.learningRates", "different learning rates", `${double} twice`);
+  }
+  return { name: entry.name ?? entry.rule.name, rule: entry.rule, optimizer: own, learningRates };
 }
 
 /** A rule in whichever way it was named. */

@@ -58,6 +58,19 @@ Deno.test("compare takes rules that suit any data where none are named, and prin
   assert(!names.includes("front-contribution"), "made for other data");
 });
 
+Deno.test("compare has as many epochs as its help says where nothing is said, and one epoch is one", async () => {
+  await using folder = await temporaryFolder();
+  const fast = [...small.filter((word, at) => word !== "--epochs" && small[at - 1] !== "--epochs"), "--seeds", "0"];
+  const args = [...fast, "--rules", "backprop,mem-aop", "--learning-rates", "0.01"];
+  const [, epochs] = /passes over the data \((\d+)\)/.exec(
+    (await run(["compare", "--help"], { cwd: folder.path })).stdout,
+  )!;
+  const without = await run(args, { cwd: folder.path });
+  assertStringIncludes(without.stdout, `spirals: ${epochs} epochs in batches of 64, 1 seed,`);
+  const one = await run([...args, "--epochs", "1"], { cwd: folder.path });
+  assertStringIncludes(one.stdout, "spirals: 1 epoch in batches of 64, 1 seed,");
+});
+
 Deno.test("compare refuses a folder that it cannot have before it trains", async () => {
   await using folder = await temporaryFolder();
   await Deno.writeTextFile(`${folder.path}/taken`, "");

@@ -170,6 +170,10 @@ for (
     [{ rules: ["backprop", "sparse+sparse"] }, "expected rules that fill different slots but found sparse and sparse"],
     [{ learningRates: [] }, "Cannot use compare.learningRates: expected one or more learning rates but found none"],
     [{ learningRates: [0] }, "Cannot use compare.learningRates: expected a number above 0 but found 0"],
+    [
+      { learningRates: [0.1, 0.1] },
+      "Cannot use compare.learningRates: expected different learning rates but found 0.1 twice",
+    ],
     [{ seeds: [] }, "Cannot use compare.seeds: expected one or more seeds but found none"],
     [{ seeds: [1, 1] }, "Cannot use compare.seeds: expected different seeds but found 1 twice"],
     [{ reach: 1.5 }, "Cannot use compare.reach: expected a number from 0 to 1"],

@@ -22,9 +22,6 @@ import { comparisonCharts, comparisonPage } from "./html.ts";
 import { compareCommand, type CompareValues, defaultRules } from "./options.ts";
 import { comparisonCsv, comparisonText } from "./text.ts";
 
-/** Epochs where nothing is said. */
-const EPOCHS = 5;
-
 /**
  * Runs the command.
  *
@@ -33,7 +30,7 @@ const EPOCHS = 5;
 export async function compareRules(args: readonly string[]): Promise<void> {
   const parsed = parseOptions(compareCommand, args);
   if (parsed.help) return print(helpText(compareCommand));
-  const values = { epochs: EPOCHS, ...parsed.values } as CompareValues;
+  const values = parsed.values as CompareValues;
   // A library that cannot be used is reported before data is loaded for it.
   native();
   const view = new ProgressView(values.quiet ?? false);

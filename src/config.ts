@@ -61,6 +61,12 @@ export function boolean(path: string, value: unknown): boolean {
   throw new ConfigError(path, "true or false", quoted(value));
 }
 
+/** A function that is called back, or nothing. @throws {ConfigError} otherwise */
+export function callback(path: string, value: unknown): void {
+  if (value === undefined || typeof value === "function") return;
+  throw new ConfigError(path, "a function", quoted(value));
+}
+
 /** One of some words. @throws {ConfigError} otherwise, with the nearest */
 export function oneOf<T extends string>(path: string, value: unknown, words: readonly T[]): T {
   const found = words.find((word) => word === value);

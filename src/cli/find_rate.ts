@@ -87,8 +87,17 @@ export async function findRate(args: readonly string[]): Promise<void> {
   print(
     `The loss falls fastest at a learning rate of ${figure(search.steepest)} and is smallest at ${
       figure(search.smallest)
-    }, after ${search.points.length} steps.\nTry      deno task train --learning-rate ${figure(search.steepest)}\n`,
+    }, after ${search.points.length} steps.\nTry      deno task train ${
+      [...trainingArguments(args), "--learning-rate", figure(search.steepest)].join(" ")
+    }\n`,
   );
+}
+
+/** What `train` has to be given for the run that was searched for: the arguments without those of the search itself. */
+function trainingArguments(args: readonly string[]): string[] {
+  const flags: readonly string[] = own.map(({ name }) => `--${name}`);
+  return args.filter((argument, index) => !flags.includes(argument.split("=")[0]!) && !flags.includes(args[index - 1]!))
+    .map((argument) => /^[\w@%+=:,.\/-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", `'\\''`)}'`);
 }
 
 /** The losses over the rates, with the steepest fall marked. The plotting library is loaded here. */

@@ -20,6 +20,9 @@ const PLACE = /^(Cannot compare (?<side>[\w+-]+): )?Cannot use (?<path>[\w.-]+)(
 /** An option that a message advises. */
 const ADVICE = /\bwith ([a-z]+[A-Z]\w*)\b/g;
 
+/** A rule, or an option of one with its value, that the engine advises as the API writes it. */
+const CODE = /\b(backprop)\(\)|\bforce: true\b/g;
+
 /**
  * Names the option on the command line in a refusal that names it as the API (`optimizer.learningRate`, `memAop.k`) or the engine
  * (`rule.k`) does.
@@ -33,9 +36,16 @@ export function nameFlags(message: string, names: FlagNames): string {
     ADVICE,
     (whole, option: string) => names.options.includes(kebab(option)) ? `with --${kebab(option)}` : whole,
   );
-  return advised.replace(PLACE, (whole, ...rest) => {
-    const { side, path } = rest.at(-1) as { readonly side?: string; readonly path: string };
-    const flags = flagsOf(path, side === undefined ? names : { ...names, rules: side.split("+") });
+  const side = PLACE.exec(message)?.groups?.side;
+  const taking = side === undefined ? names : { ...names, rules: side.split("+") };
+  const told = advised.replace(CODE, (whole, rule?: string) => {
+    if (rule !== undefined) return names.options.includes("rule") ? `--rule ${rule}` : rule;
+    const flags = flagsOf("rule.force", taking);
+    return flags.length === 0 ? whole : flags.join(" or ");
+  });
+  return told.replace(PLACE, (whole, ...rest) => {
+    const { path } = rest.at(-1) as { readonly path: string };
+    const flags = flagsOf(path, taking);
     return flags.length === 0 ? whole : `${rest[0] ?? ""}Cannot use ${flags.join(" or ")}`;
   });
 }

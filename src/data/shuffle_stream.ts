@@ -4,11 +4,12 @@
  * @module
  */
 
-import { knownOptions, number, seedNumber } from "../config.ts";
+import { knownOptions, number, seedNumber, typeName } from "../config.ts";
+import { ConfigError } from "../errors.ts";
 import { elementCount } from "./array.ts";
 import { createRandom, permutation, type Random } from "./random.ts";
 import { takeRows } from "./split.ts";
-import { checkAlike, type TableStream } from "./stream.ts";
+import { checkAlike, isStream, partsOf, type TableStream } from "./stream.ts";
 import type { FeatureArray, LabelTargets, Table, ValueTargets } from "./table.ts";
 
 /** Options of {@linkcode shuffleStream}. */
@@ -27,7 +28,7 @@ export interface ShuffleStreamOptions {
  * @param stream the parts
  * @param options rows that wait, and a seed
  * @returns the stream, with parts of about the same sizes; the same for the same parts, seed and pass
- * @throws {ConfigError} where an option cannot be used
+ * @throws {ConfigError} where an option cannot be used, or what is given is no stream
  *
  * @example
  * ```ts ignore
@@ -42,8 +43,15 @@ export function shuffleStream(stream: TableStream, options: ShuffleStreamOptions
   knownOptions("shuffleStream", options, ["window", "seed"]);
   const window = number("shuffleStream.window", options.window ?? 16_384, { min: 1, max: 2 ** 31, whole: true });
   const seed = seedNumber("shuffleStream.seed", options.seed ?? 0);
+  if (!isStream(stream)) {
+    throw new ConfigError(
+      "shuffleStream",
+      "an async iterable of tables, or a function that gives one",
+      typeName(stream),
+    );
+  }
   if (typeof stream !== "function") return mixed(stream, { window, seed, pass: 0 });
-  return (pass) => mixed(stream(pass), { window, seed, pass });
+  return (pass) => mixed(partsOf(stream, pass), { window, seed, pass });
 }
 
 async function* mixed(

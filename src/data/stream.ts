@@ -5,6 +5,7 @@
  * @module
  */
 
+import { typeName } from "../config.ts";
 import { DataError } from "../errors.ts";
 import { elementCount, showShape } from "./array.ts";
 import type { FeatureArray, LabelTargets, Table, ValueTargets } from "./table.ts";
@@ -44,6 +45,24 @@ export function isStream(data: unknown): data is TableStream {
 }
 
 /**
+ * The parts of one pass.
+ *
+ * @param stream the parts, or a function that begins them
+ * @param pass counted from 0
+ * @returns what can be looped over
+ * @throws {DataError} where the function gives something else
+ */
+export function partsOf(stream: TableStream, pass: number): AsyncIterable<Table> {
+  const parts: unknown = typeof stream === "function" ? stream(pass) : stream;
+  const loops = typeof parts === "object" && parts !== null &&
+    (Symbol.asyncIterator in parts || Symbol.iterator in parts);
+  if (loops) return parts as AsyncIterable<Table>;
+  throw new DataError("the stream", "a function that gives an async iterable of tables", typeName(parts), {
+    action: "use",
+  });
+}
+
+/**
  * Batches of a stream, pass after pass without end where it can be begun anew. A batch never holds rows of two passes: the last
  * one of a pass may have fewer rows.
  *
@@ -64,7 +83,7 @@ export async function* batches(stream: TableStream, options: BatchOptions): Asyn
     let given = 0;
     let rest: Table[] = [];
     let waiting = 0;
-    for await (const part of typeof stream === "function" ? stream(pass - 1) : stream) {
+    for await (const part of partsOf(stream, pass - 1)) {
       number++;
       checkAlike(part, first ??= part, number);
       rest.push(part);
@@ -141,10 +160,10 @@ export class Prefetch<T> implements AsyncDisposable {
 /** Refuses a part that cannot belong to the same data as the first. */
 export function checkAlike(part: Table, first: Table, number: number): void {
   const where = `part ${number} of the stream`;
-  const { rows, shape, features } = part;
-  if (!Number.isInteger(rows) || rows < 0 || !Array.isArray(shape)) {
-    throw new DataError(where, "a table of rows, shape, features and targets", "something else", { action: "use" });
+  if (!isTable(part)) {
+    throw new DataError(where, "a table of rows, shape, features and targets", typeName(part), { action: "use" });
   }
+  const { rows, shape, features } = part;
   if (features.length !== rows * elementCount(shape)) {
     throw new DataError(where, `${rows * elementCount(shape)} features (${rows} rows)`, features.length, {
       action: "use",
@@ -157,6 +176,19 @@ export function checkAlike(part: Table, first: Table, number: number): void {
   }
   const [expected, found] = [describe(first), describe(part)];
   if (expected !== found) throw new DataError(where, `${expected} as in the first part`, found, { action: "use" });
+}
+
+/** Whether a part has what a table must have, each of its kind. */
+function isTable(part: unknown): part is Table {
+  if (typeof part !== "object" || part === null) return false;
+  const { rows, shape, features, targets } = part as Partial<Table>;
+  return Number.isInteger(rows) && rows! >= 0 && Array.isArray(shape) && isFeatures(features) &&
+    (targets?.kind === "labels" && targets.values instanceof Uint32Array ||
+      targets?.kind === "values" && isFeatures(targets.values));
+}
+
+function isFeatures(values: unknown): boolean {
+  return values instanceof Float32Array || values instanceof Float64Array || values instanceof Uint8Array;
 }
 
 function describe({ features, scale, offset, targets }: Table): string {

@@ -5,14 +5,15 @@
  * @module
  */
 
-import { number, objectOfOptions, seedNumber } from "../config.ts";
+import { callback, knownOptions, number, objectOfOptions, seedNumber } from "../config.ts";
 import { Dataset } from "../data/dataset.ts";
 import { withValidation } from "../data/split.ts";
+import { isStream } from "../data/stream.ts";
 import type { Data } from "../data/table.ts";
 import { ConfigError } from "../errors.ts";
 import type { NetworkOptions } from "../network/network.ts";
 import { type Rule, ruleByName } from "../rules/mod.ts";
-import { adam, type Optimizer } from "../train/optimizers.ts";
+import { adam, checkOptimizer, type Optimizer } from "../train/optimizers.ts";
 import type { TrainOptions } from "../train/trainer.ts";
 import { type CompareRun, Contestant, type Entry, type Rows } from "./contestant.ts";
 import {
@@ -143,6 +144,8 @@ export interface Comparison {
   readonly notes: readonly string[];
 }
 
+const ENTRY = ["rule", "name", "optimizer", "learningRates"] as const satisfies readonly (keyof CompareEntry)[];
+
 /** What `TrainOptions` has and a comparison decides itself. */
 const DECIDED = ["rule", "seed", "probe"] as const;
 
@@ -246,7 +249,17 @@ function checkPlan(options: CompareOptions): ComparePlan {
     epochs = 10,
     ...shared
   } = options;
-  if (data?.train === undefined) throw new ConfigError("compare.data", "a data set with training rows", data);
+  objectOfOptions("compare.network", network, "layers");
+  if (Object.hasOwn(network, "seed")) {
+    throw new ConfigError("compare.network.seed", "no such option: use seeds", "one");
+  }
+  callback("compare.onProgress", onProgress);
+  if (isStream(data) || isStream(data?.train)) {
+    throw new ConfigError("compare.data", "rows that are all in memory, as every run reads them", "a stream");
+  }
+  if (typeof data?.train !== "object" || data.train === null) {
+    throw new ConfigError("compare.data", "a data set with training rows", data);
+  }
   const sides = list("compare.rules", rules, "two or more rules", 2).map((given) =>
     planSide(given, { options, optimizer })
   );
@@ -277,24 +290,31 @@ function planSide(
   given: string | Rule | CompareEntry,
   { options, optimizer }: { readonly options: CompareOptions; readonly optimizer: Optimizer },
 ): PlannedSide {
-  const entry: CompareEntry = typeof given === "string"
-    ? { rule: ruleByName(given) }
-    : "slots" in given
-    ? { rule: given }
-    : given;
-  if (typeof entry.rule?.slots !== "object") {
-    throw new ConfigError("compare.rules", "names of rules, rules, or entries with a rule", given);
-  }
-  const own = entry.optimizer ?? optimizer;
+  const entry = entryGiven(given);
+  const own = checkOptimizer({ ...entry.optimizer ?? optimizer });
   const rates = entry.learningRates ?? options.learningRates ?? FACTORS.map((factor) => factor * own.learningRate);
-  return {
-    name: entry.name ?? entry.rule.name,
-    rule: entry.rule,
-    optimizer: own,
-    learningRates: list("compare.learningRates", rates, "one or more learning rates", 1).map((rate) =>
-      number("compare.learningRates", rate, { above: 0 })
-    ),
-  };
+  const learningRates = list("compare.learningRates", rates, "one or more learning rates", 1).map((rate) =>
+    number("compare.learningRates", rate, { above: 0 })
+  );
+  const double = learningRates.find((rate, index) => learningRates.indexOf(rate) !== index);
+  if (double !== undefined) {
+    throw new ConfigError("compare.learningRates", "different learning rates", `${double} twice`);
+  }
+  return { name: entry.name ?? entry.rule.name, rule: entry.rule, optimizer: own, learningRates };
+}
+
+/** A rule in whichever way it was named. */
+function entryGiven(given: string | Rule | CompareEntry): CompareEntry {
+  if (typeof given === "string") return { rule: ruleByName(given) };
+  const refused = new ConfigError("compare.rules", "names of rules, rules, or entries with a rule", given);
+  if (typeof given !== "object" || given === null) throw refused;
+  if (!("slots" in given)) knownOptions("compare.rules", given, ENTRY);
+  const entry: CompareEntry = "slots" in given ? { rule: given } : given;
+  if (typeof entry.rule?.slots !== "object" || entry.rule.slots === null) throw refused;
+  if (entry.name !== undefined && (typeof entry.name !== "string" || entry.name === "")) {
+    throw new ConfigError("compare.rules.name", "a name", entry.name);
+  }
+  return entry;
 }
 
 function list<T>(path: string, values: readonly T[], expected: string, least: number): readonly T[] {

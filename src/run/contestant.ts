@@ -38,9 +38,9 @@ export interface CompareRun {
   readonly curve: readonly ComparePoint[];
   /** Whether the loss stopped being a number. */
   readonly diverged: boolean;
-  /** Bytes in the engine, beside the data. */
+  /** Most bytes in the engine, beside the data, before the first step and after each epoch. */
   readonly bytes: number;
-  /** Multiply-adds of a step; `null` where they are not counted. */
+  /** Multiply-adds of a step, as the mean of those before the first step and after each epoch; `null` where they are not counted. */
   readonly multiplyAdds: number | null;
   /** Accuracy on the test rows at the end; `null` without such rows or classes, or after divergence. */
   readonly testAccuracy: number | null;
@@ -68,6 +68,12 @@ export interface Entry {
   readonly training: TrainOptions & { readonly seed: number };
 }
 
+/** What a step costs at some moment of a run. */
+interface Cost {
+  readonly bytes: number;
+  readonly multiplyAdds: number | undefined;
+}
+
 /** A run that waits for its turns. */
 export class Contestant implements Disposable {
   /** What it is made of. */
@@ -80,12 +86,19 @@ export class Contestant implements Disposable {
   readonly #rows: Rows;
   readonly #setup: number;
   readonly #owned: DisposableStack;
+  /** Before the first step and after each epoch: masks that change during a run change what its steps cost. */
+  readonly #costs: Cost[];
 
-  private constructor(entry: Entry, rows: Rows, run: { trainer: Trainer; setup: number; owned: DisposableStack }) {
+  private constructor(
+    entry: Entry,
+    rows: Rows,
+    run: { trainer: Trainer; setup: number; cost: Cost; owned: DisposableStack },
+  ) {
     this.entry = entry;
     this.#rows = rows;
     this.#trainer = run.trainer;
     this.#setup = run.setup;
+    this.#costs = [run.cost];
     this.#owned = run.owned;
   }
 
@@ -101,7 +114,8 @@ export class Contestant implements Disposable {
     try {
       const trainer = owned.use(await Trainer.create(network, rows.train, entry.training));
       const setup = (performance.now() - start) / 1000;
-      return new Contestant(entry, rows, { trainer, setup, owned: owned.move() });
+      const cost = await costOf(trainer);
+      return new Contestant(entry, rows, { trainer, setup, cost, owned: owned.move() });
     } catch (cause) {
       if (!(cause instanceof EngineError || cause instanceof ConfigError)) throw cause;
       const code = cause instanceof EngineError ? cause.code : "invalid-config";
@@ -134,6 +148,7 @@ export class Contestant implements Disposable {
         validationLoss: loss,
         validationAccuracy: accuracy,
       });
+      this.#costs.push(await costOf(this.#trainer));
     } catch (fault) {
       if (!(fault instanceof EngineError && fault.code === "not-finite")) throw fault;
       this.diverged = true;
@@ -152,8 +167,8 @@ export class Contestant implements Disposable {
       learningRate: optimizer.learningRate,
       curve: this.curve,
       diverged: this.diverged,
-      bytes: await trainingBytes(this.#trainer),
-      multiplyAdds: await stepMultiplyAdds(this.#trainer) ?? null,
+      bytes: Math.max(...this.#costs.map(({ bytes }) => bytes)),
+      multiplyAdds: mean(this.#costs.map(({ multiplyAdds }) => multiplyAdds)),
       testAccuracy: metrics?.accuracy ?? null,
       testLoss: metrics?.loss ?? null,
     };
@@ -168,4 +183,15 @@ export class Contestant implements Disposable {
   [Symbol.dispose](): void {
     this.#owned.dispose();
   }
+}
+
+async function costOf(trainer: Trainer): Promise<Cost> {
+  return { bytes: await trainingBytes(trainer), multiplyAdds: await stepMultiplyAdds(trainer) };
+}
+
+/** The mean to a whole number; `null` where some of it was not counted. */
+function mean(counts: readonly (number | undefined)[]): number | null {
+  const counted = counts.filter((count) => count !== undefined);
+  if (counted.length < counts.length) return null;
+  return Math.round(counted.reduce((sum, count) => sum + count, 0) / counted.length);
 }

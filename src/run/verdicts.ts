@@ -80,12 +80,20 @@ export function secondsToTarget(run: CompareRun, { classes, target }: Task): num
   )?.seconds;
 }
 
-/** Figures of a rule on an axis; `undefined` where it has none. */
+/**
+ * Figures of a rule on an axis; `undefined` where it has none. Seconds per step have the median over all epochs of all runs, as the
+ * factors have, and the range of the runs' medians.
+ */
 export function figuresOn(axis: CompareAxis, side: Side, task: Task): AxisFigures | undefined {
   const values = side.runs.map((run) => valueOn(axis, run, task)).filter((value) => value !== undefined)
     .filter(Number.isFinite);
   if (values.length === 0) return undefined;
-  return { median: median(values), low: Math.min(...values), high: Math.max(...values) };
+  const epochs = side.runs.flatMap(({ curve }) => curve.map(({ secondsPerStep }) => secondsPerStep));
+  return {
+    median: median(axis === "secondsPerStep" ? epochs : values),
+    low: Math.min(...values),
+    high: Math.max(...values),
+  };
 }
 
 /** How a rule does on all axes. */
@@ -167,13 +175,11 @@ function pairsOn(axis: CompareAxis, side: Side, reference: Side, task: Task): (r
       })
     );
   }
-  // No run is known to be better than half a wrong row; with it a ratio exists also where nothing was wrong.
-  const least = axis === "error" && task.classes ? 0.5 / task.rows : 0;
   return side.runs.flatMap((run, seed) => {
     const other = reference.runs[seed];
     const [value, against] = [valueOn(axis, run, task), other && valueOn(axis, other, task)];
     if (value === undefined || against === undefined) return [];
-    return [[Math.max(value, least), Math.max(against, least)] as const];
+    return [[value, against] as const];
   });
 }
 
@@ -190,8 +196,14 @@ function onAxis(
     const why = axis === "multiplyAdds" ? "not counted" : "nothing measured";
     return { axis, outcome: "open", words: missing === "" ? name : `${name} (${why} for ${missing})` };
   }
-  const figures = `${showOn(axis, own.median, task)} against ${showOn(axis, other.median, task)}`;
-  const interval = ratioInterval(pairs);
+  // What is shown comes from the pairs too, so that the factor is that of the two figures beside it.
+  const figures = ([0, 1] as const).map((at) => median(pairs.map((pair) => pair[at])))
+    .map((value) => Number.isFinite(value) ? showOn(axis, value, task) : "none").join(" against ");
+  // No run is known to be better than half a wrong row; with it a ratio exists also where nothing was wrong.
+  const least = axis === "error" && task.classes ? 0.5 / task.rows : 0;
+  const interval = ratioInterval(
+    pairs.map(([value, against]) => [Math.max(value, least), Math.max(against, least)] as const),
+  );
   // Bytes and multiply-adds follow from shapes; everything else needs more than one pair.
   const exact = axis === "bytes" || axis === "multiplyAdds";
   const outcome = pairs.length < 2 && !exact ? "open" : outcomeOf(interval);

@@ -4,9 +4,10 @@
  * @module
  */
 
-import { knownOptions, number, objectOfOptions } from "../config.ts";
+import { knownOptions, number, objectOfOptions, typeName } from "../config.ts";
 import { ConfigError, EngineError } from "../errors.ts";
 import { Dataset } from "../data/dataset.ts";
+import { isStream } from "../data/stream.ts";
 import type { Data, Table } from "../data/table.ts";
 import type { Network } from "../network/network.ts";
 import { adam, type Optimizer } from "./optimizers.ts";
@@ -59,7 +60,7 @@ export interface RateSearch {
  * @param data training rows
  * @param options optimizer (its own rate does not count), rule, batch size and so on, and the range
  * @returns the losses and the rates that they suggest
- * @throws {ConfigError} where an option cannot be used, or the loss never falls
+ * @throws {ConfigError} where an option cannot be used, the data is a stream, or the loss never falls
  *
  * @example
  * ```ts
@@ -81,7 +82,14 @@ export async function findLearningRate(
   number("findLearningRate.lowest", lowest, { above: 0 });
   number("findLearningRate.highest", highest, { above: lowest });
   number("findLearningRate.steps", steps, { min: 10, whole: true });
-  const table = "train" in data ? data.train : data;
+  const table = typeof data === "object" && data !== null && "train" in data ? data.train : data;
+  if (typeof table !== "object" || table === null || isStream(table)) {
+    throw new ConfigError(
+      "data",
+      "training rows that are all in memory",
+      isStream(table) ? "a stream" : typeName(table),
+    );
+  }
   using own = table instanceof Dataset ? undefined : await Dataset.create(table);
   const rows = own ?? table as Dataset;
   const batchSize = training.batchSize ?? Math.min(128, rows.rows);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { boolean, knownOptions, number, seedNumber } from "../config.ts";
+import { boolean, callback, knownOptions, number, seedNumber } from "../config.ts";
 import { Dataset } from "../data/dataset.ts";
 import { isStream, type StreamData, type TableStream } from "../data/stream.ts";
 import type { Data, Table } from "../data/table.ts";
@@ -179,6 +179,7 @@ const OPTIONS = [
 export function trainingConfig(options: TrainOptions, rows: number | null): TrainingConfig {
   knownOptions("", options, OPTIONS);
   checkStream(options, rows === null);
+  callback("onProgress", options.onProgress);
   const most = rows ?? Number.MAX_SAFE_INTEGER;
   const rule = options.rule ?? backprop();
   if (typeof rule?.slots !== "object" || rule.slots === null) {

@@ -58,6 +58,41 @@ Deno.test("compare takes rules that suit any data where none are named, and prin
   assert(!names.includes("front-contribution"), "made for other data");
 });
 
+Deno.test("compare has as many epochs as its help says where nothing is said, and one epoch is one", async () => {
+  await using folder = await temporaryFolder();
+  const fast = [...small.filter((word, at) => word !== "--epochs" && small[at - 1] !== "--epochs"), "--seeds", "0"];
+  const args = [...fast, "--rules", "backprop,mem-aop", "--learning-rates", "0.01"];
+  const [, epochs] = /passes over the data \((\d+)\)/.exec(
+    (await run(["compare", "--help"], { cwd: folder.path })).stdout,
+  )!;
+  const without = await run(args, { cwd: folder.path });
+  assertStringIncludes(without.stdout, `spirals: ${epochs} epochs in batches of 64, 1 seed,`);
+  const one = await run([...args, "--epochs", "1"], { cwd: folder.path });
+  assertStringIncludes(one.stdout, "spirals: 1 epoch in batches of 64, 1 seed,");
+});
+
+Deno.test("compare refuses a folder that it cannot have before it trains", async () => {
+  await using folder = await temporaryFolder();
+  await Deno.writeTextFile(`${folder.path}/taken`, "");
+  const rules = ["--rules", "backprop,mem-aop", "--epochs", "1000000"];
+  const { code, stdout, stderr } = await run([...small, ...rules, "--out", "taken"], { cwd: folder.path });
+  assertEquals([code === 0, stdout], [false, ""]);
+  assertStringIncludes(stderr, "Cannot make the run folder taken: a file of that name is in the way");
+});
+
+Deno.test("compare leaves a folder that was there, and none that it made, when it is refused", async () => {
+  await using folder = await temporaryFolder();
+  await Deno.mkdir(`${folder.path}/mine`);
+  for (const out of ["mine", "mine/new/deep"]) {
+    const { code } = await run([...small, "--rules", "backprop,sparse", "--hidden", "none", "--out", out], {
+      cwd: folder.path,
+    });
+    assert(code !== 0);
+    assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["mine"]);
+    assertEquals([...Deno.readDirSync(`${folder.path}/mine`)], []);
+  }
+});
+
 for (
   const [args, message] of [
     [["--rules", "backprop"], "Cannot use --rules: expected two or more rules but found one"],

@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { kebab, rulesNamed } from "../../src/cli/flags.ts";
+import { kebab, nameFlags, rulesNamed } from "../../src/cli/flags.ts";
 import { explain, Interruption, UsageError } from "../../src/cli/errors.ts";
 import { CheckpointError, ConfigError, DataError, EngineError } from "../../src/errors.ts";
 import { rules } from "../../src/rules/mod.ts";
@@ -71,4 +71,21 @@ Deno.test("explain() says of anything else that it is a bug, and shows where", (
 
 Deno.test("explain() says nothing to a reader who has gone", () => {
   assertEquals(explain(new Deno.errors.BrokenPipe("gone")), { message: "", code: 141 });
+});
+
+Deno.test("advice that the engine gives in code names flags and rules of the command line", () => {
+  assertEquals(
+    nameFlags("Cannot use rule: expected more but found 0.5 times the speed; use backprop() or force: true", {
+      options: ["rule"],
+      rules: ["front-contribution"],
+    }),
+    "Cannot use --rule: expected more but found 0.5 times the speed; use --rule backprop or --front-contribution.force",
+  );
+  assertEquals(
+    nameFlags("Cannot compare mem-aop: Cannot use rule.policy: expected topK (force: true overrides this)", {
+      options: ["rules"],
+      rules: ["front-contribution", "mem-aop"],
+    }),
+    "Cannot compare mem-aop: Cannot use --mem-aop.policy: expected topK (--mem-aop.force overrides this)",
+  );
 });

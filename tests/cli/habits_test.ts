@@ -134,6 +134,8 @@ Deno.test("export writes ONNX, npz and a state_dict; find-rate draws and suggest
     found.stdout,
     /^The loss falls fastest at a learning rate of [\d.e-]+ and is smallest at [\d.e-]+, after \d+ steps/,
   );
+  const advice = /\nTry {6}deno task train (.*) --learning-rate [\d.e-]+\n$/.exec(found.stdout);
+  assertEquals(advice?.[1], small.slice(0, -2).join(" "), "what was searched for, without the search");
   const svg = await Deno.readTextFile(`${folder.path}/rates.svg`);
   assertStringIncludes(svg, "learning rate");
   const unknown = await run(["find-rate", "--epochs", "3"], at);

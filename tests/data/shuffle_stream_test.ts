@@ -68,6 +68,18 @@ Deno.test("shuffleStream() passes streams on that can be read once, and refuses 
     "shuffleStream.window: expected a whole number from 1",
   );
   assertThrows(() => shuffleStream(numbered, { widow: 3 } as never), ConfigError, "did you mean window?");
+  for (const [given, found] of [[null, "null"], [3, "3"], [{}, "an Object"], [[], "an Array"]] as const) {
+    assertThrows(
+      () => shuffleStream(given as never),
+      ConfigError,
+      `Cannot use shuffleStream: expected an async iterable of tables, or a function that gives one but found ${found}`,
+    );
+  }
+  await assertRejects(
+    () => order(shuffleStream(() => undefined as never)),
+    DataError,
+    "Cannot use the stream: expected a function that gives an async iterable of tables but found undefined",
+  );
   async function* changing(): AsyncGenerator<Table> {
     const [first] = await Array.fromAsync(numbered());
     yield first!;

@@ -135,6 +135,19 @@ Deno.test("compare() takes every rule of the list", async () => {
   }
 });
 
+Deno.test("masks that grow sparser cost less than no masks and more than those at the end, and as much memory as at first", async () => {
+  const masks = (schedule: "gmp" | "static") => ({ name: schedule, rule: sparse({ sparsity: 0.9, schedule }) });
+  const found = await compare({
+    ...small,
+    rules: ["backprop", masks("gmp"), masks("static")],
+    seeds: [0],
+    learningRates: [0.05],
+  });
+  const [all, fewer, fewest] = found.rules.map(({ runs }) => runs[0]!);
+  assert(fewest!.multiplyAdds! < fewer!.multiplyAdds! && fewer!.multiplyAdds! < all!.multiplyAdds!);
+  assert(fewest!.bytes < fewer!.bytes);
+});
+
 Deno.test("compare() tells of rules with another optimizer", async () => {
   const rules = ["backprop", { rule: memAop({ minSize: 0 }), optimizer: adam(1e-3) }];
   const found = await compare({ ...small, rules, epochs: 1, seeds: [0], learningRates: [0.01] });
@@ -157,9 +170,35 @@ for (
     [{ rules: ["backprop", "sparse+sparse"] }, "expected rules that fill different slots but found sparse and sparse"],
     [{ learningRates: [] }, "Cannot use compare.learningRates: expected one or more learning rates but found none"],
     [{ learningRates: [0] }, "Cannot use compare.learningRates: expected a number above 0 but found 0"],
+    [
+      { learningRates: [0.1, 0.1] },
+      "Cannot use compare.learningRates: expected different learning rates but found 0.1 twice",
+    ],
     [{ seeds: [] }, "Cannot use compare.seeds: expected one or more seeds but found none"],
     [{ seeds: [1, 1] }, "Cannot use compare.seeds: expected different seeds but found 1 twice"],
     [{ reach: 1.5 }, "Cannot use compare.reach: expected a number from 0 to 1"],
+    [
+      { rules: ["backprop", null] },
+      "Cannot use compare.rules: expected names of rules, rules, or entries with a rule but found null",
+    ],
+    [
+      { rules: ["backprop", 3] },
+      "Cannot use compare.rules: expected names of rules, rules, or entries with a rule but found 3",
+    ],
+    [{ rules: ["backprop", { rule: null }] }, "expected names of rules, rules, or entries with a rule but found {"],
+    [{ rules: ["backprop", { rule: memAop(), lr: 3 }] }, "Cannot use compare.rules.lr: expected one of rule, name,"],
+    [
+      { rules: ["backprop", { rule: memAop(), name: 3 }] },
+      "Cannot use compare.rules.name: expected a name but found 3",
+    ],
+    [{ rules: ["backprop", { rule: memAop(), optimizer: 3 }] }, "Cannot use optimizer.kind: expected one of sgd,"],
+    [{ network: { ...network, seed: 1 } }, "Cannot use compare.network.seed: expected no such option: use seeds"],
+    [{ network: 3 }, "Cannot use compare.network: expected options such as { layers: … } but found 3"],
+    [{ onProgress: 3 }, "Cannot use compare.onProgress: expected a function but found 3"],
+    [{ data: null }, "Cannot use compare.data: expected a data set with training rows but found null"],
+    [{ data: { train: 3 } }, "Cannot use compare.data: expected a data set with training rows but found {"],
+    [{ data: ReadableStream.from([data.train]) }, "Cannot use compare.data: expected rows that are all in memory"],
+    [{ data: { train: () => ReadableStream.from([data.train]) } }, "as every run reads them but found a stream"],
     [{ rule: "x" }, "Cannot use compare.rule: expected no such option: use rules and seeds"],
   ] as const
 ) {

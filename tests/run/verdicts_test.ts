@@ -1,6 +1,14 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { CompareRun } from "../../src/run/contestant.ts";
-import { bestError, secondsToTarget, sentenceOf, type Side, type Task, verdictsOf } from "../../src/run/verdicts.ts";
+import {
+  bestError,
+  figuresOn,
+  secondsToTarget,
+  sentenceOf,
+  type Side,
+  type Task,
+  verdictsOf,
+} from "../../src/run/verdicts.ts";
 
 interface Made {
   /** Accuracy after each epoch. */
@@ -70,6 +78,24 @@ Deno.test("verdicts follow the figures on every axis", () => {
     /memory \(0\.5 MiB against 1 MiB, factor 2\.00\), multiply-adds per step \(0\.4 M against 1 M, factor 2\.50\)/,
   );
   assertMatch(sentence, /; ties on best accuracy \(92\.40 % against 92\.40 %, ratio of the error 1\.00/);
+});
+
+Deno.test("the factor on seconds per step is the quotient of the two figures beside it", () => {
+  // Runs of different speed and noise, one of them cut short: medians of medians are not those of all epochs.
+  const timed = (name: string, runs: readonly (readonly number[])[]): Side => ({
+    name,
+    runs: runs.map((milliseconds, seed) => {
+      const run = madeRun(seed, { accuracies: milliseconds.map(() => 0.5) });
+      return { ...run, curve: run.curve.map((point, at) => ({ ...point, secondsPerStep: milliseconds[at]! / 1000 })) };
+    }),
+  });
+  const own = timed("own", [[1, 1, 9], [2, 2.5, 3], [4]]);
+  const reference = timed("backprop", [[8, 30, 31], [10, 11, 29], [12, 50, 60]]);
+  const { words, interval } = verdictsOf(own, reference, task).find(({ axis }) => axis === "secondsPerStep")!;
+  const [, shown, against, factor] = /\(([\d.]+) ms against ([\d.]+) ms, factor ([\d.]+)/.exec(words)!.map(Number);
+  assertAlmostEquals(factor!, against! / shown!, 0.01, words);
+  assertEquals([shown, interval!.pairs], [2.5, 7]);
+  assertEquals(figuresOn("secondsPerStep", own, task), { median: 0.0025, low: 0.001, high: 0.004 });
 });
 
 Deno.test("what overlaps is a tie, however far the medians are apart", () => {

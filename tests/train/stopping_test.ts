@@ -107,6 +107,21 @@ Deno.test("findLearningRate() tries growing rates, leaves the network as it was,
   const wrong = findLearningRate(network, data, { epochs: 3 } as Record<string, number>);
   await assertRejects(() => wrong, ConfigError, "Cannot use findLearningRate.epochs");
   await assertRejects(
+    () => findLearningRate(network, { train: ReadableStream.from([data.train]) } as never),
+    ConfigError,
+    "Cannot use data: expected training rows that are all in memory but found a stream",
+  );
+  await assertRejects(
+    () => findLearningRate(network, (() => ReadableStream.from([data.train])) as never),
+    ConfigError,
+    "Cannot use data: expected training rows that are all in memory but found a stream",
+  );
+  await assertRejects(
+    () => findLearningRate(network, null as never),
+    ConfigError,
+    "Cannot use data: expected training rows that are all in memory but found null",
+  );
+  await assertRejects(
     () => findLearningRate(network, data, { lowest: 2, highest: 1 }),
     ConfigError,
     "findLearningRate.highest",

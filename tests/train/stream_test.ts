@@ -175,6 +175,35 @@ Deno.test("faults of a stream are told by part", async () => {
     DataError,
     "Cannot use part 1 of the stream: expected 234 features (39 rows) but found 240",
   );
+  const { features: _features, ...featureless } = part(0, 40);
+  const { targets: _targets, ...targetless } = part(0, 40);
+  for (
+    const [given, found] of [
+      [null, "null"],
+      [undefined, "undefined"],
+      [featureless, "an Object"],
+      [targetless, "an Object"],
+      [{ ...part(0, 40), features: [...part(0, 40).features] }, "an Object"],
+    ] as [Table, string][]
+  ) {
+    await assertRejects(
+      run(() => ReadableStream.from([part(0, 40), given])),
+      DataError,
+      `Cannot use part 2 of the stream: expected a table of rows, shape, features and targets but found ${found}`,
+    );
+  }
+  for (const [given, found] of [[undefined, "undefined"], [Promise.resolve(), "a Promise"], [3, "3"]] as const) {
+    await assertRejects(
+      run(() => given as never),
+      DataError,
+      `Cannot use the stream: expected a function that gives an async iterable of tables but found ${found}`,
+    );
+  }
+  await assertRejects(
+    run(parts, { onProgress: 3 as never }),
+    ConfigError,
+    "Cannot use onProgress: expected a function",
+  );
   const broken = part(0, 40);
   broken.features[7] = NaN;
   await assertRejects(run(() => ReadableStream.from([broken])), EngineError, "NaN in row 1, column 1");

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Data } from "../../data/table.ts";
+import { dirname, resolve } from "node:path";
 import { native } from "../../ffi/native.ts";
 import { ruleByName, rules } from "../../rules/mod.ts";
 import { compare, type CompareEntry, type Comparison } from "../../run/compare.ts";
@@ -22,9 +22,6 @@ import { comparisonCharts, comparisonPage } from "./html.ts";
 import { compareCommand, type CompareValues, defaultRules } from "./options.ts";
 import { comparisonCsv, comparisonText } from "./text.ts";
 
-/** Epochs where nothing is said. */
-const EPOCHS = 5;
-
 /**
  * Runs the command.
  *
@@ -33,7 +30,7 @@ const EPOCHS = 5;
 export async function compareRules(args: readonly string[]): Promise<void> {
   const parsed = parseOptions(compareCommand, args);
   if (parsed.help) return print(helpText(compareCommand));
-  const values = { epochs: EPOCHS, ...parsed.values } as CompareValues;
+  const values = parsed.values as CompareValues;
   // A library that cannot be used is reported before data is loaded for it.
   native();
   const view = new ProgressView(values.quiet ?? false);
@@ -48,6 +45,8 @@ export async function compareRules(args: readonly string[]): Promise<void> {
   const plan = makePlan({ values, dotted: {}, model }, data.train);
   const { seed: _, ...network } = plan.network;
   const { rule: _rule, seed: _seed, ...training } = plan.training;
+  // A folder that cannot be had is told of before hours of work, not after them.
+  const place = await ResultsFolder.create(values.out, data.name);
   try {
     const comparison = await compare({
       ...training,
@@ -64,9 +63,39 @@ export async function compareRules(args: readonly string[]): Promise<void> {
       },
     });
     view.clear();
-    await finish(comparison, { values, data });
+    await finish(comparison, { values, folder: place.path });
+  } catch (fault) {
+    await place.remove();
+    throw fault;
   } finally {
     view.clear();
+  }
+}
+
+/** The folder of the results, made beforehand. */
+class ResultsFolder {
+  /** Where it is. */
+  readonly path: string;
+  readonly #made: readonly string[];
+
+  private constructor(path: string, made: readonly string[]) {
+    this.path = path;
+    this.#made = made;
+  }
+
+  /** Makes it, with the folders above it. */
+  static async create(out: string | undefined, data: string): Promise<ResultsFolder> {
+    const missing: string[] = [];
+    for (let at = resolve(out ?? "runs"); !await Deno.lstat(at).catch(() => undefined); at = dirname(at)) {
+      missing.push(at);
+    }
+    const path = await createRunFolder(out, { data, rule: "compare" });
+    return new ResultsFolder(path, out === undefined ? [path, ...missing] : missing);
+  }
+
+  /** Takes back what was made and is still empty: what others have put there stays. */
+  async remove(): Promise<void> {
+    for (const folder of this.#made) await Deno.remove(folder).catch(() => {});
   }
 }
 
@@ -85,9 +114,8 @@ function entryOf(
 
 async function finish(
   comparison: Comparison,
-  { values, data }: { readonly values: CompareValues; readonly data: Data },
+  { values, folder }: { readonly values: CompareValues; readonly folder: string },
 ): Promise<void> {
-  const folder = await createRunFolder(values.out, { data: data.name, rule: "compare" });
   const whole = { ...comparison, options: values, machine: describeSystem() };
   const charts = await comparisonCharts(comparison);
   const files: [string, string][] = [

@@ -56,7 +56,7 @@ const own = [
     name: "out",
     type: "text",
     value: "DIR",
-    help: "folder of the results (runs/compare-TIME-DATA)",
+    help: "folder of the results, made first; empty until the end (runs/TIME-DATA-compare)",
     group,
     effect: "display",
   },

@@ -33,7 +33,9 @@ export function comparisonRows(comparison: Comparison): string[][] {
 /** What was compared, in one line. */
 export function comparisonTitle({ data, epochs, seeds, batchSize, rows }: Comparison): string {
   const count = seeds.length === 1 ? "1 seed" : `${seeds.length} seeds`;
-  return `${data}: ${epochs} epochs in batches of ${batchSize}, ${count}, ${rows} validation rows`;
+  return `${data}: ${epochs} ${
+    epochs === 1 ? "epoch" : "epochs"
+  } in batches of ${batchSize}, ${count}, ${rows} validation rows`;
 }
 
 /** What counts as learnt, in words. */

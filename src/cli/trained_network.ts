@@ -6,7 +6,7 @@
 
 import { CheckpointError } from "../errors.ts";
 import type { Network } from "../network/network.ts";
-import { loadCheckpoint, type SavedRun } from "../run/checkpoint.ts";
+import { loadAlone, type SavedRun } from "../run/checkpoint.ts";
 import { averageFile, bestFile, checkpointFile } from "./run_folder.ts";
 
 /**
@@ -32,7 +32,7 @@ export async function networkFile(path: string): Promise<string> {
  * @throws {CheckpointError} where the file is no checkpoint, or lies about its contents
  */
 export async function loadTrained(file: string, options: { readonly threads?: number } = {}): Promise<Network> {
-  const { network, run } = await loadCheckpoint(file, options);
+  const { network, run } = await loadAlone(file, options);
   if (run === undefined || run.config.averageDecay === null) return network;
   try {
     takeAverages(network, run);

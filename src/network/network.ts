@@ -13,7 +13,7 @@ import { native } from "../ffi/native.ts";
 import { check, encode, newStatus, readJson } from "../ffi/status.ts";
 import { fillSlots, type Rule } from "../rules/mod.ts";
 import { type SparsifyOptions, sparsifyRequest } from "../rules/sparse.ts";
-import { loadCheckpoint, saveCheckpoint } from "../run/checkpoint.ts";
+import { loadAlone, saveCheckpoint } from "../run/checkpoint.ts";
 import { planRequest, type RunPlan } from "../train/forecast.ts";
 import { evaluate, type EvaluateOptions, type Metrics } from "../train/metrics.ts";
 import type { TrainOptions } from "../train/trainer.ts";
@@ -265,7 +265,7 @@ export class Network implements Disposable {
    * @throws {CheckpointError} where the file is not a checkpoint of this program, or lies about its contents
    */
   static async load(path: string | URL, options: { readonly threads?: number } = {}): Promise<Network> {
-    const { network } = await loadCheckpoint(path, options);
+    const { network } = await loadAlone(path, options);
     return network;
   }
 

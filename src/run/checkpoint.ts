@@ -16,6 +16,9 @@ import { decodeSafetensors, type DType, encodeSafetensors, type Tensor } from ".
 /** What stands after a layer's name in the names of its mask, in bytes and in bits, and of the weights that it leaves. */
 const [MASK, BITS, VALUES] = [".weight.mask", ".weight.bits", ".weight.values"] as const;
 
+/** What stands before the name of a parameter as it is without the rule, where a run's rule keeps it in parts. */
+const FOLDED = "folded.";
+
 /** Key in the file's metadata. */
 const KEY = "leanprop";
 
@@ -63,6 +66,8 @@ export interface Checkpoint {
   readonly network: Network;
   /** The training run that was under way, if any. */
   readonly run?: SavedRun;
+  /** Parameters by name that the network needs to compute the same without the rule of its run, where they differ from its own. */
+  readonly folded: ReadonlyMap<string, ParameterArray>;
 }
 
 /**
@@ -103,6 +108,10 @@ export async function saveCheckpoint(
     } else {
       tensors.set(name, { dtype: dtype.toUpperCase() as DType, shape, bytes: bytesOf(values) });
     }
+    if (training === undefined || group !== "parameter") continue;
+    const folded = network.read(name, { folded: true });
+    if (folded.every((value, index) => value === values[index])) continue;
+    tensors.set(FOLDED + name, { dtype: dtype.toUpperCase() as DType, shape, bytes: bytesOf(folded) });
   }
   await writeWhole(path, encodeSafetensors({ metadata: { [KEY]: JSON.stringify(header) }, tensors }));
 }
@@ -149,18 +158,48 @@ export async function loadCheckpoint(
           `Cannot read ${where}: expected only the network's parameters but found also ${extra}`,
         );
       }
-      return { network };
+      return { network, folded: new Map() };
     }
     for (const [name, { dtype }] of rest) {
       if (dtype === "F32" || dtype === "F64") continue;
       throw new CheckpointError(`Cannot read ${where}: expected ${name} to be F32 or F64 but found ${dtype}`);
     }
-    const state = [...rest].map(([name, tensor]) => [name, values(tensor)] as const);
-    return { network, run: { config: header.training, tensors: new Map(state) } };
+    const state = new Map<string, ParameterArray>();
+    const folded = new Map<string, ParameterArray>();
+    for (const [name, tensor] of rest) {
+      if (name.startsWith(FOLDED)) folded.set(name.slice(FOLDED.length), values(tensor));
+      else state.set(name, values(tensor));
+    }
+    return { network, run: { config: header.training, tensors: state }, folded };
   } catch (cause) {
     network[Symbol.dispose]();
     if (cause instanceof CheckpointError) throw cause;
     throw new CheckpointError(`Cannot read ${where}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+  }
+}
+
+/**
+ * Reads the network of a checkpoint, which computes what it computed when it was written: also in the middle of a run whose rule
+ * keeps weights in parts.
+ *
+ * @param path the file
+ * @param options threads of the network
+ * @returns the network, and the state of the run that it was in, which it can no longer go on with
+ * @throws {CheckpointError} where the file cannot be read, is no checkpoint, or its tensors are not those of its network
+ * @throws {ConfigError} where the number of threads cannot be used
+ */
+export async function loadAlone(
+  path: string | URL,
+  options: { readonly threads?: number } = {},
+): Promise<Omit<Checkpoint, "folded">> {
+  const { folded, ...checkpoint } = await loadCheckpoint(path, options);
+  try {
+    for (const [name, values] of folded) checkpoint.network.write(name, values);
+    return checkpoint;
+  } catch (cause) {
+    checkpoint.network[Symbol.dispose]();
+    const message = cause instanceof Error ? cause.message : cause;
+    throw new CheckpointError(`Cannot read ${fileName(path)}: ${message}`, { cause });
   }
 }
 

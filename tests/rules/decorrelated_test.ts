@@ -212,6 +212,9 @@ for (const net of Object.keys(nets)) {
         await run.network.save(`${folder}/plain.safetensors`);
         using loaded = await Network.load(`${folder}/plain.safetensors`);
         assertSameBits(bits(loaded), bits(folded), "saved");
+        await run.trainer.save(`${folder}/run.safetensors`);
+        using alone = await Network.load(`${folder}/run.safetensors`);
+        assertSameBits(bits(alone), bits(folded), "loaded from the middle of the run");
       });
       run.trainer[Symbol.dispose]();
       assertSameBits(bits(run.network), bits(folded), "after the run");

@@ -271,6 +271,38 @@ Deno.test("weight: the projection's squared error is 1 − lanes / parameters, t
   }
 });
 
+Deno.test("feedback matrices learn from signed rows by their formula, after they were used", async () => {
+  const [units, rows, lanes] = [2, 12, 3];
+  const count = rows * lanes;
+  for (
+    const [options, factor] of [
+      [{ feedback: "nlms", feedbackRate: 0.5 }, 0.5 / Math.max(count, 2 * units)],
+      [{ feedback: "ema", feedbackRate: 0.25 }, 0.25 / count],
+    ] as const
+  ) {
+    // Without activation the Jacobian from the hidden layer to the outputs is the last layer's weights: square here.
+    using network = Network.create({ input: [3], layers: [dense(units), dense(units)], precision: "f64", threads: 1 });
+    scramble(network, 5);
+    const [before, [a, b, c, d]] = [network.read("0.weight"), network.read("1.weight") as unknown as number[]];
+    using data = await Dataset.create(table(rows, { shape: [3], classes: units }));
+    const rule = dual({ lanes, ...options });
+    using trainer = await Trainer.create(network, data, { rule, batchSize: rows, epochs: 9, optimizer: sgd(0.1) });
+    await trainer.step();
+    assertEquals(network.read("0.weight"), before);
+    const name = network.tensors().find(({ name }) => name.endsWith("feedback"))!.name;
+    const [p, q, r, s] = network.read(name) as unknown as number[];
+    // B = factor · J · Σ ξ ξᵀ with signs ξ: on the diagonal of the sum is their number, beside it twice the same whole number.
+    const scale = factor * (a! * d! - b! * c!);
+    const sum = [d! * p! - b! * r!, d! * q! - b! * s!, a! * r! - c! * p!, a! * s! - c! * q!].map((value) =>
+      value / scale
+    );
+    const [first, beside, other, second] = sum;
+    assertClose({ name: "diagonal", limit: 1e-9 }, [first!, second!], [count, count]);
+    assertClose({ name: "symmetry", limit: 1e-9 }, [beside! + count], [other! + count]);
+    assert(Math.abs(beside! - Math.round(beside!)) < 1e-6 && Math.abs(beside!) < count, `${beside}`);
+  }
+});
+
 const small = { input: [20], layers: [dense(32), relu(), dense(16), relu(), dense(3)] as Layer[] };
 
 for (

@@ -17,7 +17,7 @@ import { number } from "../src/config.ts";
 import { median } from "../src/run/statistics.ts";
 import { interleave } from "./interleave.ts";
 import { largest } from "./largest.ts";
-import { option, readOptions } from "./options.ts";
+import { option, readOptions, script } from "./options.ts";
 import { startOurs } from "./ours.ts";
 import { type Case, type Side, startPeer } from "./peer.ts";
 
@@ -38,7 +38,8 @@ const LAUNCH = { least: 4e-6, most: 6e-6 };
 const WIDTHS = { of: 8, most: 1024 };
 
 const { device, threads, rounds } = readOptions({
-  name: "small_networks",
+  name: "bench/small_networks.ts",
+  usage: script("bench/small_networks.ts", "--allow-run --allow-sys"),
   description: "A network so small that a GPU would wait for its launches, on this machine and beside PyTorch and JAX.",
   options: [
     option("device", "text", ["device of PyTorch, such as cuda (cpu)", "NAME"]),

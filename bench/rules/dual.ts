@@ -11,7 +11,6 @@ import {
   adam,
   backprop,
   cnn,
-  ConfigError,
   Dataset,
   dense,
   dual,
@@ -24,7 +23,7 @@ import {
   Trainer,
 } from "../../mod.ts";
 import { number } from "../../src/config.ts";
-import { option, readOptions } from "../options.ts";
+import { only, option, readOptions, script } from "../options.ts";
 
 const BATCH = 128;
 
@@ -52,25 +51,25 @@ const rules: Readonly<Record<string, DualOptions>> = {
   "weight, 1 direction": { mode: "weight", force: true },
 };
 
+/** All rows of the table. */
+const all = Object.entries(subjects).flatMap(([network, { rules: taking }]) =>
+  Object.keys(rules).filter((rule) => taking?.includes(rule) ?? true).map((rule) => ({ network, rule }))
+);
+
 const { rows, rounds, threads } = readOptions({
-  name: "dual",
+  name: "bench/rules/dual.ts",
+  usage: script("bench/rules/dual.ts"),
   description: "Step times of the dual rule beside back-propagation's, in turns.",
   options: [
     option("rounds", "number", ["turns of each side (7)", "N"]),
     option("threads", "number", ["threads (2)", "N"]),
     option("only", "text", ["rows with this in their network and rule, such as cnn", "TEXT"]),
   ],
-}, ({ rounds, threads, only = "" }) => {
-  const rows = Object.entries(subjects).flatMap(([network, { rules: taking }]) =>
-    Object.keys(rules).filter((rule) => taking?.includes(rule) ?? true).map((rule) => ({ network, rule }))
-  ).filter(({ network, rule }) => `${network}, ${rule}`.includes(only));
-  if (rows.length === 0) throw new ConfigError("--only", "text in a network's or a rule's name, such as cnn", only);
-  return {
-    rows,
-    rounds: number("--rounds", rounds ?? 7, { min: 1, whole: true }),
-    threads: number("--threads", threads ?? 2, { min: 1, whole: true }),
-  };
-});
+}, ({ rounds, threads, only: text }) => ({
+  rows: only(all, ({ network, rule }) => `${network}, ${rule}`, text),
+  rounds: number("--rounds", rounds ?? 7, { min: 1, whole: true }),
+  threads: number("--threads", threads ?? 2, { min: 1, whole: true }),
+}));
 
 /** Seconds of one step: a chunk of about 0.1 s of the run, which is then at its end again. */
 async function chunk(trainer: Trainer): Promise<number> {

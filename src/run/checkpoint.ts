@@ -108,7 +108,8 @@ export async function saveCheckpoint(
     } else {
       tensors.set(name, { dtype: dtype.toUpperCase() as DType, shape, bytes: bytesOf(values) });
     }
-    if (training === undefined || group !== "parameter") continue;
+    // Only what stands behind a rule's matrices is kept in parts.
+    if (training?.rule.inputs === undefined || group !== "parameter") continue;
     const folded = network.read(name, { folded: true });
     if (folded.every((value, index) => value === values[index])) continue;
     tensors.set(FOLDED + name, { dtype: dtype.toUpperCase() as DType, shape, bytes: bytesOf(folded) });

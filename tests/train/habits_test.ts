@@ -245,43 +245,22 @@ for (const [name, rule] of Object.entries(averaged)) {
   });
 
   Deno.test(`runs with averages resume with the same bits: ${name}`, async () => {
-    await inTemporaryFolder(async (folder) => {
-      const path = `${folder}/run.safetensors`;
-      const options: TrainOptions = { ...common, optimizer: adam(1e-2), averageDecay: 0.9, rule };
-      using whole = Network.create({ input: [6], layers, seed: 2 });
-      for await (const _ of train(whole, rows, options));
-      for (const stop of [0, 3, 4, 11, 17]) {
-        {
-          using network = Network.create({ input: [6], layers, seed: 2 });
-          using data = await Dataset.create(rows);
-          using trainer = await Trainer.create(network, data, options);
-          await steps(network, data, stop);
-          await trainer.save(path);
-        }
-        const checkpoint = await loadCheckpoint(path);
-        using network = checkpoint.network;
-        using trainer = await Trainer.resume(checkpoint, rows);
-        for (let done = false; !done;) ({ done } = await trainer.epoch());
-        await trainer.keepAverage();
-        assertSameBits(bits(network), bits(whole), `stopped after ${stop} steps`);
-      }
-    });
+    await assertResumes({ ...common, optimizer: adam(1e-2), averageDecay: 0.9, rule }, [0, 3, 4, 11, 17]);
   });
 }
 
 Deno.test("runs with accumulated gradients, class weights and averages resume with the same bits", async () => {
+  const more = { accumulate: 3, classWeights: [1, 2, 1, 0.5], averageDecay: 0.9 };
+  await assertResumes({ ...common, optimizer: adam(1e-2), ...more }, [0, 1, 5, 6, 9, 17]);
+});
+
+/** A run with averages ends with the same bits, wherever it was stopped, saved and resumed. */
+async function assertResumes(options: TrainOptions, stops: readonly number[]): Promise<void> {
   await inTemporaryFolder(async (folder) => {
     const path = `${folder}/run.safetensors`;
-    const options: TrainOptions = {
-      ...common,
-      optimizer: adam(1e-2),
-      accumulate: 3,
-      classWeights: [1, 2, 1, 0.5],
-      averageDecay: 0.9,
-    };
     using whole = Network.create({ input: [6], layers, seed: 2 });
     for await (const _ of train(whole, rows, options));
-    for (const stop of [0, 1, 5, 6, 9, 17]) {
+    for (const stop of stops) {
       {
         using network = Network.create({ input: [6], layers, seed: 2 });
         using data = await Dataset.create(rows);
@@ -297,7 +276,7 @@ Deno.test("runs with accumulated gradients, class weights and averages resume wi
       assertSameBits(bits(network), bits(whole), `stopped after ${stop} steps`);
     }
   });
-});
+}
 
 Deno.test("a plain run's bits do not depend on the new options at their defaults", async () => {
   using plain = await trained({ optimizer: adam(1e-2) });

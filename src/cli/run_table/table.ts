@@ -89,55 +89,43 @@ export interface MetricRow {
   readonly sent: number;
 }
 
+/** What each column of the table holds. */
+const kinds: Readonly<Record<keyof RunRow, "text" | "number">> = {
+  id: "text",
+  folder: "text",
+  created: "text",
+  updated: "text",
+  status: "text",
+  message: "text",
+  data: "text",
+  model: "text",
+  rule: "text",
+  optimizer: "text",
+  learningRate: "number",
+  batchSize: "number",
+  seed: "number",
+  epochs: "number",
+  epoch: "number",
+  step: "number",
+  seconds: "number",
+  trainLoss: "number",
+  validationLoss: "number",
+  accuracy: "number",
+  bestAccuracy: "number",
+  testLoss: "number",
+  testAccuracy: "number",
+  testMeanAbsoluteError: "number",
+  options: "text",
+  machine: "text",
+  server: "text",
+  remote: "text",
+};
+
 /** Columns of the table, in order. */
-export const columns: readonly (keyof RunRow)[] = [
-  "id",
-  "folder",
-  "created",
-  "updated",
-  "status",
-  "message",
-  "data",
-  "model",
-  "rule",
-  "optimizer",
-  "learningRate",
-  "batchSize",
-  "seed",
-  "epochs",
-  "epoch",
-  "step",
-  "seconds",
-  "trainLoss",
-  "validationLoss",
-  "accuracy",
-  "bestAccuracy",
-  "testLoss",
-  "testAccuracy",
-  "testMeanAbsoluteError",
-  "options",
-  "machine",
-  "server",
-  "remote",
-];
+export const columns = Object.keys(kinds) as readonly (keyof RunRow)[];
 
 /** Those of them that hold text; all others hold numbers. */
-export const textColumns: readonly (keyof RunRow)[] = [
-  "id",
-  "folder",
-  "created",
-  "updated",
-  "status",
-  "message",
-  "data",
-  "model",
-  "rule",
-  "optimizer",
-  "options",
-  "machine",
-  "server",
-  "remote",
-];
+export const textColumns: readonly (keyof RunRow)[] = columns.filter((column) => kinds[column] === "text");
 
 /** What is known of a run when it begins, or is read from its folder. */
 export interface RunEntry {

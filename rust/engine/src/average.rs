@@ -102,12 +102,10 @@ fn carry<T: Real>(node: &Node<T>, averages: &mut [T]) {
 fn fold<T: Real>(par: Par, node: &mut Node<T>, values: &[T], folded: &mut [T]) {
     let range = node.parameters.clone();
     let Op::Linear(linear) = &mut node.op else { return };
-    let (size, start, outputs) = (linear.weights(), linear.bias_start(), linear.map.outputs());
-    let (values, folded) = (&values[range.clone()], &mut folded[range]);
-    let (weights, biases) = folded.split_at_mut(start.min(values.len()));
-    let bias = linear.bias.then(|| &mut biases[..outputs]);
+    let own = &values[range.clone()][..linear.weights()];
+    let (weights, bias) = linear.halves(&mut folded[range]);
     if let Some(rule) = linear.slots.inputs.decorrelated() {
-        rule.fold_from(par, &values[..size], &mut weights[..size], bias);
+        rule.fold_from(par, own, weights, bias);
     }
 }
 

@@ -11,10 +11,8 @@ pub fn multiply_adds(config: &Config, site: &Site, blocks: Blocks, way: Way, lea
     let passes = match way {
         // Values through R, and but for the network's input gradients back through it.
         Way::TwoStage => rows * if site.first { 1 } else { 2 },
-        // S · W, and the gradient of that turned into W's.
-        Way::Fused => 2 * site.map.outputs(),
-        // The gradient of A times Rᵀ R.
-        Way::Around => 2 * site.map.outputs(),
+        // S · W, and the gradient of that turned into W's; or the gradient of A times Rᵀ R.
+        Way::Fused | Way::Around => 2 * site.map.outputs(),
         // There is no R.
         Way::Centered => return 0.0,
     };

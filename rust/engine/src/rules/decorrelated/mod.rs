@@ -283,21 +283,14 @@ impl<T: Real> Decorrelated<T> {
         let blocks = Blocks { size: inputs, block };
         let precompute = site.first && config.first == Some(First::Precompute);
         let dense = matches!(site.map, Map::Dense { .. });
+        // Products that are chosen by rows need these rows.
+        let by_rows = site.training.rule.products != (products::Config::All {});
+        // Forward and, but for the network's input, backward; S · W and its gradient.
+        let few_rows = batch * if site.first { 1 } else { 2 } <= 2 * outputs;
         let way = match config.form {
             _ if centered => Way::Centered,
             Form::DriftFree => Way::Around,
-            // Products that are chosen by rows need these rows.
-            Form::Local | Form::NewtonSchulz | Form::Cholesky
-                if dense && site.training.rule.products != (products::Config::All {}) =>
-            {
-                Way::TwoStage
-            }
-            // Forward and, but for the network's input, backward; S · W and its gradient.
-            Form::Local | Form::NewtonSchulz | Form::Cholesky
-                if dense && batch * if site.first { 1 } else { 2 } <= 2 * outputs =>
-            {
-                Way::TwoStage
-            }
+            Form::Local | Form::NewtonSchulz | Form::Cholesky if dense && (by_rows || few_rows) => Way::TwoStage,
             Form::Local | Form::NewtonSchulz | Form::Cholesky => Way::Fused,
         };
         let center = config.center.unwrap_or(site.bias);

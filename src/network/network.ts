@@ -36,7 +36,10 @@ export interface NetworkOptions {
    * Element type of parameters and arithmetic. Default `"f32"`. Results below its normal range (1.2e-38, for `"f64"` 2.2e-308) are 0.
    */
   readonly precision?: "f32" | "f64";
-  /** Threads to use, from 1; results do not depend on it. Default: one a core. */
+  /**
+   * Threads to use, from 1; results do not depend on it. Default: one a core. Of networks with as many that compute at the same time,
+   * one has them all, and the others go on with one each.
+   */
   readonly threads?: number;
 }
 

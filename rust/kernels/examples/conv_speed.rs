@@ -190,10 +190,9 @@ fn main() {
     let name = arguments.next().unwrap_or("resnet18".into());
     let mut number = |default| arguments.next().map_or(default, |text| text.parse().expect("a whole number"));
     let (threads, rounds) = (number(1), number(9));
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+    let crew = kernels::team::Crew::new(threads).expect("threads");
     let (batches, layers) = network(&name);
-    pool.install(|| {
-        let par = Par::new(threads);
+    crew.run(|par| {
         let peak = peak();
         println!("peak of one thread: {peak:.0} GFLOP/s ({})", isa().name());
         for images in batches {

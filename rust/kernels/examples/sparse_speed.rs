@@ -241,12 +241,12 @@ fn main() {
         "{:>14} {:6} {:5} | dense forward, backward, µs     | sparse forward, backward, µs    | first layer's   | GF/s forward, backward | dense / sparse | turns",
         "layer", "batch", "zeros"
     );
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build().expect("threads");
-    pool.install(|| {
+    let crew = kernels::team::Crew::new(options.threads).expect("threads");
+    crew.run(|par| {
         for case in cases() {
             if options.groups.is_empty() || options.groups.iter().any(|group| group == case.group) {
                 for sparsity in &options.sparsities {
-                    measure(&case, *sparsity, Par::new(options.threads), &options);
+                    measure(&case, *sparsity, par, &options);
                 }
             }
         }

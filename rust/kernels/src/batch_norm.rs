@@ -481,9 +481,8 @@ mod tests {
         let parts = parts::<f32>(rows, columns);
         for kind in KINDS {
             let run = |threads: usize| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let par = Par::new(threads);
-                pool.install(|| (forward(par, &parts, kind), gradients(par, &parts, kind, &gy)))
+                let crew = crate::team::Crew::new(threads).unwrap();
+                crew.run(|par| (forward(par, &parts, kind), gradients(par, &parts, kind, &gy)))
             };
             let one = run(1);
             assert!(run(2) == one && run(3) == one, "{kind:?}");

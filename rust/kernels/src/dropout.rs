@@ -135,8 +135,8 @@ mod tests {
             assert_ne!(one, mask(Par::SEQUENTIAL, other, 1, 200_000, 0.5));
         }
         for threads in [2, 3] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            assert!(pool.install(|| mask(Par::new(threads), place(1, 1), 1, 200_000, 0.5)) == one);
+            let crew = crate::team::Crew::new(threads).unwrap();
+            assert!(crew.run(|par| mask(par, place(1, 1), 1, 200_000, 0.5)) == one);
         }
     }
 }

@@ -182,9 +182,8 @@ mod tests {
         (0..n).map(|i| T::of(rng.uniform(i as u64, [0, 0]) - 0.5)).collect()
     }
 
-    fn in_pool<R: Send>(threads: usize, body: impl FnOnce(Par) -> R + Send) -> R {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| body(Par::new(threads)))
+    fn in_pool<R>(threads: usize, body: impl FnOnce(Par) -> R) -> R {
+        crate::team::Crew::new(threads).unwrap().run(body)
     }
 
     /// Plain loops.

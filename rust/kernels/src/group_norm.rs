@@ -242,8 +242,8 @@ mod tests {
         let parts = [numbers::<f32>(size, 1), numbers(channels, 2), numbers(channels, 3)];
         let gy: Vec<f32> = numbers(size, 4);
         let with = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| run(Par::new(threads), images, groups, &parts, &gy))
+            let crew = crate::team::Crew::new(threads).unwrap();
+            crew.run(|par| run(par, images, groups, &parts, &gy))
         };
         let one = with(1);
         assert!(with(2) == one && with(3) == one);

@@ -277,8 +277,8 @@ mod tests {
         };
         let one = run(Par::SEQUENTIAL);
         for threads in [2, 3] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            assert!(pool.install(|| run(Par::new(threads))) == one, "{threads} threads");
+            let crew = crate::team::Crew::new(threads).unwrap();
+            assert!(crew.run(run) == one, "{threads} threads");
         }
     }
 }

@@ -6,14 +6,12 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Work below this many floating-point operations stays on the calling thread: a second one of a team takes its part
 /// after a microsecond or two, but its caches do not hold what the first one has just written.
 const WORTH_SHARING: usize = 1_000_000;
 
-/// A number of threads to use. Methods with more than one thread must be called inside a Rayon pool of that size; inside
-/// [`crate::team::run`] its threads are waiting for the work.
+/// A number of threads to use. There are others than the caller's inside [`crate::team::Crew::run`] only, and not inside a block.
 #[derive(Clone, Copy, Debug)]
 pub struct Par {
     threads: usize,
@@ -23,7 +21,7 @@ impl Par {
     /// Everything on the calling thread.
     pub const SEQUENTIAL: Par = Par { threads: 1 };
 
-    /// Use up to `threads` threads of the current Rayon pool.
+    /// Use up to `threads` threads of the crew that runs this.
     pub fn new(threads: usize) -> Par {
         Par { threads: threads.max(1) }
     }
@@ -35,7 +33,8 @@ impl Par {
 
     /// This, or sequential when `operations` floating-point operations are too few to share.
     pub fn for_work(self, operations: usize) -> Par {
-        if operations < WORTH_SHARING { Par::SEQUENTIAL } else { self }
+        let shared = self.threads > 1 && operations >= WORTH_SHARING && crate::team::shares(operations);
+        if shared { self } else { Par::SEQUENTIAL }
     }
 
     /// Runs `body(block)` for every block from 0 to `blocks`, each exactly once, in any order.
@@ -45,26 +44,12 @@ impl Par {
 
     /// As [`Par::each`], with the number of the worker (below `threads`) that may use scratch memory of its own.
     pub fn each_with_slot(self, blocks: usize, body: impl Fn(usize, usize) + Sync) {
-        let workers = self.threads.min(blocks);
-        if workers <= 1 {
-            for block in 0..blocks {
-                body(block, 0);
-            }
+        if self.threads.min(blocks) > 1 && crate::team::each(blocks, &body) {
             return;
         }
-        if crate::team::each(blocks, &body) {
-            return;
+        for block in 0..blocks {
+            body(block, 0);
         }
-        let next = AtomicUsize::new(0);
-        fork(0, workers, &|slot| {
-            loop {
-                let block = next.fetch_add(1, Ordering::Relaxed);
-                if block >= blocks {
-                    break;
-                }
-                body(block, slot);
-            }
-        });
     }
 
     /// Cuts `out` into chunks of `chunk` elements and runs `body(first_index, chunk)` on each.
@@ -105,16 +90,6 @@ impl<F: Fn(usize) + Sync> Job<F> {
     /// Does it.
     pub fn run(self, par: Par) {
         par.for_work(self.operations).each(self.blocks, self.body);
-    }
-}
-
-/// Runs `work(slot)` for every slot in `first..first + count` at once.
-fn fork(first: usize, count: usize, work: &(impl Fn(usize) + Sync)) {
-    if count == 1 {
-        work(first);
-    } else {
-        let half = count / 2;
-        rayon::join(|| fork(first, half, work), || fork(first + half, count - half, work));
     }
 }
 
@@ -190,15 +165,17 @@ impl<'a, T> Shared<'a, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::team::Crew;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn each_runs_every_block_once_for_any_number_of_threads() {
         for threads in 1..=3 {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let crew = Crew::new(threads).unwrap();
             for blocks in [0, 1, 2, 7, 100] {
                 let counts: Vec<AtomicUsize> = (0..blocks).map(|_| AtomicUsize::new(0)).collect();
-                pool.install(|| {
-                    Par::new(threads).each_with_slot(blocks, |block, slot| {
+                crew.run(|par| {
+                    par.each_with_slot(blocks, |block, slot| {
                         assert!(slot < threads);
                         counts[block].fetch_add(1, Ordering::Relaxed);
                     });

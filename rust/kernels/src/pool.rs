@@ -419,8 +419,8 @@ mod tests {
     fn pooling_gives_the_same_bits_for_any_number_of_threads() {
         let w = Window { height: 31, width: 30, channels: 48, size: [3, 3], stride: [2, 2], padding: [1, 1] };
         let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| check(Par::new(threads), w, 9))
+            let crew = crate::team::Crew::new(threads).unwrap();
+            crew.run(|par| check(par, w, 9))
         };
         let one = run(1);
         assert!(run(2) == one && run(3) == one);

@@ -151,8 +151,8 @@ mod tests {
         let g: Vec<f32> = (0..rows * columns).map(|i| (i as f32 * 0.1).sin()).collect();
         let run = |threads: usize| {
             let mut out = vec![0.0; columns];
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| column_sums(Par::new(threads), &g, columns, false, &mut out));
+            let crew = crate::team::Crew::new(threads).unwrap();
+            crew.run(|par| column_sums(par, &g, columns, false, &mut out));
             out
         };
         let one = run(1);

@@ -1,16 +1,25 @@
-//! Threads that wait for the next kernel instead of going to sleep.
+//! Threads that help whoever computes.
 //!
-//! A training step is a dozen short parallel kernels with serial gaps of a few microseconds between them. Rayon's idle threads go to
-//! sleep in such gaps, and waking one costs 5 to 60 µs: as much as the kernel. Inside [`run`] the pool's threads spin for the
-//! next kernel and sleep only when none comes for a while. Which thread computes a block does not matter to any result.
+//! A training step is a dozen short parallel kernels with serial gaps of a few microseconds between them, and a call from outside may
+//! be a single one. Handing such work to Rayon's pool costs two wake-ups, 5 to 60 µs each: the worker's, and the caller's when it is
+//! done. So the caller leads: it begins at once, and the pool's threads wait for kernels to take part in, spinning for a while before
+//! they sleep. They are woken only for work that is worth it. Which thread computes a block does not matter to any result.
 
+use crate::par::Par;
+use crate::subnormal;
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 
 /// How often a waiting thread looks before it sleeps: about 100 µs, longer than the gaps inside a step.
 const LOOKS: u32 = 4_000;
+
+/// Floating-point operations of a caller from which on sleeping helpers are woken: 50 to 100 µs on one thread. A wake-up costs the
+/// caller some 10 µs, and the helper arrives 50 µs later. Tests share everything.
+const WORTH_WAKING: usize = if cfg!(test) { 1 } else { 4_000_000 };
 
 /// Parts that a kernel's blocks are cut into, at most.
 const PARTS: usize = 64;
@@ -20,6 +29,8 @@ type Body<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
 /// The state that leader and helpers share.
 struct Team {
+    /// Whether somebody leads.
+    led: AtomicBool,
     /// Counts kernels; helpers wait for it to change.
     generation: AtomicU32,
     /// Helpers that sleep until it changes.
@@ -41,69 +52,131 @@ struct Taken(AtomicUsize);
 
 // SAFETY: `job` is written by the leader only while no helper is inside, which `open` and `inside` see to.
 unsafe impl Sync for Team {}
+// SAFETY: as above; what `job` points at is used by helpers only while the leader keeps it alive.
+unsafe impl Send for Team {}
+
+/// The team that a thread leads.
+#[derive(Clone, Copy)]
+struct Led {
+    team: NonNull<Team>,
+    /// Operations that the leader has done alone so far, while the helpers slept.
+    alone: usize,
+}
 
 thread_local! {
     /// The team that this thread leads, if any.
-    static LED: Cell<Option<NonNull<Team>>> = const { Cell::new(None) };
+    static LED: Cell<Option<Led>> = const { Cell::new(None) };
 }
 
-/// Runs `leader` with `threads - 1` helpers from the current Rayon pool at hand for its kernels.
-pub fn run<R: Send>(threads: usize, leader: impl FnOnce() -> R + Send) -> R {
-    if threads <= 1 {
-        return leader();
+/// A number of threads: the caller's, and helpers from a pool of their own.
+pub struct Crew {
+    threads: usize,
+    helpers: Option<(Arc<Team>, ThreadPool)>,
+}
+
+impl Crew {
+    /// `threads` threads, one of which is the caller's; at least one.
+    pub fn new(threads: usize) -> Result<Crew, ThreadPoolBuildError> {
+        if threads <= 1 {
+            return Ok(Crew { threads: 1, helpers: None });
+        }
+        let team = Arc::new(Team::new(threads));
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads - 1)
+            .thread_name(|i| format!("leanprop-{}", i + 1))
+            .spawn_handler(|thread| {
+                let named = std::thread::Builder::new().name(thread.name().unwrap_or("leanprop").into());
+                named.spawn(|| subnormal::flushed(|| thread.run())).map(drop)
+            })
+            .build()?;
+        // Products keep packing memory for each thread, made on first use: now, not inside a step.
+        pool.broadcast(|_| warm_up());
+        let helped = team.clone();
+        pool.spawn_broadcast(move |context| helped.help(context.index() + 1));
+        Ok(Crew { threads, helpers: Some((team, pool)) })
     }
-    let team = Team {
-        generation: AtomicU32::new(0),
-        sleeping: AtomicU32::new(0),
-        job: UnsafeCell::new(None),
-        open: AtomicBool::new(false),
-        inside: AtomicUsize::new(0),
-        taken: [const { Taken(AtomicUsize::new(0)) }; PARTS],
-        parts: threads.min(PARTS),
-        panicked: AtomicBool::new(false),
-        finished: AtomicBool::new(false),
-    };
-    let lead = || {
-        // Ends the team however the leader ends, or the helpers would wait for ever.
-        let _end = End(&team, LED.replace(Some(NonNull::from(&team))));
-        leader()
-    };
-    rayon::join(lead, || help_all(&team, 1, threads - 1)).0
+
+    /// How many threads.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Runs `body` on this thread, with the helpers at hand for its kernels. Where they already help another caller it computes
+    /// alone: more threads at work than there are cores would make both slower.
+    pub fn run<R>(&self, body: impl FnOnce(Par) -> R) -> R {
+        let free = self.helpers.as_ref().filter(|(team, _)| !team.led.swap(true, SeqCst));
+        let Some((team, _)) = free else { return subnormal::flushed(|| body(Par::SEQUENTIAL)) };
+        // Leaves the team however the body ends.
+        let _end = End(team, LED.replace(Some(Led { team: NonNull::from(&**team), alone: 0 })));
+        subnormal::flushed(|| body(Par::new(self.threads)))
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        if let Some((team, _)) = &self.helpers {
+            team.finished.store(true, SeqCst);
+            team.announce();
+        }
+    }
+}
+
+fn warm_up() {
+    use crate::gemm::{Matrix, gemm};
+    gemm(1.0f32, Matrix::new(&[1.0], 1, 1), Matrix::new(&[1.0], 1, 1), false, &mut [0.0]);
+}
+
+/// Whether the team that this thread leads is to share a kernel of that many operations: it is awake, or worth waking. False
+/// where this thread leads none.
+pub(crate) fn shares(operations: usize) -> bool {
+    let Some(mut led) = LED.get() else { return false };
+    // SAFETY: the team outlives the call of `run` that is still below us on this thread.
+    if unsafe { led.team.as_ref() }.sleeping.load(SeqCst) == 0 {
+        return true;
+    }
+    led.alone = led.alone.saturating_add(operations);
+    LED.set(Some(led));
+    led.alone >= WORTH_WAKING
 }
 
 /// Runs `body(block, slot)` for all blocks with the team that this thread leads; false where it leads none.
 pub(crate) fn each(blocks: usize, body: &Body<'_>) -> bool {
-    let Some(team) = LED.take() else { return false };
-    // SAFETY: the team lives on the stack of `run`, which is still below us on this thread.
-    let led = unsafe { team.as_ref() };
-    let result = catch_unwind(AssertUnwindSafe(|| led.lead(blocks, body)));
-    LED.set(Some(team));
+    let Some(led) = LED.take() else { return false };
+    // SAFETY: the team outlives the call of `run` that is still below us on this thread.
+    let team = unsafe { led.team.as_ref() };
+    let result = catch_unwind(AssertUnwindSafe(|| team.lead(blocks, body)));
+    LED.set(Some(led));
     match result {
         Ok(()) => true,
         Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 
-struct End<'a>(&'a Team, Option<NonNull<Team>>);
+struct End<'a>(&'a Team, Option<Led>);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
         LED.set(self.1);
-        self.0.finished.store(true, SeqCst);
-        self.0.announce();
-    }
-}
-
-fn help_all(team: &Team, first: usize, count: usize) {
-    if count == 1 {
-        team.help(first);
-    } else {
-        let half = count / 2;
-        rayon::join(|| help_all(team, first, half), || help_all(team, first + half, count - half));
+        self.0.led.store(false, SeqCst);
     }
 }
 
 impl Team {
+    fn new(threads: usize) -> Team {
+        Team {
+            led: AtomicBool::new(false),
+            generation: AtomicU32::new(0),
+            sleeping: AtomicU32::new(0),
+            job: UnsafeCell::new(None),
+            open: AtomicBool::new(false),
+            inside: AtomicUsize::new(0),
+            taken: [const { Taken(AtomicUsize::new(0)) }; PARTS],
+            parts: threads.min(PARTS),
+            panicked: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+        }
+    }
+
     /// Tells the helpers that something has changed.
     fn announce(&self) {
         self.generation.fetch_add(1, SeqCst);
@@ -123,7 +196,7 @@ impl Team {
         let close = Close(self);
         self.take_blocks(body, blocks, 0);
         drop(close);
-        assert!(!self.panicked.load(SeqCst), "a kernel panicked on another thread");
+        assert!(!self.panicked.swap(false, SeqCst), "a kernel panicked on another thread");
     }
 
     /// Computes blocks of this thread's own part while there are any, then those that others have left of theirs. Kernels cut
@@ -206,11 +279,9 @@ impl Drop for Close<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::par::Par;
 
-    fn in_team<R: Send>(threads: usize, leader: impl FnOnce() -> R + Send) -> R {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| run(threads, leader))
+    fn in_team<R>(threads: usize, leader: impl FnOnce() -> R) -> R {
+        Crew::new(threads).unwrap().run(|_| leader())
     }
 
     #[test]
@@ -263,5 +334,31 @@ mod tests {
             sum.load(SeqCst)
         });
         assert_eq!(sum, 24);
+    }
+    #[test]
+    fn helpers_help_one_caller_at_a_time() {
+        let crew = Crew::new(2).unwrap();
+        let sum = |par: Par| {
+            let sum = AtomicUsize::new(0);
+            par.each(10, |block| {
+                sum.fetch_add(block, SeqCst);
+            });
+            (par.threads(), sum.into_inner())
+        };
+        let (outer, inner) = crew.run(|par| (sum(par), crew.run(sum)));
+        assert_eq!((outer, inner), ((2, 45), (1, 45)), "the second caller computes alone");
+        assert!(catch_unwind(AssertUnwindSafe(|| crew.run(|_| panic!("on purpose")))).is_err());
+        assert_eq!(crew.run(sum), (2, 45), "who has stopped leaves the helpers to the next");
+    }
+
+    #[test]
+    fn a_crew_ends_its_threads() {
+        let team = {
+            let crew = Crew::new(3).unwrap();
+            crew.helpers.as_ref().map(|(team, _)| Arc::downgrade(team)).unwrap()
+        };
+        while team.strong_count() > 0 {
+            std::thread::yield_now();
+        }
     }
 }

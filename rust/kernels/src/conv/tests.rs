@@ -11,9 +11,8 @@ fn numbers<T: Real>(n: usize, seed: u64) -> Vec<T> {
     (0..n).map(|i| T::of(f64::from((rng.uniform(i as u64, [0, 0]) - 0.5) as f32))).collect()
 }
 
-fn in_pool<R: Send>(threads: usize, body: impl FnOnce(Par) -> R + Send) -> R {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    pool.install(|| body(Par::new(threads)))
+fn in_pool<R>(threads: usize, body: impl FnOnce(Par) -> R) -> R {
+    crate::team::Crew::new(threads).unwrap().run(body)
 }
 
 /// Calls `body(index in x, index in w, index in y)` for every product of the definition.

@@ -24,9 +24,8 @@ pub fn isas() -> impl Iterator<Item = Isa> {
 }
 
 /// Runs `body` in a pool of `threads` threads.
-pub fn in_pool<R: Send>(threads: usize, body: impl FnOnce(Par) -> R + Send) -> R {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    pool.install(|| body(Par::new(threads)))
+pub fn in_pool<R>(threads: usize, body: impl FnOnce(Par) -> R) -> R {
+    crate::team::Crew::new(threads).unwrap().run(body)
 }
 
 /// The numbers in f64.

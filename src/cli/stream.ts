@@ -27,7 +27,7 @@ const WINDOW_ROWS = 65_536;
 
 /** Training rows that are not all there. */
 export interface Streamed {
-  /** Rows to watch, where there are any; in the place of the training rows the first part of them, which says what they are. */
+  /** Rows to watch and to test on, where there are any; in the place of the training rows the first part of them, which says what they are. */
   readonly data: Data & { readonly transform?: CsvTransform };
   /** The training rows, mixed. */
   readonly train: TableStream;
@@ -39,11 +39,15 @@ export interface Streamed {
 
 /** A data set as it is opened. */
 interface Opened {
+  /** Its short name. */
+  readonly name: string;
   readonly train: () => AsyncIterable<Table>;
   readonly rows: number;
   readonly transform?: CsvTransform;
-  /** Reads rows to watch. */
+  /** Reads rows to watch or to test on. */
   readonly read: (path: string) => Promise<Table>;
+  /** Where rows to test on are, if it has any. */
+  readonly test?: string;
   /** What it consists of. */
   readonly files: readonly string[];
   /** Whether the contents of the files count for the hash, or only their names and sizes. */
@@ -61,37 +65,41 @@ const COLUMNS = ["target", "task", "oneHot", "ignore", "standardize", "precision
 const streams: Readonly<Record<string, StreamSource>> = {
   "csv:": {
     options: [...COLUMNS, "header", "delimiter"],
-    open: async (path, options) => ({ ...await csvStream(path, options), files: [path], contents: true }),
+    open: async (path, options) => ({ name: "csv", ...await csvStream(path, options), files: [path], contents: true }),
   },
   "parquet:": {
     options: COLUMNS,
     open: async (path, options) => {
       const { parquetStream } = await import("../formats/parquet.ts");
-      return { ...await parquetStream(path, options), files: [path], contents: true };
+      return { name: "parquet", ...await parquetStream(path, options), files: [path], contents: true };
     },
   },
   "images:": {
     options: ["size", "colour", "skipBroken"],
     open: async (path, options) => {
-      const { imageFolder, imageStream } = await import("../formats/image_folder.ts");
-      const told = { ...options, onSkip: (_: string, fault: Error) => note(`Left out: ${fault.message}\n`) };
-      const { classes, ...stream } = await imageStream(path, told);
-      const read = async (folder: string) => {
-        const { train } = await imageFolder(folder, told);
-        const found = String(train.targets.names).replaceAll(",", ", ");
-        if (found === classes.join(", ")) return train;
-        throw new DataError(folder, `the classes of ${path} (${classes.join(", ")})`, found);
-      };
-      return { ...stream, read, contents: false };
+      const { imageStream } = await import("../formats/image_folder.ts");
+      const { onRead, ...own } = options as ReadControl;
+      const { testFolder, ...stream } = await imageStream(path, {
+        ...own,
+        ...(onRead && {
+          onProgress: (done, total) => onRead({ file: path, what: "reading", share: done / total }),
+        }),
+        onSkip: (_, fault) => note(`Left out: ${fault.message}\n`),
+      });
+      return { ...stream, ...(testFolder !== undefined && { test: testFolder }), contents: false };
     },
   },
 };
 
 /** Options that only mean something beside `--stream`. */
-const ONLY_STREAM = ["shuffle-window", "validation-data", "fit-rows"] as const;
+const ONLY_STREAM = ["shuffle-window", "validation-data", "test-data", "fit-rows"] as const;
 
 /** Options that need all rows at once. */
-const NEEDS_ALL = ["train-rows", "test-fraction", "shuffle-seed"] as const;
+const NEEDS_ALL = {
+  "train-rows": "no such option",
+  "test-fraction": "--test-data PATH instead",
+  "shuffle-seed": "no such option",
+} as const;
 
 /**
  * Refuses options that do not go with the way in which rows are read.
@@ -110,7 +118,10 @@ export function checkStreamOptions(values: TrainValues): void {
   };
   const window = values["shuffle-window"];
   if (window !== undefined) number("shuffleWindow", window, { min: 0, max: 2 ** 31, whole: true });
-  for (const name of NEEDS_ALL) if (values[name] !== undefined) refuse(name, "no such option", values[name]);
+  for (const [name, instead] of Object.entries(NEEDS_ALL)) {
+    const value = values[name as keyof typeof NEEDS_ALL];
+    if (value !== undefined) refuse(name, instead, value);
+  }
   const split = values["validation-split"];
   if (split) refuse("validation-split", "--validation-data PATH instead", split);
   if (values["class-weights"] === "balanced") refuse("class-weights", "a weight for each class", "balanced");
@@ -135,18 +146,20 @@ export async function openStream(values: TrainValues, control: ReadControl = {})
   }
   const path = name.slice(name.indexOf(":") + 1);
   const options = dataOptions(values, { name, known: source.options });
-  const opened = await source.open(path, source.options.includes("fitRows") ? { ...options, ...control } : options);
+  const opened = await source.open(path, { ...options, ...control });
   const { train, rows, transform, read, files, contents } = opened;
   const first = await firstPart(train(), path);
-  const watched = values["validation-data"];
+  const { "validation-data": watched, "test-data": tested = opened.test } = values;
   const validation = watched === undefined ? undefined : await read(watched);
+  const test = tested === undefined ? undefined : await read(tested);
   const hashes = [contents ? await hashContents(files[0]!, control) : await hashListing(files, path)];
-  if (validation) hashes.push(await hashTable(validation));
+  for (const table of [validation, test]) if (table) hashes.push(await hashTable(table));
   return {
     data: {
-      name: name.slice(0, name.indexOf(":")),
+      name: opened.name,
       train: first,
       ...(validation && { validation }),
+      ...(test && { test }),
       ...(transform && { transform }),
     },
     train: mix(train, { values, first }),

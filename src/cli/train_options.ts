@@ -73,7 +73,13 @@ const data = "Data";
 const run = "Run";
 
 /** Options of `train` for rows that come part by part. */
-export const streamOptionNames: readonly string[] = ["stream", "shuffle-window", "validation-data", "fit-rows"];
+export const streamOptionNames: readonly string[] = [
+  "stream",
+  "shuffle-window",
+  "validation-data",
+  "test-data",
+  "fit-rows",
+];
 
 /** All options of `train`. */
 export const trainOptions = [
@@ -128,6 +134,14 @@ export const trainOptions = [
     type: "text",
     value: "PATH",
     help: "with --stream: a file, or folder of images, of rows to watch; held in memory (none)",
+    group: data,
+    effect: "result",
+  },
+  {
+    name: "test-data",
+    type: "text",
+    value: "PATH",
+    help: "with --stream: such rows for the final figures (none; of images:FOLDER those in FOLDER/test)",
     group: data,
     effect: "result",
   },

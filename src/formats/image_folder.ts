@@ -23,14 +23,14 @@ export interface ImageFolderOptions {
   readonly skipBroken?: boolean;
   /** Told of each file that is left out. */
   readonly onSkip?: (file: string, fault: Error) => void;
-  /** Told how many images have been read. */
+  /** Told how many images have been read; of a stream how many {@linkcode ImageStream.read} has. */
   readonly onProgress?: (done: number, total: number) => void;
   /** Ends the reading with its reason. */
   readonly signal?: AbortSignal;
 }
 
 /** Options of {@linkcode imageStream}. */
-export interface ImageStreamOptions extends Omit<ImageFolderOptions, "onProgress"> {
+export interface ImageStreamOptions extends ImageFolderOptions {
   /** Images of a part. Default 64. */
   readonly partRows?: number;
   /** Seed of an order of its own; whole number from 0. Default 0: classes would come one after another otherwise. */
@@ -39,6 +39,8 @@ export interface ImageStreamOptions extends Omit<ImageFolderOptions, "onProgress
 
 /** A folder of images as a stream. */
 export interface ImageStream {
+  /** The folder's own name. */
+  readonly name: string;
   /** Begins a pass: what `train` takes. */
   readonly train: () => AsyncGenerator<Table, void, void>;
   /** Number of images; broken ones, which `skipBroken` leaves out, are counted too. */
@@ -47,9 +49,14 @@ export interface ImageStream {
   readonly classes: readonly string[];
   /** Paths of the images, in the order of the stream. */
   readonly files: readonly string[];
+  /** The folder of test images, `FOLDER/test`, where there is one beside `FOLDER/train`; {@linkcode ImageStream.read} reads it. */
+  readonly testFolder?: string;
+  /** All images of another folder with the same classes, treated as this one's, such as rows to watch. */
+  readonly read: (folder: string) => Promise<Table>;
 }
 
 const OPTIONS = ["size", "colour", "skipBroken", "onSkip", "onProgress", "signal"];
+const STREAM_OPTIONS = [...OPTIONS, "partRows", "seed"];
 
 /**
  * Reads a folder of PNG and JPEG images into memory: one folder for each class, `FOLDER/CLASS/*.png`, or those in `FOLDER/train`
@@ -69,30 +76,19 @@ const OPTIONS = ["size", "colour", "skipBroken", "onSkip", "onProgress", "signal
  */
 export async function imageFolder(folder: string, options: ImageFolderOptions = {}): Promise<Data> {
   knownOptions("imageFolder", options, OPTIONS);
-  const parts = await isFolder(`${folder}/train`);
-  const name = folder.split(/[/\\]/).findLast((word) => word !== "") ?? "images";
-  const train = await list(parts ? `${folder}/train` : folder);
+  const { train: trainFolder, test: testFolder } = await partsOf(folder);
+  const name = nameOf(folder);
+  const train = await list(trainFolder);
   const whole = await readAll(train, options);
-  if (!parts || !await isFolder(`${folder}/test`)) return { name, train: whole };
-  const test = await list(`${folder}/test`);
-  if (String(test.classes) !== String(train.classes)) {
-    throw new DataError(
-      `${folder}/test`,
-      `the classes of train (${train.classes.join(", ")})`,
-      test.classes.join(", "),
-    );
-  }
-  const size = options.size ?? [whole.shape[0]!, whole.shape[1]!];
-  const { rows, features, targets, shape } = await readAll(test, options);
-  if (String(shape.slice(0, 2)) !== String(size)) {
-    throw new DataError(`${folder}/test`, `images of ${size.join("×")} as in train`, shape.slice(0, 2).join("×"));
-  }
+  if (testFolder === undefined) return { name, train: whole };
+  const test = await listAlike(testFolder, { classes: train.classes, of: "train" });
+  const { rows, features, targets, shape } = await readAll(test, options, whole.shape);
   return { name, train: whole, test: { rows, features, targets, shape } };
 }
 
 /**
  * A folder of images that does not fit into memory: images are decoded while the network trains. The layout is that of
- * {@linkcode imageFolder}, without the folders `train` and `test`.
+ * {@linkcode imageFolder}: of a folder with `train` in it that is the stream, and `test` is left to {@linkcode ImageStream.read}.
  *
  * @param folder the folder
  * @param options size, colours, order
@@ -101,10 +97,11 @@ export async function imageFolder(folder: string, options: ImageFolderOptions = 
  * @throws {ConfigError} where an option cannot be used
  */
 export async function imageStream(folder: string, options: ImageStreamOptions = {}): Promise<ImageStream> {
-  const { partRows = 64, seed = 0, ...rest } = options;
-  knownOptions("imageStream", rest, OPTIONS);
+  knownOptions("imageStream", options, STREAM_OPTIONS);
+  const { partRows = 64, seed = 0, onProgress, ...rest } = options;
   number("imageStream.partRows", partRows, { min: 1, whole: true });
-  const found = await list(folder);
+  const { train: trainFolder, test: testFolder } = await partsOf(folder);
+  const found = await list(trainFolder);
   const order = permutation(found.files.length, seed);
   const files = Array.from(order, (index) => found.files[index]!);
   // Images are as large as the first one in all parts, and a broken file is told of once, whatever the number of passes.
@@ -115,7 +112,29 @@ export async function imageStream(folder: string, options: ImageStreamOptions = 
       if (part !== undefined && part.rows > 0) yield part;
     }
   }
-  return { train, rows: files.length, classes: found.classes, files: files.map(({ path }) => path) };
+  return {
+    name: nameOf(folder),
+    train,
+    rows: files.length,
+    classes: found.classes,
+    files: files.map(({ path }) => path),
+    ...(testFolder !== undefined && { testFolder }),
+    read: async (folder) => {
+      const other = await listAlike(folder, { classes: found.classes, of: trainFolder });
+      return await readAll(other, { ...rest, ...(onProgress && { onProgress }) }, known.shape);
+    },
+  };
+}
+
+/** The folders of images to train on and to test on; without a folder `train`, all images are to train on. */
+async function partsOf(folder: string): Promise<{ train: string; test?: string }> {
+  if (!await isFolder(`${folder}/train`)) return { train: folder };
+  const test = `${folder}/test`;
+  return { train: `${folder}/train`, ...(await isFolder(test) && { test }) };
+}
+
+function nameOf(folder: string): string {
+  return folder.split(/[/\\]/).findLast((word) => word !== "") ?? "images";
 }
 
 /** The images of a folder. */
@@ -138,6 +157,16 @@ async function list(folder: string): Promise<Listing> {
     throw new DataError(folder, "at least two folders with PNG or JPEG files, one for each class", `${classes.length}`);
   }
   return { folder, classes, files };
+}
+
+/** The images of a folder that must have the classes of another one. */
+async function listAlike(
+  folder: string,
+  { classes, of }: { readonly classes: readonly string[]; readonly of: string },
+): Promise<Listing> {
+  const found = await list(folder);
+  if (String(found.classes) === String(classes)) return found;
+  throw new DataError(folder, `the classes of ${of} (${classes.join(", ")})`, found.classes.join(", "));
 }
 
 async function names(folder: string, wanted: (entry: Deno.DirEntry) => boolean): Promise<string[]> {
@@ -164,9 +193,13 @@ interface Known {
   readonly broken: Set<string>;
 }
 
-/** Reads all files into one table. */
-async function readAll(listing: Listing, options: ImageFolderOptions): Promise<Table> {
-  const table = await read(listing, options, { broken: new Set() });
+/** Reads all files into one table, with images as large as those of `shape` where it is known. */
+async function readAll(
+  listing: Listing,
+  options: ImageFolderOptions,
+  shape?: readonly number[],
+): Promise<Table> {
+  const table = await read(listing, options, { ...(shape && { shape }), broken: new Set() });
   if (table === undefined) throw new DataError(listing.folder, "at least one image that can be read", "none");
   return table;
 }

@@ -21,11 +21,12 @@ function csv(count: number, from = 0): string {
 
 const common = ["train", "--hidden", "8", "--batch-size", "50", "--learning-rate", "0.02", "--quiet", "--runs", "none"];
 
-Deno.test("train --stream reads CSV and Parquet files part by part, mixed, and watches rows of another file", async () => {
+Deno.test("train --stream reads CSV and Parquet files part by part, mixed, watches rows of another file and tests on those of a third", async () => {
   await using folder = await temporaryFolder();
   const cwd = folder.path;
   await Deno.writeTextFile(`${cwd}/x.csv`, csv(3000));
   await Deno.writeTextFile(`${cwd}/watch.csv`, csv(90, 5000));
+  await Deno.writeTextFile(`${cwd}/test.csv`, csv(60, 7000));
   const columns = (count: number, from = 0) => [
     { name: "a", data: rows(count, from).map(({ a }) => a), type: "DOUBLE" as const },
     { name: "b", data: rows(count, from).map(({ b }) => b), type: "DOUBLE" as const },
@@ -37,20 +38,30 @@ Deno.test("train --stream reads CSV and Parquet files part by part, mixed, and w
   };
   await write("x.parquet", 3000);
   await write("watch.parquet", 90, 5000);
+  await write("test.parquet", 60, 7000);
   const figures = [];
   for (const kind of ["csv", "parquet"]) {
     // In the order of the file, so that both have the same rows in the same steps whatever their parts.
-    const data = ["--data", `${kind}:x.${kind}`, "--stream", "--validation-data", `watch.${kind}`];
+    const data = [
+      "--data",
+      `${kind}:x.${kind}`,
+      "--stream",
+      "--validation-data",
+      `watch.${kind}`,
+      "--test-data",
+      `test.${kind}`,
+    ];
     const args = [...common, ...data, "--shuffle-window", "0", "--epochs", "2", "--json", "--out", kind];
     const { code, stdout, stderr } = await run(args, { cwd });
     assertEquals([code, stderr], [0, ""]);
     const events = jsonLines(stdout);
     assertEquals(events.map(({ event, step }) => [event, step]), [["epoch", 60], ["epoch", 120], ["done", 120]]);
     assert(events[1]!.validationAccuracy as number > 0.6, JSON.stringify(events[1]));
+    assert(events[2]!.testAccuracy as number > 0.6 && events[2]!.testLoss !== null, JSON.stringify(events[2]));
     figures.push(events.map(({ seconds: _, checkpoint: __, ...event }) => event));
     const record = JSON.parse(await Deno.readTextFile(`${cwd}/${kind}/config.json`));
-    assertEquals(record.data.rows, { train: 3000, validation: 90, test: 0 });
-    assertStringIncludes(await Deno.readTextFile(`${cwd}/${kind}/report.html`), "Confusions on the validation rows");
+    assertEquals(record.data.rows, { train: 3000, validation: 90, test: 60 });
+    assertStringIncludes(await Deno.readTextFile(`${cwd}/${kind}/report.html`), "Confusions on the test rows");
   }
   assertEquals(figures[0], figures[1]);
   const mixed = ["--data", "csv:x.csv", "--stream", "--epochs", "1", "--json"];
@@ -106,41 +117,59 @@ Deno.test({
   },
 });
 
+/** Dark and light images in a folder for each. */
+async function writeImages(folder: string): Promise<void> {
+  for (const [index, name] of ["dark", "light"].entries()) {
+    await Deno.mkdir(`${folder}/${name}`, { recursive: true });
+    for (let number = 0; number < 12; number++) {
+      const data = Uint8Array.from({ length: 75 }, (_, at) => 150 * index + 20 + (at * 7 + number * 13) % 60);
+      const image = new Image(5, 5, { colorModel: "RGB", data });
+      await Deno.writeFile(`${folder}/${name}/${number}.png`, encodePng(image));
+    }
+  }
+}
+
 Deno.test("train --stream decodes images while the network trains", async () => {
   await using folder = await temporaryFolder();
   const cwd = folder.path;
-  for (const part of ["all", "watch"]) {
-    for (const [index, name] of ["dark", "light"].entries()) {
-      await Deno.mkdir(`${cwd}/${part}/${name}`, { recursive: true });
-      for (let number = 0; number < 12; number++) {
-        const data = Uint8Array.from({ length: 75 }, (_, at) => 150 * index + 20 + (at * 7 + number * 13) % 60);
-        await Deno.writeFile(
-          `${cwd}/${part}/${name}/${number}.png`,
-          encodePng(new Image(5, 5, { colorModel: "RGB", data })),
-        );
-      }
-    }
-  }
-  const args = [
-    "--data",
-    "images:all",
-    "--stream",
-    "--validation-data",
-    "watch",
-    "--batch-size",
-    "8",
-    "--epochs",
-    "10",
-  ];
-  const { code, stdout, stderr } = await run([...common, ...args, "--json"], { cwd });
+  for (const part of ["all", "watch"]) await writeImages(`${cwd}/${part}`);
+  const data = ["--data", "images:all", "--stream", "--validation-data", "watch"];
+  const args = [...common, ...data, "--batch-size", "8", "--epochs", "10"];
+  const { code, stdout, stderr } = await run([...args, "--json"], { cwd });
   assertEquals([code, stderr], [0, ""]);
   assertEquals(jsonLines(stdout).at(-2)!.validationAccuracy, 1);
+  assertEquals(jsonLines(stdout).at(-1)!.testAccuracy, null);
   await Deno.rename(`${cwd}/watch/light`, `${cwd}/watch/white`);
-  const other = await run([...common, ...args], { cwd });
+  const other = await run(args, { cwd });
   assertEquals(
     [other.code, other.stderr],
     [1, "error: Cannot read watch: expected the classes of all (dark, light) but found dark, white\n"],
   );
+});
+
+Deno.test("train --stream trains on the train folder of images and tests on the test folder, under the name of both", async () => {
+  await using folder = await temporaryFolder();
+  const cwd = folder.path;
+  for (const part of ["shades/train", "shades/test", "other"]) await writeImages(`${cwd}/${part}`);
+  await Deno.remove(`${cwd}/other/dark/3.png`);
+  const args = [...common, "--data", "images:shades", "--batch-size", "8", "--epochs", "40"];
+  const outcomes = [];
+  for (const how of [["--stream"], ["--validation-split", "0"]]) {
+    const out = how[0]!.slice(2);
+    const { code, stdout, stderr } = await run([...args, ...how, "--out", out], { cwd });
+    assertEquals([code, stderr], [0, ""]);
+    assertStringIncludes(stdout, "on shades with backprop: 40 epochs, 24 rows, ");
+    assertStringIncludes(stdout, "Test on 24 rows: loss ");
+    assertStringIncludes(stdout, "accuracy 100.00 %");
+    const { data } = JSON.parse(await Deno.readTextFile(`${cwd}/${out}/config.json`));
+    outcomes.push({ ...data, hash: undefined });
+    assertStringIncludes(await Deno.readTextFile(`${cwd}/${out}/report.html`), "Predictions on the test rows");
+  }
+  assertEquals(outcomes[0], outcomes[1]);
+  const own = await run([...args, "--stream", "--test-data", "other"], { cwd });
+  assertStringIncludes(own.stdout, "Test on 23 rows: loss ");
+  const [name] = [...Deno.readDirSync(`${cwd}/runs`)].map((entry) => entry.name);
+  assertStringIncludes(name!, "-shades-backprop");
 });
 
 const stream = ["--data", "csv:x.csv", "--stream"];
@@ -152,7 +181,8 @@ for (
       2,
       "Cannot use --validation-split with --stream: expected --validation-",
     ],
-    [[...stream, "--test-fraction", "0.2"], 2, "Cannot use --test-fraction with --stream: expected no such option"],
+    [[...stream, "--test-fraction", "0.2"], 2, "Cannot use --test-fraction with --stream: expected --test-data PATH"],
+    [[...stream, "--test-data", "no.csv"], 1, "Cannot read no.csv: expected a file but found nothing there"],
     [[...stream, "--shuffle-seed", "1"], 2, "Cannot use --shuffle-seed with --stream: expected no such option"],
     [
       [...stream, "--class-weights", "balanced"],
@@ -176,6 +206,7 @@ for (
       2,
       "Cannot use --stream: expected one of csv:PATH, parquet:PATH, images:PATH as --data but found glyphs",
     ],
+    [["--test-data", "x.csv"], 2, "Cannot use --test-data: expected --stream beside it but found none"],
     [["--validation-data", "x.csv"], 2, "Cannot use --validation-data: expected --stream beside it but found none"],
   ] as const
 ) {

@@ -39,6 +39,12 @@ Deno.test("imageFolder() reads PNG exactly and JPEG nearly, with labels by folde
     assertEquals([test!.rows, [...test!.targets.values]], [2, [0, 1]]);
     const grey = await imageFolder(folder, { colour: "grey", size: [2, 2] });
     assertEquals(grey.train.shape, [2, 2, 1]);
+    await writeImages(`${folder}/test`, { dog: [7] }, [5, 5]);
+    await assertRejects(
+      () => imageFolder(folder),
+      DataError,
+      "test/dog/7.png: expected an image of 4×6 like the first",
+    );
   });
 });
 
@@ -85,6 +91,30 @@ Deno.test("imageStream() trains while it decodes, every image once a pass", asyn
     for await (const p of train(network, stream, { stepsPerEpoch: 4, batchSize: 2, epochs: 2 })) {
       assertEquals(p.rows, 7);
     }
+  });
+});
+
+Deno.test("imageStream() streams the train folder of two, and reads the test folder when it is asked to", async () => {
+  await inTemporaryFolder(async (folder) => {
+    await writeImages(`${folder}/train`, { cat: [1, 2, 3], dog: [5, 6, 7] });
+    await writeImages(`${folder}/test`, { cat: [8], dog: [9, 10] });
+    const told: number[] = [];
+    const stream = await imageStream(`${folder}/`, { onProgress: (done, total) => told.push(done / total) });
+    assertEquals([stream.rows, stream.testFolder], [6, `${folder}//test`]);
+    const whole = await imageFolder(folder);
+    assertEquals([stream.name, stream.classes], [whole.name, whole.train.targets.names]);
+    for await (const part of stream.train()) assertEquals(part.rows, 6);
+    assertEquals(told, [], "parts of a pass are the run's progress");
+    assertEquals(await stream.read(stream.testFolder!), whole.test);
+    assertEquals(told.at(-1), 1);
+    await writeImages(`${folder}/test`, { dog: [11] }, [5, 5]);
+    await assertRejects(() => stream.read(`${folder}/test`), DataError, "expected an image of 4×6 like the first one");
+    await writeImages(`${folder}/test`, { fish: [11] });
+    await assertRejects(
+      () => stream.read(`${folder}/test`),
+      DataError,
+      `Cannot read ${folder}/test: expected the classes of ${folder}//train (cat, dog) but found cat, dog, fish`,
+    );
   });
 });
 

@@ -110,6 +110,8 @@ export {
   type CompareOptions,
   type CompareProgress,
   type Comparison,
+  type StoppedComparison,
+  type StoppedRule,
   type TriedRate,
 } from "./src/run/compare.ts";
 export type { ComparePoint, CompareRun } from "./src/run/contestant.ts";

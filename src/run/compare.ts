@@ -70,6 +70,11 @@ export interface CompareOptions extends Omit<TrainOptions, "rule" | "seed" | "on
   readonly reach?: number;
   /** Called before each epoch. */
   readonly onProgress?: (progress: CompareProgress) => void;
+  /**
+   * Called with what has been measured, where the comparison ends before its time, by its signal or by a fault, and anything has
+   * been; what ended it is thrown afterwards.
+   */
+  readonly onStop?: (comparison: StoppedComparison) => void;
 }
 
 /** What a comparison is doing. */
@@ -100,48 +105,66 @@ export interface TriedRate {
   readonly chosen: boolean;
 }
 
-/** A rule in the results. */
-export interface ComparedRule {
+/** A rule in the results of a comparison that may have been stopped. */
+export interface StoppedRule {
   /** Its name. */
   readonly name: string;
-  /** Its learning rate. */
-  readonly learningRate: number;
+  /** Its learning rate; `null` where none has been chosen yet. */
+  readonly learningRate: number | null;
   /** The rates that it tried. */
   readonly tried: readonly TriedRate[];
-  /** Its runs, one for each seed. */
+  /** Its runs, one for each seed that all rules have finished. */
   readonly runs: readonly CompareRun[];
+  /** Where the comparison was stopped: its run of the seed that was under way, which nothing else here counts. */
+  readonly unfinished?: CompareRun;
   /** Median and range over the runs, where there are figures. */
   readonly figures: Readonly<Partial<Record<CompareAxis, AxisFigures>>>;
   /** Runs that reached the target. */
   readonly reached: number;
   /** How it does against the reference; none for the reference itself. */
   readonly verdicts: readonly Verdict[];
-  /** The verdicts in one sentence; empty for the reference. */
+  /** The verdicts in one sentence; empty for the reference, and where there are none. */
   readonly sentence: string;
 }
 
-/** What {@linkcode compare} gives. */
-export interface Comparison {
+/** A rule in the results. */
+export interface ComparedRule extends StoppedRule {
+  /** Its learning rate. */
+  readonly learningRate: number;
+}
+
+/** What has been measured of a comparison that may have been stopped. */
+export interface StoppedComparison {
   /** Name of the data set. */
   readonly data: string;
   /** Whether there are classes: accuracies are compared then, otherwise losses. */
   readonly classes: boolean;
   /** Validation rows. */
   readonly rows: number;
-  /** Seeds. */
+  /** Seeds with which all rules have been trained. */
   readonly seeds: readonly number[];
+  /** Where the comparison was stopped: the seeds that are missing, and how far it came in a sentence. */
+  readonly stopped?: { readonly missingSeeds: readonly number[]; readonly words: string };
   /** Epochs of a run. */
   readonly epochs: number;
   /** Rows of a step. */
   readonly batchSize: number;
-  /** What counts as learnt. */
-  readonly target: number;
+  /** What counts as learnt; `null` where that follows from runs, and there are none. */
+  readonly target: number | null;
   /** Whether the target was given (`reach`), or is what the reference reaches with every seed. */
   readonly targetFrom: "options" | "reference";
   /** The rules; the first is the reference. */
-  readonly rules: readonly ComparedRule[];
+  readonly rules: readonly StoppedRule[];
   /** What has to be said about the comparison as a whole. */
   readonly notes: readonly string[];
+}
+
+/** What {@linkcode compare} gives. */
+export interface Comparison extends StoppedComparison {
+  /** What counts as learnt. */
+  readonly target: number;
+  /** The rules; the first is the reference. */
+  readonly rules: readonly ComparedRule[];
 }
 
 const ENTRY = ["rule", "name", "optimizer", "learningRates"] as const satisfies readonly (keyof CompareEntry)[];
@@ -158,7 +181,7 @@ const DECIDED = ["rule", "seed", "probe"] as const;
  * @returns figures, verdicts and sentences; all sentences are made from the figures
  * @throws {ConfigError} where an option cannot be used: no rule, rate or seed, an unknown rule, or two rules for one slot
  * @throws {EngineError} where a rule refuses network, data or optimizer (before anything is trained); the message names it
- * @throws the signal's reason when it aborts
+ * @throws the signal's reason when it aborts; `onStop` gets what has been measured by then
  *
  * @example
  * ```ts
@@ -178,40 +201,96 @@ export async function compare(options: CompareOptions): Promise<Comparison> {
     validation: owned.use(await Dataset.create(data.validation!)),
     test: data.test && owned.use(await Dataset.create(data.test)),
   };
-  const rates = await chooseRates(plan, rows);
-  const runs = await measure(plan, rows, rates.map(({ chosen }) => chosen));
-  const classes = rows.train.targets.kind === "labels";
+  const found: Measured = { tried: [], runs: plan.sides.map(() => []), underWay: [] };
+  try {
+    found.chosen = await chooseRates(plan, rows, found);
+    await measure(plan, rows, { found, rates: found.chosen });
+  } catch (fault) {
+    if (plan.onStop && isAnything(found)) plan.onStop(judge(plan, rows, found));
+    throw fault;
+  }
+  // With every seed there are runs, from which a target follows, and a rate for each rule.
+  return judge(plan, rows, found) as Comparison;
+}
+
+/** What has been measured so far. */
+interface Measured {
+  /** Runs with the rates that each rule tries. */
+  tried: readonly (readonly Contestant[])[];
+  /** The rate that each rule trains with. */
+  chosen?: readonly number[];
+  /** Runs of the seeds that all rules have finished, by rule. */
+  readonly runs: readonly CompareRun[][];
+  /** Runs of the seed that comes next, by rule. */
+  underWay: readonly Contestant[];
+}
+
+function isAnything({ tried, runs, underWay }: Measured): boolean {
+  return runs[0]!.length > 0 || [...tried.flat(), ...underWay].some(({ begun }) => begun);
+}
+
+/** Figures, verdicts and sentences of what has been measured. */
+function judge(plan: ComparePlan, { train, validation }: Rows, found: Measured): StoppedComparison {
+  const { chosen, runs, underWay } = found;
+  const classes = train.targets.kind === "labels";
   const sides: Side[] = plan.sides.map(({ name }, index) => ({ name, runs: runs[index]! }));
-  const target = plan.reach ?? reachedByAll(sides[0]!, classes);
-  const task: Task = { classes, rows: rows.validation.rows, target };
-  const warning = seedsWarning(plan.seeds.length);
-  const reached = (side: Side) => figuresOf(side, task).reached;
+  const [reference] = sides;
+  const seeds = plan.seeds.slice(0, reference!.runs.length);
+  const missingSeeds = plan.seeds.slice(seeds.length);
+  const target = plan.reach ?? (seeds.length === 0 ? null : reachedByAll(reference!, classes));
+  const task = target === null || seeds.length === 0 ? undefined : { classes, rows: validation.rows, target };
+  const rules = sides.map((side, index): StoppedRule => {
+    const verdicts = index === 0 || !task ? [] : verdictsOf(side, reference!, task);
+    const learningRate = chosen?.[index] ?? null;
+    return {
+      ...side,
+      ...(underWay[index]?.begun && { unfinished: underWay[index].state() }),
+      learningRate,
+      tried: (found.tried[index] ?? []).filter(({ begun }) => begun).map((run) => triedRate(run, learningRate)),
+      ...(task ? figuresOf(side, task) : { figures: {}, reached: 0 }),
+      verdicts,
+      sentence: verdicts.length === 0 ? "" : sentenceOf(side, reference!, verdicts),
+    };
+  });
+  const warning = task && seedsWarning(seeds.length);
+  const words = missingSeeds.length > 0
+    ? stoppedWords(found, { done: seeds.length, of: plan.seeds.length })
+    : undefined;
   return {
-    data: data.name,
+    data: plan.data.name,
     classes,
-    rows: task.rows,
-    seeds: plan.seeds,
+    rows: validation.rows,
+    seeds,
+    ...(words !== undefined && { stopped: { missingSeeds, words } }),
     epochs: plan.shared.epochs,
-    batchSize: plan.shared.batchSize ?? Math.min(128, rows.train.rows),
+    batchSize: plan.shared.batchSize ?? Math.min(128, train.rows),
     target,
     targetFrom: plan.reach === undefined ? "reference" : "options",
-    rules: sides.map((side, index): ComparedRule => {
-      const verdicts = index === 0 ? [] : verdictsOf(side, sides[0]!, task);
-      return {
-        ...side,
-        learningRate: rates[index]!.chosen,
-        tried: rates[index]!.tried,
-        ...figuresOf(side, task),
-        verdicts,
-        sentence: index === 0 ? "" : sentenceOf(side, sides[0]!, verdicts),
-      };
-    }),
+    rules,
     notes: [
       ...(warning === undefined ? [] : [warning]),
       ...plan.sides.flatMap((side) => optimizerNote(side, plan.sides[0]!)),
-      ...plan.sides.flatMap((side, index) => edgeNote(side, rates[index]!.chosen)),
-      ...(sides.every((side) => reached(side) === 0) ? ["No rule reached the target"] : []),
+      ...plan.sides.flatMap((side, index) => edgeNote(side, rules[index]!.learningRate)),
+      ...(task && rules.every(({ reached }) => reached === 0) ? ["No rule reached the target"] : []),
     ],
+  };
+}
+
+/** How far a comparison came that was stopped. */
+function stoppedWords({ chosen }: Measured, { done, of }: { readonly done: number; readonly of: number }): string {
+  if (chosen === undefined) return "Stopped while learning rates were tried: none is chosen, and no seed is measured";
+  const complete = `Stopped with ${done} of ${of} ${of === 1 ? "seed" : "seeds"} complete`;
+  return `${complete}: ${done === 0 ? "there are no verdicts" : "figures and verdicts are of what is complete"}`;
+}
+
+function triedRate(contestant: Contestant, chosen: number | null): TriedRate {
+  const { learningRate } = contestant.entry.training.optimizer;
+  const loss = lossOf(contestant);
+  return {
+    learningRate,
+    epochs: contestant.curve.length,
+    validationLoss: Number.isFinite(loss) ? loss : null,
+    chosen: learningRate === chosen,
   };
 }
 
@@ -224,7 +303,7 @@ interface PlannedSide {
 }
 
 /** Options that have been checked. */
-interface ComparePlan extends Pick<CompareOptions, "network" | "data" | "reach" | "onProgress"> {
+interface ComparePlan extends Pick<CompareOptions, "network" | "data" | "reach" | "onProgress" | "onStop"> {
   readonly sides: readonly PlannedSide[];
   readonly seeds: readonly number[];
   readonly shared: Omit<TrainOptions, "rule" | "seed" | "optimizer" | "onProgress"> & { readonly epochs: number };
@@ -245,6 +324,7 @@ function checkPlan(options: CompareOptions): ComparePlan {
     learningRates: _,
     reach,
     onProgress,
+    onStop,
     optimizer = adam(),
     epochs = 10,
     ...shared
@@ -254,6 +334,7 @@ function checkPlan(options: CompareOptions): ComparePlan {
     throw new ConfigError("compare.network.seed", "no such option: use seeds", "one");
   }
   callback("compare.onProgress", onProgress);
+  callback("compare.onStop", onStop);
   if (isStream(data) || isStream(data?.train)) {
     throw new ConfigError("compare.data", "rows that are all in memory, as every run reads them", "a stream");
   }
@@ -283,6 +364,7 @@ function checkPlan(options: CompareOptions): ComparePlan {
     shared: { ...shared, epochs: number("compare.epochs", epochs, { above: 0 }) },
     ...(reach !== undefined && { reach }),
     ...(onProgress && { onProgress }),
+    ...(onStop && { onStop }),
   };
 }
 
@@ -329,8 +411,8 @@ function optimizerNote({ name, optimizer }: PlannedSide, reference: PlannedSide)
 }
 
 /** A best rate at the end of the grid says that better ones may lie outside. */
-function edgeNote({ name, learningRates }: PlannedSide, chosen: number): string[] {
-  if (learningRates.length < 2) return [];
+function edgeNote({ name, learningRates }: PlannedSide, chosen: number | null): string[] {
+  if (learningRates.length < 2 || chosen === null) return [];
   const [least, most] = [Math.min(...learningRates), Math.max(...learningRates)];
   if (chosen !== least && chosen !== most) return [];
   const end = chosen === least ? "smallest" : "largest";
@@ -369,7 +451,7 @@ async function takeTurns(
       plan.onProgress?.({
         phase,
         name,
-        learningRate: training.optimizer!.learningRate,
+        learningRate: training.optimizer.learningRate,
         seed: training.seed,
         epoch: curve.length + 1,
         epochs: Math.ceil(plan.shared.epochs),
@@ -379,15 +461,10 @@ async function takeTurns(
   }
 }
 
-interface ChosenRate {
-  readonly chosen: number;
-  readonly tried: readonly TriedRate[];
-}
-
 /** Successive halving over the rates of each rule, all rules at once (Jamieson and Talwalkar 2016). */
-async function chooseRates(plan: ComparePlan, rows: Rows): Promise<ChosenRate[]> {
+async function chooseRates(plan: ComparePlan, rows: Rows, found: Measured): Promise<number[]> {
   const most = Math.max(...plan.sides.map(({ learningRates }) => learningRates.length));
-  if (most === 1) return plan.sides.map(({ learningRates: [chosen] }) => ({ chosen: chosen!, tried: [] }));
+  if (most === 1) return plan.sides.map(({ learningRates: [only] }) => only!);
   using owned = new DisposableStack();
   // Not one of the seeds that are measured: a rate that was lucky with one of them would profit twice.
   const seed = Math.max(...plan.seeds) + 1;
@@ -399,6 +476,7 @@ async function chooseRates(plan: ComparePlan, rows: Rows): Promise<ChosenRate[]>
     }
     all.push(own);
   }
+  found.tried = all;
   const rounds = Math.ceil(Math.log2(most));
   let left = all;
   for (let round = 0; round < rounds; round++) {
@@ -406,18 +484,7 @@ async function chooseRates(plan: ComparePlan, rows: Rows): Promise<ChosenRate[]>
     await takeTurns(left.filter((own) => own.length > 1).flat(), { plan, phase: "rates", epochs });
     left = left.map((own) => own.toSorted((a, b) => lossOf(a) - lossOf(b)).slice(0, Math.ceil(own.length / 2)));
   }
-  return left.map(([best], index) => ({
-    chosen: best!.entry.training.optimizer!.learningRate,
-    tried: all[index]!.map((contestant) => {
-      const loss = lossOf(contestant);
-      return {
-        learningRate: contestant.entry.training.optimizer!.learningRate,
-        epochs: contestant.curve.length,
-        validationLoss: Number.isFinite(loss) ? loss : null,
-        chosen: contestant === best,
-      };
-    }),
-  }));
+  return left.map(([best]) => best!.entry.training.optimizer.learningRate);
 }
 
 /** What rates are judged by; a run that diverged comes last. */
@@ -426,19 +493,25 @@ function lossOf({ curve, diverged }: Contestant): number {
   return Number.isNaN(loss) ? Infinity : loss;
 }
 
-/** Trains every rule with every seed; gives runs by rule, then by seed. */
-async function measure(plan: ComparePlan, rows: Rows, rates: readonly number[]): Promise<CompareRun[][]> {
-  const results: CompareRun[][] = plan.sides.map(() => []);
+/** Trains every rule with every seed. */
+async function measure(
+  plan: ComparePlan,
+  rows: Rows,
+  { found, rates }: { readonly found: Measured; readonly rates: readonly number[] },
+): Promise<void> {
   for (const seed of plan.seeds) {
     using owned = new DisposableStack();
     const contestants: Contestant[] = [];
     for (const [index, side] of plan.sides.entries()) {
       contestants.push(owned.use(await Contestant.create(entryOf(plan, side, rates[index]!, seed), rows)));
     }
+    found.underWay = contestants;
     await takeTurns(contestants, { plan, phase: "measure", epochs: Math.ceil(plan.shared.epochs) });
-    for (const [index, contestant] of contestants.entries()) results[index]!.push(await contestant.result());
+    const results: CompareRun[] = [];
+    for (const contestant of contestants) results.push(await contestant.result());
+    for (const [index, result] of results.entries()) found.runs[index]!.push(result);
+    found.underWay = [];
   }
-  return results;
 }
 
 /** What a rule reaches with every seed: the accuracy (or loss) of its worst run. */

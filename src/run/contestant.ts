@@ -8,6 +8,7 @@ import type { Dataset } from "../data/dataset.ts";
 import { ConfigError, EngineError } from "../errors.ts";
 import { Network, type NetworkOptions } from "../network/network.ts";
 import { stepMultiplyAdds, trainingBytes } from "../train/cost.ts";
+import type { Optimizer } from "../train/optimizers.ts";
 import { Trainer, type TrainOptions } from "../train/trainer.ts";
 
 /** The state of a run after an epoch. */
@@ -42,9 +43,9 @@ export interface CompareRun {
   readonly bytes: number;
   /** Multiply-adds of a step, as the mean of those before the first step and after each epoch; `null` where they are not counted. */
   readonly multiplyAdds: number | null;
-  /** Accuracy on the test rows at the end; `null` without such rows or classes, or after divergence. */
+  /** Accuracy on the test rows at the end; `null` without such rows or classes, after divergence, or where it was stopped. */
   readonly testAccuracy: number | null;
-  /** Loss on the test rows at the end; `null` without such rows, or after divergence. */
+  /** Loss on the test rows at the end; `null` without such rows, after divergence, or where it was stopped. */
   readonly testLoss: number | null;
 }
 
@@ -65,7 +66,7 @@ export interface Entry {
   /** The network. */
   readonly network: NetworkOptions;
   /** How to train it. */
-  readonly training: TrainOptions & { readonly seed: number };
+  readonly training: TrainOptions & { readonly seed: number; readonly optimizer: Optimizer };
 }
 
 /** What a step costs at some moment of a run. */
@@ -155,13 +156,23 @@ export class Contestant implements Disposable {
     }
   }
 
-  /** What it came to. */
+  /** Whether there is anything to tell of it. */
+  get begun(): boolean {
+    return this.diverged || this.curve.length > 0;
+  }
+
+  /** What it came to, tested where there are rows for that. */
   async result(): Promise<CompareRun> {
     const { test } = this.#rows;
     const metrics = test && !this.diverged
       ? await this.#withAverage(async () => await this.#trainer.network.evaluate(test))
       : undefined;
-    const { seed, optimizer } = this.#trainer.config;
+    return { ...this.state(), testAccuracy: metrics?.accuracy ?? null, testLoss: metrics?.loss ?? null };
+  }
+
+  /** How far it has come, without a test; also after its network is freed. */
+  state(): CompareRun {
+    const { seed, optimizer } = this.entry.training;
     return {
       seed,
       learningRate: optimizer.learningRate,
@@ -169,8 +180,8 @@ export class Contestant implements Disposable {
       diverged: this.diverged,
       bytes: Math.max(...this.#costs.map(({ bytes }) => bytes)),
       multiplyAdds: mean(this.#costs.map(({ multiplyAdds }) => multiplyAdds)),
-      testAccuracy: metrics?.accuracy ?? null,
-      testLoss: metrics?.loss ?? null,
+      testAccuracy: null,
+      testLoss: null,
     };
   }
 

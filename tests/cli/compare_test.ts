@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { run, temporaryFolder } from "./helpers.ts";
+import { type Outcome, run, start, temporaryFolder, text } from "./helpers.ts";
 
 const small = [
   "compare",
@@ -69,6 +69,68 @@ Deno.test("compare has as many epochs as its help says where nothing is said, an
   assertStringIncludes(without.stdout, `spirals: ${epochs} epochs in batches of 64, 1 seed,`);
   const one = await run([...args, "--epochs", "1"], { cwd: folder.path });
   assertStringIncludes(one.stdout, "spirals: 1 epoch in batches of 64, 1 seed,");
+});
+
+/** Starts a comparison that would take for ever, and presses Ctrl-C once its folder has been there for some time. */
+async function interrupt(cwd: string, more: readonly string[], after: number): Promise<Outcome> {
+  const endless = ["--rules", "backprop,mem-aop", "--learning-rates", "0.01,0.02", ...more];
+  const child = start([...small, ...endless, "--out", "c"], { cwd });
+  const output = child.output();
+  while (!await Deno.stat(`${cwd}/c`).catch(() => undefined)) await new Promise((done) => setTimeout(done, 20));
+  await new Promise((done) => setTimeout(done, after));
+  child.kill("SIGINT");
+  return text(await output);
+}
+
+Deno.test({
+  name: "compare keeps what has been measured on Ctrl-C, and judges by seeds that are complete alone",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    await using folder = await temporaryFolder();
+    const seeds = Array.from({ length: 5000 }, (_, seed) => seed);
+    const { code, stdout, stderr } = await interrupt(folder.path, ["--seeds", String(seeds), "--svg"], 2000);
+    assertEquals([code, stdout], [130, ""]);
+    const whole = JSON.parse(await Deno.readTextFile(`${folder.path}/c/compare.json`));
+    const done = whole.seeds.length;
+    assert(done > 0 && done < 5000);
+    assertEquals([...whole.seeds, ...whole.stopped.missingSeeds], seeds);
+    const words = `Stopped with ${done} of 5000 seeds complete: figures and verdicts are of what is complete`;
+    assertEquals(stderr, `Interrupted\n${words}\nResults  c/compare.html, compare.json, compare.csv\n`);
+    for (const { runs } of whole.rules) assertEquals(runs.map(({ seed }: { seed: number }) => seed), whole.seeds);
+    const [head, ...lines] = (await Deno.readTextFile(`${folder.path}/c/compare.csv`)).trimEnd().split("\n");
+    assert(head!.endsWith(",complete"));
+    assertEquals(lines.filter((line) => line.endsWith(",true")).length, 2 * 2 * done);
+    const page = await Deno.readTextFile(`${folder.path}/c/compare.html`);
+    for (const part of [words, `${done} of 5000 seeds, 24 validation rows`, whole.rules[1].sentence]) {
+      assertStringIncludes(page, part);
+    }
+    const names = [...Deno.readDirSync(`${folder.path}/c`)].map(({ name }) => name);
+    assertEquals(names.filter((name) => !name.endsWith(".svg")).sort(), [
+      "compare.csv",
+      "compare.html",
+      "compare.json",
+    ]);
+    assertEquals(names.length, 7);
+  },
+});
+
+Deno.test({
+  name: "compare keeps the rates that were tried, and curves of a first seed, on Ctrl-C",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    for (const [rates, words] of [["0.01", "Stopped with 0 of 2 seeds"], ["0.01,0.02", "Stopped while learning"]]) {
+      await using folder = await temporaryFolder();
+      const more = ["--epochs", "100000", "--seeds", "0,1", "--learning-rates", rates!];
+      const { code, stderr } = await interrupt(folder.path, more, 2000);
+      assertEquals(code, 130);
+      assertStringIncludes(stderr, `Interrupted\n${words}`);
+      const page = await Deno.readTextFile(`${folder.path}/c/compare.html`);
+      assertStringIncludes(page, words!);
+      assertEquals(page.split("<svg").length - 1, rates === "0.01" ? 4 : 0);
+      assertEquals(page.includes("<h2>Medians"), false);
+      assertEquals(page.includes("<h2>Learning rates"), rates !== "0.01");
+    }
+  },
 });
 
 Deno.test("compare refuses a folder that it cannot have before it trains", async () => {

@@ -4,6 +4,8 @@ import {
   combine,
   compare,
   type CompareOptions,
+  type CompareProgress,
+  type CompareRun,
   ConfigError,
   dense,
   EngineError,
@@ -14,6 +16,7 @@ import {
   sgd,
   sparse,
   spirals,
+  type StoppedComparison,
   train,
 } from "../../mod.ts";
 import { native } from "../../src/ffi/native.ts";
@@ -160,6 +163,98 @@ Deno.test("compare() ends with the signal's reason", async () => {
   assertEquals(await compare(options).catch((fault) => fault), reason);
 });
 
+/** Compares until an epoch begins that `stop` knows; gives what `onStop` was told. */
+async function stopAt(stop: (progress: CompareProgress) => boolean): Promise<StoppedComparison | undefined> {
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  const told: StoppedComparison[] = [];
+  const options = {
+    ...small,
+    rules: ["backprop", { rule: memAop({ k: 8, minSize: 0 }), learningRates: [0.1, 0.2, 0.3] }],
+    learningRates: [0.1],
+    signal: controller.signal,
+    onStop: (comparison: StoppedComparison) => told.push(comparison),
+    onProgress: (progress: CompareProgress) => stop(progress) && controller.abort(reason),
+  };
+  const fault = await compare(options).catch((fault) => fault);
+  assertEquals(fault, reason);
+  assert(told.length <= 1);
+  return told[0];
+}
+
+Deno.test("compare() that is stopped tells of the seeds that are complete as if it had been asked for these alone", async () => {
+  const found = await stopAt(({ phase, seed, name, epoch }) =>
+    phase === "measure" && seed === 5 && name === "mem-aop" && epoch === 3
+  );
+  const [reference, other] = found!.rules;
+  assertEquals([found!.seeds, found!.stopped], [[3], {
+    missingSeeds: [5],
+    words: "Stopped with 1 of 2 seeds complete: figures and verdicts are of what is complete",
+  }]);
+  // In the third turn it is back-propagation's turn first.
+  assertEquals([reference, other].map((rule) => [rule!.unfinished!.seed, rule!.unfinished!.curve.length]), [
+    [5, 3],
+    [5, 2],
+  ]);
+  const alone = await compare({
+    ...small,
+    rules: ["backprop", { rule: memAop({ k: 8, minSize: 0 }), learningRates: [other!.learningRate!] }],
+    learningRates: [0.1],
+    seeds: [3],
+  });
+  assertEquals([found!.target, reference!.reached, reference!.learningRate], [alone.target, 1, 0.1]);
+  for (const [index, { figures, runs }] of alone.rules.entries()) {
+    const same = found!.rules[index]!;
+    assertEquals([same.figures.error, same.figures.bytes], [figures.error, figures.bytes]);
+    assertEquals(same.runs.map(withoutTime), runs.map(withoutTime));
+  }
+  assertEquals(other!.verdicts.map(({ axis }) => axis), alone.rules[1]!.verdicts.map(({ axis }) => axis));
+  assertStringIncludes(found!.notes.join(), "One seed says nothing about chance");
+});
+
+Deno.test("compare() that is stopped before a seed is complete has curves and rates, but no figures and no verdicts", async () => {
+  const first = await stopAt(({ phase, epoch, name }) => phase === "measure" && epoch === 3 && name === "mem-aop");
+  assertEquals([first!.seeds, first!.target, first!.stopped!.missingSeeds], [[], null, [3, 5]]);
+  for (const { runs, unfinished, figures, verdicts, sentence, learningRate } of first!.rules) {
+    assertEquals([runs, figures, verdicts, sentence], [[], {}, [], ""]);
+    assert(unfinished!.curve.length >= 2 && learningRate === unfinished!.learningRate);
+  }
+  assertEquals(first!.notes.filter((note) => note.includes("seed")), []);
+  const rates = await stopAt(({ phase, learningRate }) => phase === "rates" && learningRate === 0.3);
+  assertEquals(
+    rates!.stopped!.words,
+    "Stopped while learning rates were tried: none is chosen, and no seed is measured",
+  );
+  const [reference, other] = rates!.rules;
+  assertEquals([reference!.learningRate, reference!.tried], [null, []]);
+  assertEquals(other!.tried.map(({ learningRate, epochs, chosen }) => [learningRate, epochs, chosen]), [
+    [0.1, 1, false],
+    [0.2, 1, false],
+  ]);
+  assertEquals(await stopAt(() => true), undefined, "nothing has been measured");
+});
+
+Deno.test("compare() tells what has been measured before a fault, too", async () => {
+  const told: StoppedComparison[] = [];
+  const failing = {
+    ...small,
+    rules: ["backprop", "mem-aop"],
+    learningRates: [0.1],
+    onStop: (comparison: StoppedComparison) => told.push(comparison),
+    onProgress: ({ seed }: CompareProgress) => {
+      if (seed === 5) throw new Error("the disk is gone");
+    },
+  };
+  await assertRejects(() => compare(failing), Error, "the disk is gone");
+  assertEquals(told.map(({ seeds }) => seeds), [[3]]);
+  const whole = await compare({ ...failing, onProgress: () => {} });
+  assertEquals([whole.stopped, whole.rules[0]!.unfinished, told.length], [undefined, undefined, 1]);
+});
+
+function withoutTime({ curve, ...run }: CompareRun): object {
+  return { ...run, curve: curve.map(({ seconds: _, secondsPerStep: __, ...point }) => point) };
+}
+
 for (
   const [options, message] of [
     [{ rules: [] }, "Cannot use compare.rules: expected two or more rules but found none"],
@@ -194,6 +289,7 @@ for (
     [{ rules: ["backprop", { rule: memAop(), optimizer: 3 }] }, "Cannot use optimizer.kind: expected one of sgd,"],
     [{ network: { ...network, seed: 1 } }, "Cannot use compare.network.seed: expected no such option: use seeds"],
     [{ network: 3 }, "Cannot use compare.network: expected options such as { layers: … } but found 3"],
+    [{ onStop: 3 }, "Cannot use compare.onStop: expected a function but found 3"],
     [{ onProgress: 3 }, "Cannot use compare.onProgress: expected a function but found 3"],
     [{ data: null }, "Cannot use compare.data: expected a data set with training rows but found null"],
     [{ data: { train: 3 } }, "Cannot use compare.data: expected a data set with training rows but found {"],

@@ -5,11 +5,13 @@
  */
 
 import { dirname, resolve } from "node:path";
+import { CheckpointError } from "../../errors.ts";
 import { native } from "../../ffi/native.ts";
 import { ruleByName, rules } from "../../rules/mod.ts";
-import { compare, type CompareEntry, type Comparison } from "../../run/compare.ts";
+import { compare, type CompareEntry, type StoppedComparison } from "../../run/compare.ts";
 import { writeWhole } from "../../run/files.ts";
 import { loadFrom, splitValidation } from "../data.ts";
+import { Interruption } from "../errors.ts";
 import { Interrupt } from "../interrupt.ts";
 import { describeSystem } from "../machine.ts";
 import { helpText, parseOptions } from "../options.ts";
@@ -17,7 +19,7 @@ import { chooseOptimizer, makePlan, readModel, ruleOptions } from "../plan.ts";
 import { ProgressView } from "../progress.ts";
 import { standAlone } from "../report/charts.ts";
 import { createRunFolder } from "../run_folder.ts";
-import { print } from "../terminal.ts";
+import { note, print } from "../terminal.ts";
 import { comparisonCharts, comparisonPage } from "./html.ts";
 import { compareCommand, type CompareValues, defaultRules } from "./options.ts";
 import { comparisonCsv, comparisonText } from "./text.ts";
@@ -47,6 +49,7 @@ export async function compareRules(args: readonly string[]): Promise<void> {
   const { rule: _rule, seed: _seed, ...training } = plan.training;
   // A folder that cannot be had is told of before hours of work, not after them.
   const place = await ResultsFolder.create(values.out, data.name);
+  const kept: { comparison?: StoppedComparison } = {};
   try {
     const comparison = await compare({
       ...training,
@@ -61,15 +64,38 @@ export async function compareRules(args: readonly string[]): Promise<void> {
         const what = phase === "rates" ? `trying learning rate ${learningRate.toPrecision(3)}` : `seed ${seed}`;
         view.status(`${name}  ${what}  epoch ${epoch}/${epochs}`);
       },
+      onStop: (comparison) => kept.comparison = comparison,
     });
     view.clear();
-    await finish(comparison, { values, folder: place.path });
+    const { whole, files } = await writeResults(comparison, { values, folder: place.path });
+    if (values.json) print(`${JSON.stringify(whole)}\n`);
+    else print(`${comparisonText(comparison)}\n${files}`);
   } catch (fault) {
+    view.clear();
+    const ending = kept.comparison && await keepResults(kept.comparison, { values, folder: place.path, fault });
     await place.remove();
-    throw fault;
+    throw ending ?? fault;
   } finally {
     view.clear();
   }
+}
+
+/** Writes what has been measured of a comparison that ends before its time; gives what to leave with. */
+async function keepResults(
+  comparison: StoppedComparison,
+  { values, folder, fault }: { readonly values: CompareValues; readonly folder: string; readonly fault: unknown },
+): Promise<unknown> {
+  try {
+    const { files } = await writeResults(comparison, { values, folder });
+    const message = `${comparison.stopped!.words}\n${files.trimEnd()}`;
+    if (fault instanceof Interruption) return new Interruption(fault.exitCode, `${fault.message}\n${message}`);
+    note(`${message}\n`);
+  } catch (cause) {
+    // What cannot be written does not stand in the place of what ended the comparison.
+    if (!(cause instanceof CheckpointError)) throw cause;
+    note(`${cause.message}\n`);
+  }
+  return fault;
 }
 
 /** The folder of the results, made beforehand. */
@@ -112,10 +138,11 @@ function entryOf(
   return { name, rule, optimizer: chooseOptimizer({ ...values, ...(optimizer !== undefined && { optimizer }) }) };
 }
 
-async function finish(
-  comparison: Comparison,
+/** Writes all files; gives what the JSON holds, and where they are in words. */
+async function writeResults(
+  comparison: StoppedComparison,
   { values, folder }: { readonly values: CompareValues; readonly folder: string },
-): Promise<void> {
+): Promise<{ whole: object; files: string }> {
   const whole = { ...comparison, options: values, machine: describeSystem() };
   const charts = await comparisonCharts(comparison);
   const files: [string, string][] = [
@@ -125,6 +152,5 @@ async function finish(
     ...(values.svg ? charts.map(({ name, svg }): [string, string] => [`${name}.svg`, standAlone(svg)]) : []),
   ];
   for (const [name, text] of files) await writeWhole(`${folder}/${name}`, [new TextEncoder().encode(text)]);
-  if (values.json) print(`${JSON.stringify(whole)}\n`);
-  else print(`${comparisonText(comparison)}\nResults  ${folder}/compare.html, compare.json, compare.csv\n`);
+  return { whole, files: `Results  ${folder}/compare.html, compare.json, compare.csv\n` };
 }

@@ -4,16 +4,18 @@
  * @module
  */
 
-import type { Comparison } from "../../run/compare.ts";
-import type { ComparePoint } from "../../run/contestant.ts";
+import type { StoppedComparison } from "../../run/compare.ts";
+import type { ComparePoint, CompareRun } from "../../run/contestant.ts";
 import { median } from "../../run/statistics.ts";
 import { drawLines, type NamedChart, type Series } from "../report/charts.ts";
 import { chartGrid, escape, facts, htmlTable, page, section } from "../report/page.ts";
 import { comparisonRows, comparisonTitle, targetWords } from "./text.ts";
 
-/** Curves of medians over the seeds. */
-export async function comparisonCharts(comparison: Comparison): Promise<NamedChart[]> {
-  const { classes } = comparison;
+/** Curves of medians over the seeds; of runs that were stopped where no others are there. */
+export async function comparisonCharts(comparison: StoppedComparison): Promise<NamedChart[]> {
+  const { classes, rules } = comparison;
+  // Nothing is drawn of rates that were tried.
+  if (rules.every(({ runs, unfinished }) => runs.length === 0 && !unfinished)) return [];
   const score = classes ? "validation accuracy" : "validation loss";
   const scoreOf = (point: ComparePoint) => classes ? point.validationAccuracy! : point.validationLoss;
   const charts = [
@@ -44,14 +46,17 @@ export async function comparisonCharts(comparison: Comparison): Promise<NamedCha
     },
   ];
   return await Promise.all(charts.map(async ({ name, title, x, y, at, value }) => {
-    const series = comparison.rules.map(({ name, runs }): Series => ({ name, points: medians(runs, { at, value }) }));
+    const series = rules.map(({ name, runs, unfinished }): Series => ({
+      name,
+      points: medians(runs.length === 0 && unfinished ? [unfinished] : runs, { at, value }),
+    }));
     return { name, svg: await drawLines({ title, x, y, series, log: y === "loss" }) };
   }));
 }
 
 /** The page. */
 export function comparisonPage(
-  whole: Comparison & { readonly options: object; readonly machine: object },
+  whole: StoppedComparison & { readonly options: object; readonly machine: object },
   charts: readonly NamedChart[],
 ): string {
   const sentences = whole.rules.filter(({ sentence }) => sentence !== "").map(({ sentence }) =>
@@ -68,13 +73,20 @@ export function comparisonPage(
     ])
   );
   const title = `Learning rules on ${whole.data}`;
+  const about = [whole.stopped?.words ?? "", comparisonTitle(whole), targetWords(whole)].filter((words) =>
+    words !== ""
+  );
+  const measured = whole.seeds.length > 0;
   return page(
     title,
     [
-      `<h1>${escape(title)}</h1>\n<p>${escape(comparisonTitle(whole))}</p>\n<p>${escape(targetWords(whole))}</p>`,
+      `<h1>${escape(title)}</h1>\n${about.map((words) => `<p>${escape(words)}</p>`).join("\n")}`,
       section("Where each rule wins and loses", list(sentences)),
-      section("Medians, with ranges over seeds", htmlTable(comparisonRows(whole), 1)),
-      section("Curves (medians over seeds)", chartGrid(charts.map(({ svg }) => svg))),
+      section("Medians, with ranges over seeds", measured ? htmlTable(comparisonRows(whole), 1) : ""),
+      section(
+        measured ? "Curves (medians over seeds)" : "Curves (of a seed that is not complete)",
+        chartGrid(charts.map(({ svg }) => svg)),
+      ),
       section(
         "Learning rates",
         rates.length === 0 ? "" : htmlTable([["rule", "rate", "epochs", "validation loss", ""], ...rates], 1),
@@ -90,12 +102,12 @@ function list(items: readonly string[]): string {
   return items.length === 0 ? "" : `<ul class="notes">\n${items.join("\n")}\n</ul>`;
 }
 
-/** The median of the runs at each epoch that all of them have. */
+/** The median of the runs at each epoch that all of them have; nothing where there are no runs. */
 function medians(
-  runs: Comparison["rules"][number]["runs"],
+  runs: readonly CompareRun[],
   { at, value }: { readonly at: (point: ComparePoint) => number; readonly value: (point: ComparePoint) => number },
 ): [number, number][] {
-  const epochs = Math.min(...runs.map(({ curve }) => curve.length));
+  const epochs = runs.length === 0 ? 0 : Math.min(...runs.map(({ curve }) => curve.length));
   return Array.from({ length: epochs }, (_, epoch) => {
     const points = runs.map(({ curve }) => curve[epoch]!);
     return [median(points.map(at)), median(points.map(value))];

@@ -4,15 +4,15 @@
  * @module
  */
 
-import type { ComparedRule, Comparison } from "../../run/compare.ts";
+import type { StoppedComparison, StoppedRule } from "../../run/compare.ts";
 import { axisName, compareAxes, showOn } from "../../run/verdicts.ts";
 import { textTable } from "../text_table.ts";
 
 /** A table of medians and ranges: one row a rule, the first row names the columns. */
-export function comparisonRows(comparison: Comparison): string[][] {
+export function comparisonRows(comparison: StoppedComparison): string[][] {
   const { rules, seeds } = comparison;
   const axes = compareAxes.filter((axis) => rules.some(({ figures }) => figures[axis]));
-  const cell = ({ figures, reached }: ComparedRule, axis: typeof axes[number]) => {
+  const cell = ({ figures, reached }: StoppedRule, axis: typeof axes[number]) => {
     const found = figures[axis];
     if (found === undefined) return axis === "secondsToTarget" ? "not reached" : "";
     // An error's smallest value is an accuracy's largest.
@@ -24,29 +24,35 @@ export function comparisonRows(comparison: Comparison): string[][] {
   };
   return [
     ["rule", "rate", ...axes.map((axis) => axisName(axis, comparison))],
-    ...rules.map((
-      rule,
-    ) => [rule.name, String(Number(rule.learningRate.toPrecision(3))), ...axes.map((axis) => cell(rule, axis))]),
+    ...rules.map((rule) => [
+      rule.name,
+      rule.learningRate === null ? "" : String(Number(rule.learningRate.toPrecision(3))),
+      ...axes.map((axis) => cell(rule, axis)),
+    ]),
   ];
 }
 
 /** What was compared, in one line. */
-export function comparisonTitle({ data, epochs, seeds, batchSize, rows }: Comparison): string {
-  const count = seeds.length === 1 ? "1 seed" : `${seeds.length} seeds`;
+export function comparisonTitle(
+  { data, epochs, seeds, stopped, batchSize, rows }: StoppedComparison,
+): string {
+  const all = seeds.length + (stopped?.missingSeeds.length ?? 0);
+  const count = `${stopped ? `${seeds.length} of ` : ""}${all} ${all === 1 ? "seed" : "seeds"}`;
   return `${data}: ${epochs} ${
     epochs === 1 ? "epoch" : "epochs"
   } in batches of ${batchSize}, ${count}, ${rows} validation rows`;
 }
 
-/** What counts as learnt, in words. */
-export function targetWords({ classes, target, targetFrom, rules }: Comparison): string {
+/** What counts as learnt, in words; nothing where that is not known yet. */
+export function targetWords({ classes, target, targetFrom, rules }: StoppedComparison): string {
+  if (target === null) return "";
   const figure = classes ? `accuracy ${(100 * target).toFixed(2)} %` : `loss ${Number(target.toPrecision(4))}`;
   const from = targetFrom === "options" ? "as asked" : `what ${rules[0]!.name} reached with every seed`;
   return `Target: ${figure} on the validation rows (${from})`;
 }
 
 /** The whole comparison for a terminal. */
-export function comparisonText(comparison: Comparison): string {
+export function comparisonText(comparison: StoppedComparison): string {
   const sentences = comparison.rules.flatMap(({ sentence }) => sentence === "" ? [] : [`${sentence}\n`]);
   return [
     `${comparisonTitle(comparison)}\n${targetWords(comparison)}\nMedians, with ranges over seeds\n`,
@@ -56,13 +62,15 @@ export function comparisonText(comparison: Comparison): string {
   ].filter((part) => part !== "").join("\n");
 }
 
-/** One line for each epoch of each run. */
-export function comparisonCsv({ rules }: Comparison): string {
+/** One line for each epoch of each run, of a run that was stopped too. */
+export function comparisonCsv({ rules }: StoppedComparison): string {
   const head =
     "rule,seed,learning_rate,epoch,step,seconds,seconds_per_step,train_loss,validation_loss,validation_accuracy," +
-    "bytes,multiply_adds,diverged";
-  const lines = rules.flatMap(({ name, runs }) =>
-    runs.flatMap(({ seed, learningRate, curve, bytes, multiplyAdds, diverged }) =>
+    "bytes,multiply_adds,diverged,complete";
+  const lines = rules.flatMap(({ name, runs, unfinished }) =>
+    [...runs, ...(unfinished ? [unfinished] : [])].flatMap((
+      { seed, learningRate, curve, bytes, multiplyAdds, diverged },
+    ) =>
       curve.map(({ epoch, step, seconds, secondsPerStep, trainLoss, validationLoss, validationAccuracy }) =>
         [
           name,
@@ -78,6 +86,7 @@ export function comparisonCsv({ rules }: Comparison): string {
           bytes,
           multiplyAdds ?? "",
           diverged,
+          seed !== unfinished?.seed,
         ].join(",")
       )
     )

@@ -88,7 +88,7 @@ export type { Augment } from "./src/train/augment.ts";
 export { type CostFigures, describePlan, type PlanCandidate, type RunPlan } from "./src/train/forecast.ts";
 export type { EvaluateOptions, Metrics } from "./src/train/metrics.ts";
 export { stepMultiplyAdds, trainingBytes } from "./src/train/cost.ts";
-export { probe } from "./src/train/probe.ts";
+export { probe, type ProbeOptions } from "./src/train/probe.ts";
 export { balancedClassWeights } from "./src/train/class_weights.ts";
 export { EarlyStopping, type EarlyStoppingOptions, type Watched } from "./src/train/early_stopping.ts";
 export { findLearningRate, type FindRateOptions, type RatePoint, type RateSearch } from "./src/train/find_rate.ts";

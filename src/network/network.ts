@@ -440,7 +440,8 @@ export class Network implements Disposable {
    * after it. Nothing changes.
    *
    * @returns the comparison for each parameter and for all together
-   * @throws {EngineError} `busy` where no run is attached, or it has taken no step since it was created or resumed
+   * @throws {EngineError} `busy` where no run is attached, or it has taken no step since it was created or resumed; `invalid-config`
+   * where a layer has a mask, layers are collapsed, or the batch is computed in parts (`accumulate`)
    */
   async gradientCosines(): Promise<GradientComparison> {
     return await this.#request({ do: "gradientCosines" });

@@ -107,7 +107,8 @@ export interface Progress {
   readonly probes?: Readonly<Record<string, number>>;
   /**
    * At the end of an epoch, where there are any: what the rule came through but should not have met, such as a matrix of
-   * `decorrelated()` that had to begin anew; one sentence for each layer, once in a run.
+   * `decorrelated()` that had to begin anew (one sentence for each layer), and probes that `accumulate` leaves out; each once in a
+   * run.
    */
   readonly warnings?: readonly string[];
   /** Whether the epoch is complete. */
@@ -271,7 +272,7 @@ export class Trainer implements Disposable, AsyncDisposable {
   readonly #options: TrainOptions;
   readonly #probes: boolean;
   readonly #pace = new Pace();
-  readonly #warnings = new Warnings();
+  readonly #warnings: Warnings;
   #seconds = 0;
   #running: Promise<unknown> | undefined;
   #averaged = false;
@@ -289,6 +290,7 @@ export class Trainer implements Disposable, AsyncDisposable {
     this.#options = options;
     this.#rows = data.rows;
     this.#probes = boolean("probe", options.probe ?? false);
+    this.#warnings = new Warnings({ ...config, probes: this.#probes });
     this.#validation = data.validation;
     this.#owned = data.owned;
   }
@@ -523,8 +525,7 @@ export class Trainer implements Disposable, AsyncDisposable {
       ,
       totalSteps = 0,
     ] = report;
-    const decorrelates = this.config.rule.inputs?.kind === "decorrelated";
-    const warnings = epochDone === 1 && decorrelates ? await this.#warnings.next(this.network) : [];
+    const warnings = epochDone === 1 ? await this.#warnings.next(this.network) : [];
     const progress: Progress = {
       epoch: epoch + 1,
       epochs: this.config.epochs,

@@ -5,6 +5,7 @@
  */
 
 import type { Network, SlotDescription } from "../network/network.ts";
+import type { TrainingConfig } from "./trainer.ts";
 
 /** The figures of a layer whose inputs are decorrelated. */
 interface Figures {
@@ -13,9 +14,22 @@ interface Figures {
   readonly resets?: number;
 }
 
-/** Warnings of one run: one sentence for each layer, once. */
+/** Warnings of one run: each once. */
 export class Warnings {
+  readonly #decorrelates: boolean;
   readonly #told = new Set<string>();
+  #others: string[];
+
+  /** @param run its options, and whether it has probes */
+  constructor(
+    { rule, accumulate, probes }: Pick<TrainingConfig, "rule" | "accumulate"> & { readonly probes: boolean },
+  ) {
+    this.#decorrelates = rule.inputs?.kind === "decorrelated";
+    const text =
+      "probes have no cosines, norm ratios and squared errors beside accumulate: gradients of batches in parts " +
+      "are not compared with back-propagation's";
+    this.#others = probes && accumulate > 1 ? [text] : [];
+  }
 
   /**
    * What there is to warn of since the last call.
@@ -24,10 +38,13 @@ export class Warnings {
    * @returns sentences without a full stop
    */
   async next(network: Network): Promise<string[]> {
+    const others = this.#others;
+    this.#others = [];
+    if (!this.#decorrelates) return others;
     const layers = await network.describeRule();
     const found = layers.filter((layer) => !this.#told.has(layer.layer)).flatMap((layer) => sentences(layer));
     for (const { layer } of found) this.#told.add(layer);
-    return found.map(({ text }) => text);
+    return [...others, ...found.map(({ text }) => text)];
   }
 }
 

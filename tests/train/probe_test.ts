@@ -1,6 +1,9 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import {
+  backprop,
   combine,
+  ConfigError,
+  decorrelated,
   dense,
   dual,
   EngineError,
@@ -83,10 +86,73 @@ Deno.test("probe() sees the noise of dual numbers, and counts their lanes", asyn
   assertEquals(probes!["probe.multiplyAdds"], expected);
 });
 
-for (const { name, create } of rules) {
+Deno.test("the variance of a gradient that is drawn is what theory says, and the same for the same seed", async () => {
+  using network = Network.create({ input: [28, 28, 1], layers: [{ kind: "flatten" }, dense(2), dense(10)], seed: 2 });
+  const rule = dual({ mode: "weight", estimate: "mean", lanes: 100 });
+  using trainer = await Trainer.create(network, table, { ...few, rule });
+  await trainer.step();
+  const found = await probe(trainer, { draws: 200 });
+  const parameters = 2 * 784 + 2 + 20 + 10;
+  // docs/dual.md: (P − 1) / k; of 200 draws the mean is within a few percent of it.
+  const expected = (parameters - 1) / 100;
+  assertAlmostEquals(found["probe.variance"]!, expected, 0.1 * expected);
+  assertEquals(found["probe.squaredError"], found["probe.variance"]);
+  assert(found["probe.variance.2.bias"]! > 0);
+  assertEquals(await probe(trainer, { draws: 200 }), found);
+  const { "probe.variance": few8 } = await probe(trainer);
+  assertEquals((await probe(trainer, { draws: 8 }))["probe.variance"], few8);
+  assert(few8 !== found["probe.variance"]);
+  await assertRejects(
+    () => probe(trainer, { draws: 0 }),
+    ConfigError,
+    "Cannot use probe.draws: expected a whole number",
+  );
+});
+
+Deno.test("probe() tells a variance only of what is drawn and right on average", async () => {
+  const has = async (rule: Rule) => {
+    const [probes] = await probesOf(rule);
+    assert("probe.squaredError.1.weight" in probes!);
+    return "probe.variance.1.weight" in probes! && "probe.variance" in probes!;
+  };
+  const rows = { k: 8, minSize: 0 };
+  assertEquals(await has(backprop()), false, "nothing is drawn");
+  assertEquals(await has(dual()), false, "feedback matrices stand for a mean");
+  assertEquals(await has(dual({ mode: "activity" })), true);
+  assertEquals(await has(dual({ mode: "weight" })), false, "a projection is too short");
+  assertEquals(await has(memAop(rows)), false, "the largest rows are no draw");
+  assertEquals(await has(memAop({ ...rows, policy: "randK" })), false, "some rows for all of them");
+  for (const policy of ["crs", "wta"] as const) assertEquals(await has(memAop({ ...rows, policy })), true);
+  assertEquals(await has(memAop({ k: 8, scope: "batch" })), true);
+  assertEquals(await has(combine(dual(), memAop({ ...rows, policy: "wta" }))), false, "right only by itself");
+});
+
+Deno.test("a run with probes and batches in parts says once which probes are missing", async () => {
+  using network = make();
+  const told: string[] = [];
+  for await (const p of train(network, table, { ...few, accumulate: 2, probe: true })) {
+    assertEquals(Object.keys(p.probes!).filter((name) => name.startsWith("probe.cosine")), []);
+    assert(p.probes!["probe.multiplyAdds"]! > 0);
+    told.push(...p.warnings ?? []);
+  }
+  assertEquals(told, [
+    "probes have no cosines, norm ratios and squared errors beside accumulate: gradients of batches in parts are not compared " +
+    "with back-propagation's",
+  ]);
+});
+
+for (
+  const [name, rule] of [
+    ...rules.map(({ name, create }) =>
+      // So few rows gain nothing from a collapse; the rule would refuse them.
+      [name, create(name === "front-contribution" ? { force: true } : {})] as const
+    ),
+    ["drawn directions", dual({ mode: "activity" })] as const,
+    ["drawn rows", memAop({ k: 8, minSize: 0, policy: "weightedK" })] as const,
+    ["drawn rows and learnt inputs", combine(decorrelated(), memAop({ k: 8, minSize: 0, policy: "randK" }))] as const,
+  ]
+) {
   Deno.test(`probes leave a run with ${name} the same bits`, async () => {
-    // So few rows gain nothing from a collapse; the rule would refuse them.
-    const rule = create(name === "front-contribution" ? { force: true } : {});
     const parameters = async (probe: boolean) => {
       using network = make();
       for await (const p of train(network, table, { ...few, rule, probe })) {

@@ -91,7 +91,7 @@ function spread(values: readonly number[]): number {
 
 /** `probe.cosine` of `probe.cosine.1.weight`, `probe.products.keptShare` of `probe.products.1.keptShare`. */
 function groupOf(name: string): string {
-  return /^probe\.(cosine|normRatio|squaredError)\b/.exec(name)?.[0] ??
+  return /^probe\.(cosine|normRatio|squaredError|variance)\b/.exec(name)?.[0] ??
     name.replace(/^(probe\.\w+)\.\d+(\.(body|shortcut)\.\d+)*/, "$1");
 }
 

@@ -50,8 +50,9 @@ impl<T: Real> Network<T> {
             return Err(Error::new(Code::InvalidConfig, message));
         }
         if self.training.as_ref().is_some_and(|training| training.config.parts() > 1) {
+            // The workspace holds the last part of the batch alone.
             let message =
-                "Cannot compare gradients: this run computes batches in parts, and its gradient is back-propagation's";
+                "Cannot compare gradients: this run computes batches in parts, of which only the last is there";
             return Err(Error::new(Code::InvalidConfig, message));
         }
         if let Some(layer) = self.sparse_layer() {

@@ -1,12 +1,16 @@
-/** Benchmarks refuse options that they cannot use in one sentence. Nothing is measured here. */
+/** Benchmarks refuse options that they cannot use in one sentence, and one that needs no peer runs. Nothing is measured here. */
 
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
 
-async function bench(script: string, args: readonly string[]): Promise<{ code: number; out: string; err: string }> {
+async function bench(
+  script: string,
+  args: readonly string[],
+  more: readonly string[] = [],
+): Promise<{ code: number; out: string; err: string }> {
   const program = fileURLToPath(new URL(`../bench/${script}.ts`, import.meta.url));
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "--no-prompt", "--allow-ffi", "--allow-read", "--allow-env", program, ...args],
+    args: ["run", "--quiet", "--no-prompt", "--allow-ffi", "--allow-read", "--allow-env", ...more, program, ...args],
     env: { NO_COLOR: "1" },
   }).output();
   const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
@@ -53,6 +57,8 @@ for (
       ["--target", "2"],
       "Cannot use --target: expected a number above 0 and up to 1 but found 2",
     ],
+    ["tracking", ["--step-ms", "0"], "Cannot use --step-ms: expected a number above 0 but found 0"],
+    ["tracking", ["--seconds", "1"], "Cannot use --seconds: expected an option of bench/tracking.ts; --help lists them"],
     ["rules/decorrelated", ["--rounds", "0"], "Cannot use --rounds: expected a whole number from 1 up but found 0"],
     ["rules/decorrelated", ["--pairs", "3"], "Cannot use --pairs: expected an option of bench/rules/decorrelated.ts"],
     [
@@ -79,7 +85,15 @@ for (const script of ["layers", "peers"]) {
   });
 }
 
-for (const script of ["rules/decorrelated", "rules/front_contribution", "rules/mem_aop", "rules/mem_aop_time_to"]) {
+for (
+  const script of [
+    "rules/decorrelated",
+    "rules/front_contribution",
+    "rules/mem_aop",
+    "rules/mem_aop_time_to",
+    "tracking",
+  ]
+) {
   Deno.test(`bench/${script}.ts --help says how it is called`, async () => {
     const { code, out, err } = await bench(script, ["--help"]);
     assertEquals([code, err], [0, ""]);
@@ -87,3 +101,16 @@ for (const script of ["rules/decorrelated", "rules/front_contribution", "rules/m
     assertStringIncludes(out, `bench/${script}.ts `);
   });
 }
+
+Deno.test("bench/tracking.ts trains the same epochs with and without what keeps a run, and says what that adds", async () => {
+  const short = ["--hidden", "8", "--step-ms", "0.2", "--epochs", "2", "--rounds", "1", "--threads", "1"];
+  const { code, out, err } = await bench("tracking", short, ["--allow-write", "--allow-sys"]);
+  assertEquals(code, 0, err);
+  const lines = out.trimEnd().split("\n");
+  assertMatch(lines[0]!, /^784-8-10, batch \d+, 1 threads: runs of 50 steps, 1 turns$/);
+  const share = String.raw`\d+\.\d\d ms a step, -?\d+\.\d\d % of it outside of the engine's calls`;
+  assertMatch(lines[1]!, new RegExp(`^  the run alone +${share}$`));
+  assertMatch(lines[2]!, new RegExp(`^  with folder, table and progress +${share}; -?\\d+\\.\\d\\d % more`));
+  assertMatch(lines[3]!, new RegExp(`^  and a checkpoint a second +${share}; -?\\d+\\.\\d\\d % more`));
+  assertEquals(err.trimEnd().split("\n").at(-1)!.startsWith("epoch 2/2  loss "), true, "progress was shown");
+});

@@ -96,7 +96,7 @@ export async function saveCheckpoint(
     }
     // A run is saved as it is; a network alone computes the same without the rule's state.
     const values = network.read(name, { folded: training === undefined });
-    if (!values.every(Number.isFinite)) {
+    if (!areFinite(values)) {
       const message = `Cannot write ${fileName(path)}: expected finite numbers in ${name} but found NaN or infinity`;
       throw new CheckpointError(`${message}; the network has diverged`);
     }
@@ -115,6 +115,14 @@ export async function saveCheckpoint(
     tensors.set(FOLDED + name, { dtype: dtype.toUpperCase() as DType, shape, bytes: bytesOf(folded) });
   }
   await writeWhole(path, encodeSafetensors({ metadata: { [KEY]: JSON.stringify(header) }, tensors }));
+}
+
+/** Whether all numbers are finite. A plain loop: with `every` this took most of the time of a checkpoint, of which there is one a second. */
+function areFinite(values: ParameterArray): boolean {
+  // 0 of finite numbers, NaN of all others.
+  let sum = 0;
+  for (let index = 0; index < values.length; index++) sum += 0 * values[index]!;
+  return sum === 0;
 }
 
 /**

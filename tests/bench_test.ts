@@ -58,7 +58,11 @@ for (
       "Cannot use --target: expected a number above 0 and up to 1 but found 2",
     ],
     ["tracking", ["--step-ms", "0"], "Cannot use --step-ms: expected a number above 0 but found 0"],
-    ["tracking", ["--seconds", "1"], "Cannot use --seconds: expected an option of bench/tracking.ts; --help lists them"],
+    [
+      "tracking",
+      ["--seconds", "1"],
+      "Cannot use --seconds: expected an option of bench/tracking.ts; --help lists them",
+    ],
     ["rules/decorrelated", ["--rounds", "0"], "Cannot use --rounds: expected a whole number from 1 up but found 0"],
     ["rules/decorrelated", ["--pairs", "3"], "Cannot use --pairs: expected an option of bench/rules/decorrelated.ts"],
     [

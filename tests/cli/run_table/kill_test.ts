@@ -10,8 +10,8 @@ const small = ["--data", "spirals", "--rows", "300", "--test-rows", "30", "--hid
 // Opened before the first test: what is opened within a test has to be closed there.
 native();
 
-/** Kills to try; more of them where the environment says so. */
-const kills = Number(Deno.env.get("LEANPROP_KILLS") ?? 6);
+/** Kills to try; another number of them where the environment says so. */
+const kills = Number(Deno.env.get("LEANPROP_KILLS") ?? 50);
 
 /** Resolves when the file is there. */
 async function appears(path: string): Promise<void> {

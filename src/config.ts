@@ -7,11 +7,19 @@
 import { ConfigError } from "./errors.ts";
 import { didYouMean } from "./nearest.ts";
 
+/** Refuses what is no object; for arguments, of which the message says what they should be. */
+export function objectGiven(path: string, value: unknown, expected: string): void {
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return;
+  throw new ConfigError(path, expected, quoted(value));
+}
+
 /** Refuses what is no object; for what takes options apart before it can check their names. */
 export function objectOfOptions(path: string, options: unknown, example = ""): void {
-  if (typeof options === "object" && options !== null && !Array.isArray(options)) return;
-  const expected = example === "" ? "an object" : `options such as { ${example}: … }`;
-  throw new ConfigError(path === "" ? "options" : path, expected, quoted(options));
+  objectGiven(
+    path === "" ? "options" : path,
+    options,
+    example === "" ? "an object" : `options such as { ${example}: … }`,
+  );
 }
 
 /** Refuses what is no object, and options that nothing would read, with the nearest known name. */
@@ -65,6 +73,12 @@ export function boolean(path: string, value: unknown): boolean {
 export function callback(path: string, value: unknown): void {
   if (value === undefined || typeof value === "function") return;
   throw new ConfigError(path, "a function", quoted(value));
+}
+
+/** What ends the work early, or nothing. @throws {ConfigError} otherwise */
+export function abortSignal(path: string, value: unknown): void {
+  if (value === undefined || typeof (value as AbortSignal | null)?.throwIfAborted === "function") return;
+  throw new ConfigError(path, "an AbortSignal", quoted(value));
 }
 
 /** One of some words. @throws {ConfigError} otherwise, with the nearest */

@@ -113,6 +113,7 @@ export async function readCsv(path: string, options: CsvOptions = {}): Promise<C
  */
 export function parseCsv(text: string, options: CsvOptions & { readonly where?: string } = {}): CsvData {
   knownOptions("parseCsv", options, [...CSV_OPTIONS, "where"]);
+  if (typeof text !== "string") throw new ConfigError("text", "the text of a CSV file", text);
   const { where = "CSV text", header, delimiter = ",", onRead } = options;
   const told = onRead && { onRead };
   return sheetData(parseSheet(text, { where, delimiter, ...(header !== undefined && { header }), ...told }), options);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { number, oneOf, typeName } from "../config.ts";
+import { number, objectGiven, oneOf, typeName } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { Handle } from "../ffi/handle.ts";
 import { native } from "../ffi/native.ts";
@@ -69,10 +69,11 @@ export class Dataset implements Disposable {
    *
    * @param table rows with or without targets
    * @returns the data set
-   * @throws {ConfigError} where a size is not a whole number, a scale or offset not finite, or an array of another type
+   * @throws {ConfigError} where what is given is no table, a size is not a whole number, a scale or offset not finite, or an array of another type
    * @throws {EngineError} where lengths do not fit, a number is not finite (named by row and column), or a label is out of range
    */
   static async create(table: Table | Features): Promise<Dataset> {
+    objectGiven("data", table, "a table such as { rows, shape, features, targets }");
     const { rows, shape, features, scale = [1 / 255], offset = [0] } = table;
     const targets = "targets" in table ? table.targets : undefined;
     number("rows", rows, { min: 0, whole: true });

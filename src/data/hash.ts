@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { objectGiven } from "../config.ts";
 import { littleEndianBytes } from "./array.ts";
 import { sha256 } from "./files.ts";
 import type { Data, Table } from "./table.ts";
@@ -15,6 +16,7 @@ import type { Data, Table } from "./table.ts";
  * @returns 64 hexadecimal digits, the same on every machine
  */
 export async function hashData(data: Data): Promise<string> {
+  objectGiven("data", data, "a data set with training rows");
   const parts: string[] = [];
   for (const part of ["train", "validation", "test"] as const) {
     const table = data[part];

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { objectOfOptions } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { didYouMean } from "../nearest.ts";
 import { cifar10 } from "./cifar.ts";
@@ -147,6 +148,8 @@ export async function loadFrom(
   sources: readonly DataSource[],
   { name, options }: { readonly name: string; readonly options: DataOptions },
 ): Promise<Data> {
+  if (typeof name !== "string") throw new ConfigError("data", "the name of a data set", name);
+  objectOfOptions("data options", options);
   const { source, path } = findSource(sources, name);
   const given = options as Readonly<Record<string, unknown>>;
   const unknown = Object.keys(given).find((option) =>

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { objectGiven, objectOfOptions } from "../config.ts";
 import { ConfigError, DataError } from "../errors.ts";
 import { elementCount } from "./array.ts";
 import { checkFraction } from "./check.ts";
@@ -58,6 +59,8 @@ export interface SplitOptions {
  * @throws {DataError} where there are fewer than two rows
  */
 export function splitRows(table: Table, options: SplitOptions): { kept: Table; split: Table } {
+  objectGiven("table", table, "a table of rows");
+  objectOfOptions("", options, "fraction");
   checkFraction("fraction", options.fraction);
   if (table.rows < 2) {
     throw new DataError("the table to split", "at least two rows", `${table.rows} rows`, { action: "use" });
@@ -92,6 +95,7 @@ export function splitOrder(rows: number, options: SplitOptions): { kept: Uint32A
  * @throws {ConfigError} where it has validation rows already, or an option cannot be used
  */
 export function withValidation(data: Data, options: SplitOptions): Data {
+  objectGiven("data", data, "a data set with training rows");
   if (data.validation !== undefined) {
     throw new ConfigError("validationSplit", "a data set without validation rows", `${data.name}, which has them`);
   }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { boolean, knownOptions, number, oneOf, seedNumber } from "../config.ts";
+import { boolean, knownOptions, number, objectGiven, oneOf, seedNumber } from "../config.ts";
 import { Dataset, type Features } from "../data/dataset.ts";
 import type { Table } from "../data/table.ts";
 import { ConfigError, EngineError } from "../errors.ts";
@@ -425,6 +425,7 @@ export class Network implements Disposable {
    * @returns one entry for each dense or convolutional layer
    */
   async inputStatistics(data: Table | Dataset): Promise<InputStatistics[]> {
+    objectGiven("data", data, "a table or a Dataset");
     await this.#request({ do: "watchInputs", patches: Math.ceil(2000 / data.rows) });
     try {
       await this.evaluate(data);
@@ -496,7 +497,9 @@ export class Network implements Disposable {
    * @returns its elements, row after row
    * @throws {EngineError} `unknown-name` where there is none of that name
    */
-  read(name: string, { folded = false }: { readonly folded?: boolean } = {}): ParameterArray {
+  read(name: string, options: { readonly folded?: boolean } = {}): ParameterArray {
+    knownOptions("read", options, ["folded"]);
+    const { folded = false } = options;
     const tensor = this.tensors().find((tensor) => tensor.name === name);
     if (!tensor) {
       throw new EngineError("unknown-name", `Cannot find tensor ${name}: this network has none of that name`);
@@ -523,6 +526,7 @@ export class Network implements Disposable {
    * @throws {EngineError} where the name, the length or a number cannot be used; nothing has changed then
    */
   write(name: string, values: ParameterArray): void {
+    if (typeof values !== "object" || values === null) throw new ConfigError("values", "an array of numbers", values);
     const wide = this.config.precision === "f64" || name.startsWith("training.");
     const fits = wide ? values instanceof Float64Array : values instanceof Float32Array;
     const array = fits ? values : wide ? Float64Array.from(values) : Float32Array.from(values);
@@ -558,6 +562,9 @@ export class Network implements Disposable {
    * @throws {EngineError} where shapes do not fit or a number is not finite
    */
   async predict(features: Features["features"] | Features): Promise<ParameterArray> {
+    if (typeof features !== "object" || features === null) {
+      throw new ConfigError("features", "a table, or a flat array of numbers", features);
+    }
     const table = "rows" in features ? features : this.#rowsOf(features);
     using data = await Dataset.create({ ...table, targets: undefined } as Features);
     const { layers } = this.describe();

@@ -135,6 +135,9 @@ export function combine(...parts: readonly Rule[]): Rule {
   const slots: Partial<Record<Slot, SlotChoice>> = {};
   const filledBy = new Map<Slot, Rule>();
   for (const part of parts) {
+    if (typeof part?.slots !== "object" || part.slots === null) {
+      throw new ConfigError("rule", "learning rules such as backprop()", part);
+    }
     for (const [slot, choice] of Object.entries(part.slots) as [Slot, SlotChoice][]) {
       const other = filledBy.get(slot);
       if (other) {

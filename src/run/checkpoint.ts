@@ -5,7 +5,7 @@
  * @module
  */
 
-import { number } from "../config.ts";
+import { knownOptions, number } from "../config.ts";
 import { CheckpointError } from "../errors.ts";
 import { Network, type NetworkOptions, type TensorDescription } from "../network/network.ts";
 import type { ParameterArray } from "../network/layers.ts";
@@ -138,6 +138,7 @@ export async function loadCheckpoint(
   path: string | URL,
   options: { readonly threads?: number } = {},
 ): Promise<Checkpoint> {
+  knownOptions("load", options, ["threads"]);
   if (options.threads !== undefined) number("threads", options.threads, { min: 1, max: 1024, whole: true });
   const where = fileName(path);
   const file = await Deno.readFile(path).catch((cause) => {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { objectGiven } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import type { Table } from "../data/table.ts";
 
@@ -21,8 +22,10 @@ import type { Table } from "../data/table.ts";
  * console.log(balancedClassWeights(spirals().train));
  * ```
  */
-export function balancedClassWeights({ rows, targets }: Pick<Table, "rows" | "targets">): number[] {
-  if (targets.kind !== "labels") throw new ConfigError("classWeights", "data with class labels beside them", "values");
+export function balancedClassWeights(table: Pick<Table, "rows" | "targets">): number[] {
+  objectGiven("table", table, "a table with class labels");
+  const { rows, targets } = table;
+  if (targets?.kind !== "labels") throw new ConfigError("classWeights", "data with class labels beside them", "values");
   const counts = new Array<number>(targets.classes).fill(0);
   for (const label of targets.values) counts[label]!++;
   return counts.map((count) => count === 0 ? 0 : rows / (targets.classes * count));

@@ -9,7 +9,7 @@ import { ConfigError, EngineError } from "../errors.ts";
 import { Dataset } from "../data/dataset.ts";
 import { isStream } from "../data/stream.ts";
 import type { Data, Table } from "../data/table.ts";
-import type { Network } from "../network/network.ts";
+import { Network } from "../network/network.ts";
 import { adam, type Optimizer } from "./optimizers.ts";
 import { stepDecay } from "./schedules.ts";
 import { Snapshot } from "./snapshot.ts";
@@ -79,6 +79,7 @@ export async function findLearningRate(
   for (const name of ["schedule", "epochs", "averageDecay", "stepsPerEpoch", "prefetch"]) {
     if (name in training) knownOptions("findLearningRate", { [name]: 0 }, ["lowest", "highest", "steps"]);
   }
+  if (!(network instanceof Network)) throw new ConfigError("network", "a Network", typeName(network));
   number("findLearningRate.lowest", lowest, { above: 0 });
   number("findLearningRate.highest", highest, { above: lowest });
   number("findLearningRate.steps", steps, { min: 10, whole: true });

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { boolean, knownOptions, number } from "../config.ts";
+import { abortSignal, boolean, knownOptions, number } from "../config.ts";
 import { Dataset } from "../data/dataset.ts";
 import type { Table } from "../data/table.ts";
 import { native } from "../ffi/native.ts";
@@ -43,6 +43,7 @@ export interface Metrics {
 /** Evaluates a network; see `Network.evaluate`. */
 export async function evaluate(network: Network, data: Table | Dataset, options: EvaluateOptions): Promise<Metrics> {
   knownOptions("evaluate", options, ["topK", "confusion", "signal"]);
+  abortSignal("evaluate.signal", options.signal);
   const top = number("evaluate.topK", options.topK ?? 5, { min: 1, whole: true });
   using own = data instanceof Dataset ? undefined : await Dataset.create(data);
   const set = own ?? data as Dataset;

@@ -47,7 +47,7 @@ export async function* train(
   objectOfOptions("", options, "epochs");
   const { earlyStopping, ...training } = options;
   const stopper = earlyStopping && new EarlyStopping(earlyStopping);
-  if (stopper && !(typeof data === "object" && "train" in data && data.validation)) {
+  if (stopper && !(typeof data === "object" && data !== null && "train" in data && data.validation)) {
     throw new ConfigError("earlyStopping", "data with validation rows beside it", "none");
   }
   await using trainer = await Trainer.create(network, data, training);

@@ -4,14 +4,14 @@
  * @module
  */
 
-import { boolean, callback, knownOptions, number, seedNumber } from "../config.ts";
+import { abortSignal, boolean, callback, knownOptions, number, objectGiven, seedNumber, typeName } from "../config.ts";
 import { Dataset } from "../data/dataset.ts";
 import { isStream, type StreamData, type TableStream } from "../data/stream.ts";
 import type { Data, Table } from "../data/table.ts";
 import { CheckpointError, ConfigError, EngineError } from "../errors.ts";
 import { native } from "../ffi/native.ts";
 import { check, encode, newStatus } from "../ffi/status.ts";
-import type { Network } from "../network/network.ts";
+import { Network } from "../network/network.ts";
 import { backprop, fillSlots, type Rule } from "../rules/mod.ts";
 import { type Checkpoint, saveCheckpoint } from "../run/checkpoint.ts";
 import { type Augment, checkAugment } from "./augment.ts";
@@ -181,6 +181,7 @@ export function trainingConfig(options: TrainOptions, rows: number | null): Trai
   knownOptions("", options, OPTIONS);
   checkStream(options, rows === null);
   callback("onProgress", options.onProgress);
+  abortSignal("signal", options.signal);
   const most = rows ?? Number.MAX_SAFE_INTEGER;
   const rule = options.rule ?? backprop();
   if (typeof rule?.slots !== "object" || rule.slots === null) {
@@ -247,6 +248,15 @@ function refuse(cause: unknown): never {
 
 /** What a run can train on: a table or a stream, with or without validation rows, or a data set in the engine. */
 export type TrainingData = Data | Table | Dataset | StreamData | TableStream;
+
+/** The rows to train on, and those to watch. @throws {ConfigError} where there are none */
+function partsOf(data: TrainingData): Pick<Data, "validation"> & { readonly train: Table | Dataset | TableStream } {
+  const found = typeof data === "object" && data !== null && "train" in data ? data : { train: data };
+  if (isStream(found.train)) return found;
+  const place = found === data ? "data.train" : "data";
+  objectGiven(place, found.train, "a table of training rows, a data set, or a stream of tables");
+  return found as ReturnType<typeof partsOf>;
+}
 
 /** Attaches a run to a network, for rows like the first ones. */
 function attach(
@@ -319,10 +329,9 @@ export class Trainer implements Disposable, AsyncDisposable {
     using owned = new DisposableStack();
     const take = async (rows: Table | Dataset) =>
       rows instanceof Dataset ? rows : owned.use(await Dataset.create(rows));
-    const source = typeof data === "object" && "train" in data ? data.train : data;
-    const validation = typeof data === "object" && "train" in data && data.validation
-      ? await take(data.validation)
-      : undefined;
+    if (!(network instanceof Network)) throw new ConfigError("network", "a Network", typeName(network));
+    const { train: source, validation: watched } = partsOf(data);
+    const validation = watched && await take(watched);
     const stored = isStream(source) ? undefined : await take(source);
     const config = trainingConfig(options, stored?.rows ?? null);
     const rows = stored ? new StoredRows(stored) : new StreamedRows(source as TableStream, config, options.prefetch);
@@ -350,10 +359,11 @@ export class Trainer implements Disposable, AsyncDisposable {
     data: TrainingData,
     options: Pick<TrainOptions, "signal" | "probe" | "onProgress" | "prefetch"> = {},
   ): Promise<Trainer> {
+    objectGiven("checkpoint", checkpoint, "what loadCheckpoint() gives");
     const { network, run } = checkpoint;
     if (!run) throw new CheckpointError("Cannot resume: this checkpoint holds a network but no training run");
     const { ruleName, rule, clipNorm, augment, classWeights, averageDecay, stepsPerEpoch, rows, ...rest } = run.config;
-    const source = typeof data === "object" && "train" in data ? data.train : data;
+    const { train: source } = partsOf(data);
     const found = isStream(source) ? null : source.rows;
     if (found !== rows) {
       const words = (count: number | null) => count === null ? "a stream of training rows" : `${count} training rows`;

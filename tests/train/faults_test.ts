@@ -4,8 +4,10 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   adam,
   adamW,
+  balancedClassWeights,
   binaryCrossEntropy,
   checkLoss,
+  combine,
   ConfigError,
   cosine,
   Dataset,
@@ -13,16 +15,20 @@ import {
   dropout,
   EngineError,
   type EngineErrorCode,
+  findLearningRate,
   flatten,
   glyphs,
+  hashData,
   layerNorm,
   leakyRelu,
+  loadData,
   type Loss,
   meanSquaredError,
   Network,
   type NetworkOptions,
   oneCycle,
   type Optimizer,
+  parseCsv,
   relu,
   rmsProp,
   type Schedule,
@@ -34,6 +40,7 @@ import {
   Trainer,
   type TrainOptions,
   warmUp,
+  withValidation,
 } from "../../mod.ts";
 import { assertSameBits, bits, table } from "../helpers.ts";
 
@@ -292,6 +299,71 @@ refuses("train() refuses impossible and unknown options", (network) => {
       "Cannot use gradients.trainig: expected one of rule, training, seed (did you mean training?) but found an unknown option",
     ],
   ];
+});
+
+const tableWords = "a table of training rows, a data set, or a stream of tables";
+
+refuses("what is no network, no data and no options is refused as an argument", (network) => {
+  const nothing = wrong<never>(null);
+  const loop = (data: unknown, options: object = {}) => () => train(network, wrong(data), options).next();
+  const cases: [() => unknown, string][] = [
+    [() => Trainer.create(network, nothing), `Cannot use data: expected ${tableWords} but found null`],
+    [() => Trainer.create(network, wrong("mnist")), `Cannot use data: expected ${tableWords} but found "mnist"`],
+    [() => Trainer.create(network, { train: nothing }), `Cannot use data.train: expected ${tableWords} but found null`],
+    [
+      () => Trainer.create(network, { name: "rows", train: rows, validation: wrong<never>(3) }),
+      "Cannot use data: expected a table such as { rows, shape, features, targets } but found 3",
+    ],
+    [
+      () => Trainer.create(network, rows, nothing),
+      "Cannot use options: expected options such as { rule: … } but found null",
+    ],
+    [() => Trainer.create(nothing, rows), "Cannot use network: expected a Network but found null"],
+    [() => Trainer.create(wrong<Network>({}), rows), "Cannot use network: expected a Network but found an Object"],
+    [() => Trainer.resume(nothing, rows), "Cannot use checkpoint: expected what loadCheckpoint() gives but found null"],
+    [loop(null), `Cannot use data: expected ${tableWords} but found null`],
+    [
+      loop(null, { earlyStopping: { patience: 1 } }),
+      "Cannot use earlyStopping: expected data with validation rows beside it but found none",
+    ],
+    [loop(rows, { signal: 3 }), "Cannot use signal: expected an AbortSignal but found 3"],
+    [() => findLearningRate(nothing, rows), "Cannot use network: expected a Network but found null"],
+    [
+      () => Dataset.create(nothing),
+      "Cannot use data: expected a table such as { rows, shape, features, targets } but found null",
+    ],
+    [
+      () => network.evaluate(nothing),
+      "Cannot use data: expected a table such as { rows, shape, features, targets } but found null",
+    ],
+    [
+      () => network.evaluate(rows, wrong({ signal: 3 })),
+      "Cannot use evaluate.signal: expected an AbortSignal but found 3",
+    ],
+    [
+      () => network.predict(nothing),
+      "Cannot use features: expected a table, or a flat array of numbers but found null",
+    ],
+    [() => network.inputStatistics(nothing), "Cannot use data: expected a table or a Dataset but found null"],
+    [() => network.read("0.weight", nothing), "Cannot use read: expected options such as { folded: … } but found null"],
+    [() => network.write("0.weight", nothing), "Cannot use values: expected an array of numbers but found null"],
+    [() => Network.load("nowhere", nothing), "Cannot use load: expected options such as { threads: … } but found null"],
+    [() => balancedClassWeights(nothing), "Cannot use table: expected a table with class labels but found null"],
+    [() => combine(nothing), "Cannot use rule: expected learning rules such as backprop() but found null"],
+    [() => loadData(nothing), "Cannot use data: expected the name of a data set but found null"],
+    [() => loadData("glyphs", nothing), "Cannot use data options: expected an object but found null"],
+    [() => parseCsv(nothing), "Cannot use text: expected the text of a CSV file but found null"],
+    [
+      () => withValidation(nothing, { fraction: 0.1 }),
+      "Cannot use data: expected a data set with training rows but found null",
+    ],
+    [
+      () => withValidation({ name: "rows", train: rows }, nothing),
+      "Cannot use options: expected options such as { fraction: … } but found null",
+    ],
+    [() => hashData(nothing), "Cannot use data: expected a data set with training rows but found null"],
+  ];
+  return cases.map(([run, sentence]) => [run, ConfigError, sentence]);
 });
 
 refuses("data of the wrong shape, length or type is refused", (network) => {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Table } from "../data/table.ts";
 import { native } from "../ffi/native.ts";
 import { Network } from "../network/network.ts";
 import { writeWhole } from "../run/files.ts";
@@ -13,16 +14,20 @@ import { UsageError } from "./errors.ts";
 import { type CommandSpec, helpText, type OptionSpec, parseOptions } from "./options.ts";
 import { makePlan } from "./plan.ts";
 import { figure, ProgressView } from "./progress.ts";
-import { readRequest } from "./request.ts";
+import { readRequest, type Request } from "./request.ts";
+import { checkStreamOptions, someRows } from "./stream.ts";
 import { note, print } from "./terminal.ts";
-import { streamOptionNames, trainCommand, trainOptions } from "./train_options.ts";
+import { trainCommand, trainOptions } from "./train_options.ts";
 
 const group = "Search";
+
+/** Steps of a search where nothing is said. */
+const STEPS = 100;
 
 const own = [
   { name: "lowest", type: "number", value: "X", help: "first learning rate (1e-6)", group, effect: "display" },
   { name: "highest", type: "number", value: "X", help: "last learning rate (10)", group, effect: "display" },
-  { name: "steps", type: "number", value: "N", help: "steps between them (100)", group, effect: "display" },
+  { name: "steps", type: "number", value: "N", help: `steps between them (${STEPS})`, group, effect: "display" },
   { name: "picture", type: "text", value: "FILE", help: "an SVG of the losses", group, effect: "display" },
 ] as const satisfies readonly OptionSpec[];
 
@@ -42,7 +47,8 @@ const WITHOUT: readonly string[] = [
   "runs",
   "mlflow",
   "quiet",
-  ...streamOptionNames,
+  "validation-data",
+  "test-data",
 ];
 
 /** The command: options of `train` for data, network and run, and those of the search. */
@@ -61,23 +67,23 @@ export const findRateCommand: CommandSpec = {
 export async function findRate(args: readonly string[]): Promise<void> {
   const parsed = parseOptions(findRateCommand, args);
   if (parsed.help) return print(helpText(findRateCommand));
-  const { lowest, highest, steps, picture, ...values } = parsed.values as Record<string, number & string>;
+  const { lowest, highest, steps = STEPS, picture, ...values } = parsed.values as Record<string, number & string>;
   if (picture !== undefined && !/\.svg$/i.test(picture)) {
     throw new UsageError("--picture", "a name that ends in .svg", picture);
   }
   const request = await readRequest({ ...parsed, values });
   native();
   const view = new ProgressView(request.values.json ?? false);
-  const { data } = splitValidation(await loadFrom(request.values, view.loading), request.values);
+  const { train, rows } = await loadRows(request, { steps, view });
   view.clear();
-  const { network: wanted, training } = makePlan(request, data.train);
+  const { network: wanted, training } = makePlan({ ...request, rows }, train);
   const { epochs: _, schedule: __, ...rest } = training;
   using network = Network.create(wanted);
-  const search = await findLearningRate(network, data, {
+  const search = await findLearningRate(network, train, {
     ...rest,
     ...(lowest !== undefined && { lowest }),
     ...(highest !== undefined && { highest }),
-    ...(steps !== undefined && { steps }),
+    steps,
   });
   if (picture !== undefined) {
     await writeWhole(picture, [new TextEncoder().encode(await draw(search))]);
@@ -91,6 +97,22 @@ export async function findRate(args: readonly string[]): Promise<void> {
       [...trainingArguments(args), "--learning-rate", figure(search.steepest)].join(" ")
     }\n`,
   );
+}
+
+/** Rows to train on, and how many there are in all: of a stream as many as the search has steps for. */
+async function loadRows(
+  request: Request,
+  { steps, view }: { readonly steps: number; readonly view: ProgressView },
+): Promise<{ train: Table; rows: number }> {
+  const { values } = request;
+  checkStreamOptions(values);
+  if (values.stream) {
+    const wanted = (first: Table, rows: number) => steps * makePlan({ ...request, rows }, first).training.batchSize!;
+    const { table, rows } = await someRows(values, wanted, view.loading);
+    return { train: table, rows };
+  }
+  const { data: { train } } = splitValidation(await loadFrom(values, view.loading), values);
+  return { train, rows: train.rows };
 }
 
 /** What `train` has to be given for the run that was searched for: the arguments without those of the search itself. */

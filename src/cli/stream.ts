@@ -11,7 +11,7 @@ import type { CsvTransform } from "../data/csv_transform.ts";
 import { type ReadControl, readFault, telling } from "../data/files.ts";
 import { hashTable } from "../data/hash.ts";
 import { shuffleStream } from "../data/shuffle_stream.ts";
-import type { TableStream } from "../data/stream.ts";
+import { joinParts, partsOf, type TableStream } from "../data/stream.ts";
 import type { Data, Table } from "../data/table.ts";
 import { DataError } from "../errors.ts";
 import { dataOptions } from "./data.ts";
@@ -137,6 +137,59 @@ export function checkStreamOptions(values: TrainValues): void {
  * @throws {UsageError} where this data set cannot be streamed, or an option is not for it
  */
 export async function openStream(values: TrainValues, control: ReadControl = {}): Promise<Streamed> {
+  const { path, opened, first, train } = await openMixed(values, control);
+  const { name, rows, transform, read, files, contents } = opened;
+  const { "validation-data": watched, "test-data": tested = opened.test } = values;
+  const validation = watched === undefined ? undefined : await read(watched);
+  const test = tested === undefined ? undefined : await read(tested);
+  const hashes = [contents ? await hashContents(files[0]!, control) : await hashListing(files, path)];
+  for (const table of [validation, test]) if (table) hashes.push(await hashTable(table));
+  return {
+    data: {
+      name,
+      train: first,
+      ...(validation && { validation }),
+      ...(test && { test }),
+      ...(transform && { transform }),
+    },
+    train,
+    rows,
+    hash: createHash("sha256").update(hashes.join("\n")).digest("hex"),
+  };
+}
+
+/**
+ * Some rows of the data set that the options name, mixed, for what needs no more of them.
+ *
+ * @param values options of `train`
+ * @param wanted how many rows, by the first part and how many rows there are; less where 256 MiB do not hold them
+ * @param control progress of what is read
+ * @returns the rows, and how many there are in all
+ * @throws as {@linkcode openStream}
+ */
+export async function someRows(
+  values: TrainValues,
+  wanted: (first: Table, rows: number) => number,
+  control: ReadControl = {},
+): Promise<{ table: Table; rows: number }> {
+  const { path, opened: { rows }, first, train } = await openMixed(values, control);
+  const most = Math.min(wanted(first, rows), rowsIn(WINDOW_BYTES, first));
+  async function* some() {
+    let count = 0;
+    for await (const part of partsOf(train, 0)) {
+      yield part;
+      count += part.rows;
+      if (count >= most) return;
+    }
+  }
+  return { table: await joinParts(some(), path), rows };
+}
+
+/** Opens the training rows, and looks at the first part of them. */
+async function openMixed(
+  values: TrainValues,
+  control: ReadControl,
+): Promise<{ path: string; opened: Opened; first: Table; train: TableStream }> {
   checkStreamOptions(values);
   const name = values.data ?? "glyphs";
   const source = streams[name.slice(0, name.indexOf(":") + 1)];
@@ -147,32 +200,19 @@ export async function openStream(values: TrainValues, control: ReadControl = {})
   const path = name.slice(name.indexOf(":") + 1);
   const options = dataOptions(values, { name, known: source.options });
   const opened = await source.open(path, { ...options, ...control });
-  const { train, rows, transform, read, files, contents } = opened;
-  const first = await firstPart(train(), path);
-  const { "validation-data": watched, "test-data": tested = opened.test } = values;
-  const validation = watched === undefined ? undefined : await read(watched);
-  const test = tested === undefined ? undefined : await read(tested);
-  const hashes = [contents ? await hashContents(files[0]!, control) : await hashListing(files, path)];
-  for (const table of [validation, test]) if (table) hashes.push(await hashTable(table));
-  return {
-    data: {
-      name: opened.name,
-      train: first,
-      ...(validation && { validation }),
-      ...(test && { test }),
-      ...(transform && { transform }),
-    },
-    train: mix(train, { values, first }),
-    rows,
-    hash: createHash("sha256").update(hashes.join("\n")).digest("hex"),
-  };
+  const first = await firstPart(opened.train(), path);
+  return { path, opened, first, train: mix(opened.train, { values, first }) };
 }
 
 function mix(train: () => AsyncIterable<Table>, from: { readonly values: TrainValues; readonly first: Table }) {
-  const { values: { "shuffle-window": asked, seed = 0 }, first: { rows, features } } = from;
+  const { values: { "shuffle-window": asked, seed = 0 }, first } = from;
   if (asked === 0) return train;
-  const fits = Math.floor(WINDOW_BYTES / Math.max(1, features.byteLength / rows));
-  return shuffleStream(train, { window: asked ?? Math.max(1, Math.min(fits, WINDOW_ROWS)), seed });
+  return shuffleStream(train, { window: asked ?? Math.min(rowsIn(WINDOW_BYTES, first), WINDOW_ROWS), seed });
+}
+
+/** How many rows like these so many bytes hold, at least one. */
+function rowsIn(bytes: number, { rows, features }: Table): number {
+  return Math.max(1, Math.floor(bytes / Math.max(1, features.byteLength / rows)));
 }
 
 async function firstPart(parts: AsyncIterable<Table>, where: string): Promise<Table> {

@@ -172,6 +172,30 @@ Deno.test("train --stream trains on the train folder of images and tests on the 
   assertStringIncludes(name!, "-shades-backprop");
 });
 
+Deno.test("find-rate --stream reads as many rows as it has steps for", async () => {
+  await using folder = await temporaryFolder();
+  const cwd = folder.path;
+  // Who reads on finds a number that is none.
+  await Deno.writeTextFile(`${cwd}/x.csv`, `${csv(20_000)}1,none,x\n`);
+  const rows = ["--data", "csv:x.csv", "--stream", "--fit-rows", "1000", "--shuffle-window", "500"];
+  const args = [...rows, "--hidden", "8", "--batch-size", "50"];
+  const { code, stdout, stderr } = await run(["find-rate", ...args, "--highest", "1", "--steps", "30", "--json"], {
+    cwd,
+  });
+  assertEquals([code, stderr], [0, ""]);
+  assertEquals(JSON.parse(stdout).points.length, 30);
+  const more = await run(["find-rate", ...args, "--steps", "500", "--json"], { cwd });
+  assertEquals([more.code, more.stdout], [1, ""]);
+  assertStringIncludes(more.stderr, "Cannot read x.csv, line 20002, column 2 (b)");
+  const words = await run(["find-rate", ...args, "--highest", "1", "--steps", "30"], { cwd });
+  assertStringIncludes(words.stdout, `Try      deno task train ${args.join(" ")} --learning-rate `);
+  const refused = await run(["find-rate", "--data", "csv:x.csv", "--fit-rows", "9"], { cwd });
+  assertEquals(
+    [refused.code, refused.stderr],
+    [2, "error: Cannot use --fit-rows: expected --stream beside it but found none\n"],
+  );
+});
+
 const stream = ["--data", "csv:x.csv", "--stream"];
 
 for (

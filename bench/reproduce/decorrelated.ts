@@ -1,7 +1,6 @@
 /**
  * Decorrelated back-propagation beside back-propagation: all sides choose from the same grid of learning rates, and all are
- * measured in epochs and in seconds. Where a training loss is the target, all run with half the epochs as well, with a schedule of
- * that length.
+ * measured in epochs and in seconds. All run with half the epochs as well, with a schedule of that length.
  *
  * `--only` picks tasks (glyphs, mnist, convnet, resnet18), `--share` takes a share of the training rows for a quick look.
  *
@@ -256,9 +255,8 @@ async function run(options: ReproduceOptions): Promise<Outcome> {
     const count = Math.round(all.train.rows * options.share);
     const data = { ...all, train: takeRows(all.train, Uint32Array.from({ length: count }, (_, row) => row)) };
     const rules = Object.entries({ "back-propagation": backprop(), ...task.rules });
-    const budgets = task.by === "train loss" ? [task.epochs, task.epochs / 2] : [task.epochs];
     const sides: Side[] = [];
-    for (const epochs of budgets) {
+    for (const epochs of [task.epochs, task.epochs / 2]) {
       for (const [name, rule] of rules) sides.push(await tuned(task, data, { name, rule, epochs }, options));
     }
     const plain = sides[0]!;

@@ -30,7 +30,7 @@ export interface DecorrelatedOptions {
   readonly kappa?: number;
   /**
    * Rows of a batch (patches of a convolution) that R learns from in a step, drawn without replacement: a whole number, or below 1
-   * their share. Default: max(64, 2 · inputs of the layer).
+   * their share. Default: max(64, 2 · inputs of a block).
    */
   readonly rows?: number;
   /** Steps from one change of R to the next. Default: 1 in networks with convolutions, whose work outweighs it, 4 in others. */
@@ -62,7 +62,10 @@ export interface DecorrelatedOptions {
    * Default `"local"`.
    */
   readonly form?: DecorrelationForm;
-  /** Inputs that one block of a block-diagonal R takes together. Default: all up to 512 inputs, above that 256. */
+  /**
+   * Inputs that one block of a block-diagonal R takes together. Default: all up to 512 inputs, above that 256; in a convolution all up
+   * to 256, above that 128.
+   */
   readonly block?: number;
   /** Names of the layers that take part, such as `["0", "2"]`. Default: all dense layers and conv2d layers with one group. */
   readonly layers?: readonly string[];

@@ -1,11 +1,12 @@
 /** Sparse convolutions in networks: training under every schedule, and growth where neighbours hand each other tiles. */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import {
   adam,
   conv2d,
   Dataset,
   dense,
+  EngineError,
   flatten,
   globalAvgPool2d,
   type Layer,
@@ -133,4 +134,14 @@ Deno.test("rigl grows the weights of convolutions with the largest gradients, al
     assertEquals(new Set(grown), new Set(places.slice(0, grown.length)), `layer ${layer}`);
     assert(grown.every((at) => network.read(`${layer}.weight`)[at] === 0));
   }
+});
+
+Deno.test("images too large for the kernels are refused by the layer's name, and change nothing", async () => {
+  using network = Network.create({
+    input: [2048, 2048, 64],
+    layers: [conv2d(2, { kernel: 1 }), globalAvgPool2d(), dense(1)],
+  });
+  const refused = await assertRejects(() => network.sparsify({ sparsity: 0.5, layers: ["0"] }), EngineError);
+  assertStringIncludes(refused.message, "expected less than 2³¹ numbers in 16 rows of a batch");
+  assert((await network.masks()).every(({ sparse }) => !sparse));
 });

@@ -401,6 +401,29 @@ Deno.test("auto decides by measuring, says so, and keeps to it", async () => {
   assertEquals((await network.masks())[1]!.sparse, (second!.slots.weights.measured as { sparse: boolean }).sparse);
 });
 
+Deno.test("auto leaves a layer its mask, whatever is faster", async () => {
+  using network = Network.create({ input: [8], layers: [dense(4), relu(), dense(4), dense(4)], threads: 1 });
+  await network.sparsify({ sparsity: 0.5, layers: ["0"] });
+  const data = table(16, { shape: [8], classes: 4 });
+  using trainer = await Trainer.create(network, data, { rule: sparse({ sparsity: 0.3, auto: true }), batchSize: 16 });
+  const [first] = await trainer.network.describeRule();
+  assertEquals((first!.slots.weights.measured as { sparse: boolean }).sparse, true);
+  assertEquals((await network.masks())[0]!.sparse, true);
+});
+
+Deno.test("a layer that keeps all of its weights gets no mask", async () => {
+  using network = Network.create({ input: [20], layers: [dense(200), relu(), dense(2), relu(), dense(4)], threads: 1 });
+  const data = table(16, { shape: [20], classes: 4 });
+  const rule = sparse({ sparsity: 0.1, distribution: "erk" });
+  (await Trainer.create(network, data, { rule, batchSize: 16 }))[Symbol.dispose]();
+  assertEquals((await network.masks()).map(({ sparse }) => sparse), [true, false, false]);
+  await network.densify();
+  network.write("0.weight", network.read("0.weight").fill(1));
+  network.write("2.weight", network.read("2.weight").fill(0, 0, 3));
+  await network.sparsify({ by: "zeros" });
+  assertEquals((await network.masks()).map(({ sparse }) => sparse), [false, true, false]);
+});
+
 Deno.test("mem-aop chooses rows, which are multiplied at the mask", async () => {
   for (const memory of [true, false]) {
     using alone = make();

@@ -185,14 +185,14 @@ impl<T: Real> Network<T> {
             if resumed {
                 continue;
             }
-            if let Some(sparsity) = rule.to_measure() {
+            let pattern = self.plan.pattern(index);
+            if let Some(sparsity) = rule.to_measure(pattern) {
                 let threads = self.threads.clone();
                 let times = threads.run(|par| probe::times::<T>(par, &linear.map, sparsity, batch, lanes));
-                let (sparse, dense) = times?;
-                rule.decide(sparse, dense);
+                rule.decide(times?, pattern.is_some());
             }
             let values = &self.values[node.parameters.clone()][..linear.weights()];
-            if let Some(pattern) = rule.first_mask(&linear.map, self.plan.pattern(index), values, seed) {
+            if let Some(pattern) = rule.first_mask(&linear.map, pattern, values, seed) {
                 changes.push((index, Some(pattern)));
             }
         }
@@ -318,7 +318,9 @@ impl<T: Real> Network<T> {
                     Some(pattern) => pattern.clone(),
                 },
             };
-            if by == By::Zeros && 1.0 - made.density() < choice.min_sparsity {
+            // A layer without zeros stays as it is.
+            let share = 1.0 - made.density();
+            if by == By::Zeros && (share < choice.min_sparsity || share == 0.0 && pattern.is_none()) {
                 continue;
             }
             if made.is_empty() && !choice.allow_empty {

@@ -51,15 +51,23 @@ pub fn available() -> usize {
 mod tests {
     use super::*;
     use std::hint::black_box;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn every_thread_takes_subnormal_numbers_for_zero() {
         for count in [1, 2, 3] {
-            let mut halves = vec![1.0f32; 64];
+            let (arrived, mut halves) = (AtomicUsize::new(0), vec![1.0f32; count]);
             Threads::new(count).unwrap().run(|par| {
-                par.chunks_mut(&mut halves, 1, |_, out| out[0] = black_box(black_box(f32::MIN_POSITIVE) * 0.5));
+                par.chunks_mut(&mut halves, 1, |_, out| {
+                    // A block for each thread: all of them must come.
+                    arrived.fetch_add(1, Ordering::SeqCst);
+                    while arrived.load(Ordering::SeqCst) < par.threads() {
+                        std::thread::yield_now();
+                    }
+                    out[0] = black_box(black_box(f32::MIN_POSITIVE) * 0.5);
+                });
             });
-            assert_eq!(halves, [0.0; 64], "{count} threads");
+            assert_eq!(halves, vec![0.0; count], "{count} threads");
         }
         assert!(black_box(f32::MIN_POSITIVE) * 0.5 > 0.0);
     }

@@ -8,8 +8,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Work below this many floating-point operations stays on the calling thread: a second one of a team takes its part
-/// after a microsecond or two, but its caches do not hold what the first one has just written.
-const WORTH_SHARING: usize = 1_000_000;
+/// after a microsecond or two, but its caches do not hold what the first one has just written. Tests share everything.
+const WORTH_SHARING: usize = if cfg!(test) { 1 } else { 1_000_000 };
 
 /// A number of threads to use. There are others than the caller's inside [`crate::team::Crew::run`] only, and not inside a block.
 #[derive(Clone, Copy, Debug)]

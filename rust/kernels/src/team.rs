@@ -190,13 +190,15 @@ impl Team {
         let job = unsafe { std::mem::transmute::<NonNull<Body<'_>>, NonNull<Body<'static>>>(NonNull::from(body)) };
         // SAFETY: the last kernel was closed: no helper is inside.
         unsafe { *self.job.get() = Some((job, blocks)) };
+        // A leader whose own blocks panicked has not asked what became of the helpers'.
+        self.panicked.store(false, SeqCst);
         self.taken[..self.parts].iter().for_each(|taken| taken.0.store(0, SeqCst));
         self.open.store(true, SeqCst);
         self.announce();
         let close = Close(self);
         self.take_blocks(body, blocks, 0);
         drop(close);
-        assert!(!self.panicked.swap(false, SeqCst), "a kernel panicked on another thread");
+        assert!(!self.panicked.load(SeqCst), "a kernel panicked on another thread");
     }
 
     /// Computes blocks of this thread's own part while there are any, then those that others have left of theirs. Kernels cut
@@ -280,6 +282,19 @@ impl Drop for Close<'_> {
 mod tests {
     use super::*;
 
+    /// Runs a kernel with a block for each thread, which wait for each other: it ends only if all threads take part.
+    fn meet(par: Par) {
+        let arrived = AtomicUsize::new(0);
+        par.each(par.threads(), |_| {
+            arrived.fetch_add(1, SeqCst);
+            let start = std::time::Instant::now();
+            while arrived.load(SeqCst) < par.threads() {
+                assert!(start.elapsed() < std::time::Duration::from_secs(60), "a helper has not come");
+                std::thread::yield_now();
+            }
+        });
+    }
+
     fn in_team<R>(threads: usize, leader: impl FnOnce() -> R) -> R {
         Crew::new(threads).unwrap().run(|_| leader())
     }
@@ -301,24 +316,25 @@ mod tests {
     }
 
     #[test]
-    fn helpers_that_went_to_sleep_wake_up() {
-        in_team(2, || {
-            for _ in 0..20 {
-                std::thread::sleep(std::time::Duration::from_millis(2));
-                let sum = AtomicUsize::new(0);
-                Par::new(2).each(10, |block| {
-                    sum.fetch_add(block, SeqCst);
-                });
-                assert_eq!(sum.load(SeqCst), 45);
-            }
-        });
+    fn helpers_take_part_also_when_they_slept() {
+        for threads in [2, 3] {
+            Crew::new(threads).unwrap().run(|par| {
+                for pause in [0, 2].repeat(20) {
+                    std::thread::sleep(std::time::Duration::from_millis(pause));
+                    meet(par);
+                }
+            });
+        }
     }
 
     #[test]
-    fn a_panic_in_a_kernel_reaches_the_leader_and_ends_the_team() {
-        for bad in [0, 7] {
-            let result = catch_unwind(|| in_team(2, || Par::new(2).each(8, |block| assert_ne!(block, bad))));
-            assert!(result.is_err());
+    fn a_panic_in_a_kernel_reaches_the_leader_and_no_one_else() {
+        let crew = Crew::new(2).unwrap();
+        for bad in [&[0][..], &[7], &[0, 1, 2, 3, 4, 5, 6, 7]] {
+            let kernel = |par: Par| par.each(8, |block| assert!(!bad.contains(&block)));
+            assert!(catch_unwind(AssertUnwindSafe(|| crew.run(kernel))).is_err());
+            // Nothing of it is left to the next caller.
+            crew.run(meet);
         }
     }
 

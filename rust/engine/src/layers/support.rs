@@ -41,7 +41,10 @@ pub struct Support<T> {
 /// What sparse weights of a map connect, or why there cannot be any.
 pub fn shape(map: &Map) -> std::result::Result<Shape, String> {
     match map {
-        Map::Dense { inputs, outputs } => Ok(Shape::linear(*inputs, *outputs)),
+        Map::Dense { inputs, outputs } => {
+            sparse::check_tile(*inputs.max(outputs), 1, sparse::WIDEST_TILE)?;
+            Ok(Shape::linear(*inputs, *outputs))
+        }
         Map::Conv(geometry) => Conv::new(geometry).map(Conv::shape),
     }
 }

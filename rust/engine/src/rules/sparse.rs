@@ -119,7 +119,9 @@ impl Choice {
         }
         let mut plan = vec![None; maps.len()];
         for (map, share) in chosen.iter().zip(shares) {
-            if share < self.min_sparsity {
+            // A mask of all weights would only cost memory; asked for as such it is made, and computes as the plain layer does.
+            let whole = self.sparsity > 0.0 && kept(map.map.weights(), share) == map.map.weights();
+            if whole || share < self.min_sparsity {
                 continue;
             }
             if kept(map.map.weights(), share) == 0 && !self.allow_empty {
@@ -162,15 +164,16 @@ impl<T: Real> Sparse<T> {
         self.sparsity.filter(|_| fast)
     }
 
-    /// Notes how long a step takes, sparse and dense; says whether the map takes part.
-    pub fn decide(&mut self, sparse: f64, dense: f64) {
-        let faster = if sparse < dense { T::one() } else { T::zero() };
+    /// Notes how long a step takes, sparse and dense; says whether the map takes part, which one with a mask does in any case.
+    pub fn decide(&mut self, (sparse, dense): (f64, f64), masked: bool) {
+        let faster = if masked || sparse < dense { T::one() } else { T::zero() };
         self.measured = Some([faster, T::of(sparse), T::of(dense)]);
     }
 
-    /// The sparsity to measure at, where the run measures.
-    pub fn to_measure(&self) -> Option<f64> {
-        self.sparsity.filter(|_| self.measured.is_some())
+    /// The sparsity to measure at, where the run measures: that which the map will have in the end, with the mask that it has now.
+    pub fn to_measure(&self, pattern: Option<&Pattern>) -> Option<f64> {
+        let masked = pattern.map_or(0.0, |pattern| 1.0 - pattern.density());
+        self.sparsity.filter(|_| self.measured.is_some()).map(|sparsity| sparsity.max(masked))
     }
 
     /// The mask to begin a run with, of a map that has `pattern` now, none for all weights: a random one, or what is left of the mask

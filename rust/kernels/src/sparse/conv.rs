@@ -8,7 +8,7 @@
 //! and each phase has a list of its own.
 
 use super::pattern::{Pattern, Shape};
-use super::plan::{Layout, Plan, Run};
+use super::plan::{Layout, Plan, Run, check_tile};
 use super::tiles::{CONV_TILE, Plane};
 use crate::conv::Geometry;
 
@@ -44,7 +44,10 @@ impl Conv {
             return Err(format!("expected 1 group of channels for sparse weights but found {}", g.groups));
         }
         let Geometry { inputs, outputs, kernel, padding, .. } = *g;
-        Ok(Conv { inputs, outputs, size: [g.height, g.width], kernel, stride: rows, padding })
+        let conv = Conv { inputs, outputs, size: [g.height, g.width], kernel, stride: rows, padding };
+        let positions = conv.input_plane().positions().max(conv.output_plane().positions());
+        check_tile(inputs.max(outputs), positions, CONV_TILE)?;
+        Ok(conv)
     }
 
     /// What its weights connect.
@@ -303,6 +306,9 @@ mod tests {
             refused(Geometry { stride: [1, 2], ..g }),
             "expected a stride of 1×1 or 2×2 for sparse weights but found 1×2"
         );
+        let large = refused(Geometry { height: 2048, width: 2048, inputs: 64, ..g });
+        assert!(large.starts_with("expected less than 2³¹ numbers in 16 rows of a batch"), "{large}");
+        refused(Geometry { height: 1 << 24, width: 1 << 24, inputs: 1 << 24, ..g });
         assert!(refused(Geometry { stride: [3, 3], ..g }).contains("but found 3×3"));
         assert_eq!(refused(Geometry { groups: 2, ..g }), "expected 1 group of channels for sparse weights but found 2");
     }

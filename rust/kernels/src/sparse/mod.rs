@@ -30,8 +30,8 @@ pub use backward::{backward, bias_gradient, weight_gradient};
 pub use conv::Conv;
 pub use forward::forward;
 pub use pattern::{Pattern, Shape};
-pub use plan::Plan;
-pub use tiles::{Plane, Tiles, batch_tile};
+pub use plan::{Plan, check_tile};
+pub use tiles::{Plane, Tiles, WIDEST_TILE, batch_tile};
 pub use vector::{Lanes, Vector};
 
 #[cfg(test)]

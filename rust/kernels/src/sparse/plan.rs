@@ -23,6 +23,20 @@ const BACKWARD_FILL: usize = 8;
 /// Pixels that a kernel takes at a time, at most: for estimates of what it reads.
 const PIXELS: usize = 8;
 
+/// Elements that a tile must stay below: half of what the offsets of a plan reach, as a neighbour may widen the border of a plane.
+const LARGEST_TILE: usize = 1 << 31;
+
+/// Whether a plan can take tiles of so many channels, pixels and rows, or what is wrong with them, as "expected … but found …".
+pub fn check_tile(channels: usize, positions: usize, lanes: usize) -> Result<(), String> {
+    let elements = channels.checked_mul(positions).and_then(|size| size.checked_mul(lanes));
+    if elements.is_some_and(|size| size < LARGEST_TILE) {
+        return Ok(());
+    }
+    Err(format!(
+        "expected less than 2³¹ numbers in {lanes} rows of a batch for sparse weights but found {channels} × {positions} each"
+    ))
+}
+
 /// A stretch of lanes that follow each other in both activations.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
@@ -99,10 +113,8 @@ impl Plan {
         let Layout { lanes, x, out, forward_runs, backward_runs } = layout;
         let (inputs, outputs, phases, stride) = (shape.inputs, shape.outputs, shape.phases(), shape.stride);
         let [x_channel, out_channel] = [x, out].map(|plane| plane.positions() * lanes);
-        assert!(
-            inputs.max(outputs) * x_channel.max(out_channel) <= u32::MAX as usize,
-            "a tile of 2³² elements or more"
-        );
+        let largest = inputs.max(outputs).checked_mul(x_channel.max(out_channel));
+        assert!(largest.is_some_and(|size| size <= u32::MAX as usize), "a tile of 2³² elements or more");
 
         let [height, width] = shape.kernel;
         // Sized for f32: f64 is there for exactness.

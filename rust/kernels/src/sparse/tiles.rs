@@ -70,6 +70,9 @@ impl Plane {
     }
 }
 
+/// Rows of the widest tile.
+pub const WIDEST_TILE: usize = 64;
+
 /// The best tile for a batch through linear maps: 16, 32 or 64.
 ///
 /// A tile costs about 1, 1.6 and 2.6 (measured at 90 % sparsity: wider tiles share the work per weight better), empty
@@ -77,7 +80,7 @@ impl Plane {
 pub fn batch_tile(batch: usize) -> usize {
     let cost = |(lanes, cost): (usize, usize)| batch.div_ceil(lanes) * cost;
     // The wider tile where two are even.
-    [(64, 26), (32, 16), (16, 10)].into_iter().min_by_key(|tile| cost(*tile)).map_or(BLOCK, |(lanes, _)| lanes)
+    [(WIDEST_TILE, 26), (32, 16), (16, 10)].into_iter().min_by_key(|tile| cost(*tile)).map_or(BLOCK, |(lanes, _)| lanes)
 }
 
 /// The batch tile of convolutions: pixels already fill the registers.

@@ -20,7 +20,7 @@ pub fn multiply_adds(config: &Config, site: &Site, blocks: Blocks, way: Way, lea
     if !learns || config.rate == Some(0.0) {
         return step;
     }
-    let count = config.budget(blocks.size, rows);
+    let count = config.budget(way, blocks, rows);
     let learning = match config.form {
         Form::Local | Form::DriftFree => {
             // Of rows that have passed R in the forward pass, z is known.

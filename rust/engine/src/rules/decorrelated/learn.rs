@@ -52,7 +52,7 @@ impl<T: Real> Learner<T> {
     /// Room for the batches of a run, in a map that takes that way.
     pub fn new(config: &Config, site: &Site, blocks: Blocks, way: Way) -> Result<Self> {
         let rows = site.map.rows(site.batch);
-        let count = config.budget(blocks.size, rows);
+        let count = config.budget(way, blocks, rows);
         let center = config.center.unwrap_or(site.bias);
         let how = match config.form.averaged() {
             _ if way == Way::Centered => How::Means,
@@ -126,7 +126,7 @@ impl<T: Real> Decorrelated<T> {
         let Some(learner) = learner else { return };
         let Some(number) = learner.due(moment) else { return };
         let (par, rows) = (pass.par, map.rows(pass.rows));
-        let count = learner.config.budget(blocks.size, rows);
+        let count = learner.config.budget(*way, *blocks, rows);
         learner.draw(rows, count, moment);
         let chosen = &learner.order[..count];
         let size = count * blocks.size;

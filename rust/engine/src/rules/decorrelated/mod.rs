@@ -43,7 +43,8 @@ pub struct Config {
     pub rate: Option<f64>,
     /// κ: 0 for correlations alone, 1 for variances alone; without it see [`Config::kappa`].
     pub kappa: Option<f64>,
-    /// Rows (patches of a convolution) that R learns from in a step, or their share where below 1; without it max(64, 2 · inputs).
+    /// Rows (patches of a convolution) that R learns from in a step, or their share where below 1; without it max(64, 2 · inputs of a
+    /// block): enough for the correlations of what a block takes together.
     pub rows: Option<f64>,
     /// Steps from one change of R to the next; without it see [`Config::every`].
     pub every: Option<u64>,
@@ -53,7 +54,7 @@ pub struct Config {
     pub auto_step: Option<f64>,
     /// How R is found.
     pub form: Form,
-    /// Rows of the blocks that R has on its diagonal; without it one block up to [`LARGEST`] inputs.
+    /// Rows of the blocks that R has on its diagonal; without it see [`Config::block`].
     pub block: Option<usize>,
     /// Names of the layers; without them all.
     pub layers: Option<Vec<String>>,
@@ -101,9 +102,6 @@ pub enum First {
     /// It has no R.
     Raw,
 }
-
-/// Most inputs of a map whose R is one block, where nothing else is said.
-const LARGEST: usize = 512;
 
 impl Config {
     fn check(&self) -> Result<()> {
@@ -183,10 +181,19 @@ impl Config {
         self.every.unwrap_or(if site.convolves { 1 } else { 4 })
     }
 
-    /// Rows of a batch of `rows` that R learns from.
-    fn budget(&self, inputs: usize, rows: usize) -> usize {
+    /// Rows of the blocks of R. One block up to twice as many inputs as a block would take: in a convolution, which applies R to
+    /// its weights alone, learning R is what costs, and smaller blocks learn as well (`docs/decorrelated.md`).
+    fn block(&self, map: &Map) -> usize {
+        let usual = if matches!(map, Map::Dense { .. }) { 256 } else { 128 };
+        let whole = if map.inputs() <= 2 * usual { map.inputs() } else { usual };
+        self.block.unwrap_or(whole).min(map.inputs())
+    }
+
+    /// Rows of a batch of `rows` that R learns from, or the means where there is no R.
+    fn budget(&self, way: Way, blocks: Blocks, rows: usize) -> usize {
+        let together = if way == Way::Centered { blocks.size } else { blocks.block };
         let wanted = match self.rows {
-            None => (2 * inputs).max(64),
+            None => (2 * together).max(64),
             Some(share) if share < 1.0 => ((share * rows as f64) as usize).max(1),
             Some(count) => count as usize,
         };
@@ -278,9 +285,7 @@ impl<T: Real> Decorrelated<T> {
     fn new(config: &Config, site: &Site) -> Result<Self> {
         let (inputs, outputs, batch) = (site.map.inputs(), site.map.outputs(), site.batch);
         let centered = site.first && config.first == Some(First::Center);
-        let block = config.block.unwrap_or(if inputs <= LARGEST { inputs } else { LARGEST / 2 }).min(inputs);
-        let block = if centered { 1 } else { block };
-        let blocks = Blocks { size: inputs, block };
+        let blocks = Blocks { size: inputs, block: if centered { 1 } else { config.block(&site.map) } };
         let precompute = site.first && config.first == Some(First::Precompute);
         let dense = matches!(site.map, Map::Dense { .. });
         // Products that are chosen by rows need these rows.

@@ -274,7 +274,8 @@ Deno.test("acdc takes turns and ends sparse", async () => {
 });
 
 Deno.test("one, two and three threads give the same bits, under every schedule", async () => {
-  const layers = [dense(300), relu(), dense(260), relu(), dense(4)];
+  // Large enough for a step to be shared.
+  const layers = [dense(900), relu(), dense(600), relu(), dense(4)];
   for (const schedule of ["static", "gmp", "rigl", "set", "acdc"] as const) {
     const timing = schedule === "static" ? {} : { every: 3, begin: 0, end: 1 };
     const found: string[] = [];
@@ -611,9 +612,10 @@ Deno.test("exported kernels agree with their definition", () => {
 });
 
 Deno.test("a sparse map is used again and again, in rows and in tiles, with the same bits at any number of threads", () => {
+  // Large enough for threads to share each call.
   const shapes = [
-    { batch: 37, inputs: 70, outputs: 45 },
-    { batch: 19, inputs: 9, outputs: 12, height: 8, width: 7, kernel: [3, 3], stride: 2, padding: [1, 1] },
+    { batch: 165, inputs: 400, outputs: 300 },
+    { batch: 39, inputs: 25, outputs: 36, height: 12, width: 11, kernel: [3, 3], stride: 2, padding: [1, 1] },
   ] as const;
   for (const shape of shapes) {
     const { inputs, outputs } = shape;

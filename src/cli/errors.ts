@@ -52,7 +52,7 @@ export class Interruption extends Error {
   readonly exitCode: number;
 
   /**
-   * @param exitCode 130 for SIGINT, 143 for SIGTERM
+   * @param exitCode 129 for SIGHUP, 130 for SIGINT, 143 for SIGTERM
    * @param message what has been saved and how to go on
    */
   constructor(exitCode: number, message = "Interrupted") {

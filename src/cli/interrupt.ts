@@ -6,20 +6,36 @@
 
 import { Interruption } from "./errors.ts";
 
+/**
+ * Signals that come so soon after the first are echoes of it: under `deno task` a program gets one from the terminal and one that the
+ * task runner hands on. Counted are turns of the event loop, since a signal waits while it is busy.
+ */
+const ECHO = { turns: 5, ms: 100 };
+
+/** Exit codes: 128 and the number of the signal. */
+const CODES = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+
 /** Listens for signals while it lives. */
 export class Interrupt implements Disposable {
   readonly #controller = new AbortController();
   readonly #listeners: [Deno.Signal, () => void][] = [];
+  #turns = 0;
+  #timer: ReturnType<typeof setInterval> | undefined;
 
   /** Begins to listen. */
   constructor() {
-    // Windows knows no SIGTERM.
-    const signals = Deno.build.os === "windows" ? ["SIGINT"] as const : ["SIGINT", "SIGTERM"] as const;
+    // Windows knows the first only. SIGHUP comes where a terminal closes.
+    const signals = Deno.build.os === "windows" ? ["SIGINT"] as const : ["SIGINT", "SIGTERM", "SIGHUP"] as const;
     for (const signal of signals) {
       const listener = () => {
-        const exitCode = signal === "SIGINT" ? 130 : 143;
-        if (this.signal.aborted) Deno.exit(exitCode);
-        this.#controller.abort(new Interruption(exitCode));
+        if (this.signal.aborted) {
+          if (this.#turns >= ECHO.turns) Deno.exit(CODES[signal]);
+          return;
+        }
+        const timer = setInterval(() => this.#turns++, ECHO.ms);
+        Deno.unrefTimer(timer);
+        this.#timer = timer;
+        this.#controller.abort(new Interruption(CODES[signal]));
       };
       Deno.addSignalListener(signal, listener);
       this.#listeners.push([signal, listener]);
@@ -33,6 +49,7 @@ export class Interrupt implements Disposable {
 
   /** Stops listening. */
   [Symbol.dispose](): void {
+    clearInterval(this.#timer);
     for (const [signal, listener] of this.#listeners) Deno.removeSignalListener(signal, listener);
   }
 }

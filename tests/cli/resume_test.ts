@@ -30,6 +30,9 @@ async function stopAfter(
     if (Number.isNaN(sent) && stdout.split("\n").length > lines) {
       child.kill(signal);
       sent = performance.now();
+      // `deno task` hands on what the terminal has sent already.
+      await new Promise((done) => setTimeout(done, 1));
+      child.kill(signal);
     }
   }
   const { code } = await child.status;

@@ -67,9 +67,8 @@ export async function compareRules(args: readonly string[]): Promise<void> {
       onStop: (comparison) => kept.comparison = comparison,
     });
     view.clear();
-    const { whole, files } = await writeResults(comparison, { values, folder: place.path });
-    if (values.json) print(`${JSON.stringify(whole)}\n`);
-    else print(`${comparisonText(comparison)}\n${files}`);
+    const files = await tell(comparison, { values, folder: place.path });
+    if (!values.json) print(`\n${files}`);
   } catch (fault) {
     view.clear();
     const ending = kept.comparison && await keepResults(kept.comparison, { values, folder: place.path, fault });
@@ -86,7 +85,7 @@ async function keepResults(
   { values, folder, fault }: { readonly values: CompareValues; readonly folder: string; readonly fault: unknown },
 ): Promise<unknown> {
   try {
-    const { files } = await writeResults(comparison, { values, folder });
+    const files = await tell(comparison, { values, folder });
     const message = `${comparison.stopped!.words}\n${files.trimEnd()}`;
     if (fault instanceof Interruption) return new Interruption(fault.exitCode, `${fault.message}\n${message}`);
     note(`${message}\n`);
@@ -138,12 +137,14 @@ function entryOf(
   return { name, rule, optimizer: chooseOptimizer({ ...values, ...(optimizer !== undefined && { optimizer }) }) };
 }
 
-/** Writes all files; gives what the JSON holds, and where they are in words. */
-async function writeResults(
+/** Prints what has been measured and then writes it, since the disk may be full after hours of work; gives where it is. */
+async function tell(
   comparison: StoppedComparison,
   { values, folder }: { readonly values: CompareValues; readonly folder: string },
-): Promise<{ whole: object; files: string }> {
+): Promise<string> {
   const whole = { ...comparison, options: values, machine: describeSystem() };
+  if (values.json) print(`${JSON.stringify(whole)}\n`);
+  else if (comparison.seeds.length > 0) print(comparisonText(comparison));
   const charts = await comparisonCharts(comparison);
   const files: [string, string][] = [
     ["compare.json", `${JSON.stringify(whole, undefined, 2)}\n`],
@@ -152,5 +153,5 @@ async function writeResults(
     ...(values.svg ? charts.map(({ name, svg }): [string, string] => [`${name}.svg`, standAlone(svg)]) : []),
   ];
   for (const [name, text] of files) await writeWhole(`${folder}/${name}`, [new TextEncoder().encode(text)]);
-  return { whole, files: `Results  ${folder}/compare.html, compare.json, compare.csv\n` };
+  return `Results  ${folder}/compare.html, compare.json, compare.csv\n`;
 }

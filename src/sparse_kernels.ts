@@ -5,14 +5,25 @@
  * @module
  */
 
-import { knownOptions } from "./config.ts";
+import { knownOptions, objectGiven, typeName } from "./config.ts";
 import { ConfigError } from "./errors.ts";
 import type { KernelArray } from "./kernels.ts";
-import { type SparseGradients, SparseMap, type SparseMapOptions } from "./sparse_map.ts";
+import {
+  checkBias,
+  inputsAndGradients,
+  isWide,
+  sizesOf,
+  type SparseGradients,
+  SparseMap,
+  type SparseMapSizes,
+} from "./sparse_map.ts";
 
-const LINEAR = ["inputs", "outputs", "bias"];
+const LINEAR = ["inputs", "outputs"];
 
 const IMAGES = [...LINEAR, "height", "width", "kernel", "stride", "padding"];
+
+/** Most rows of a batch. */
+const ROWS = 2 ** 24;
 
 /** The weights of a sparse linear map or convolution. */
 export interface SparseWeights<T extends KernelArray> {
@@ -56,8 +67,8 @@ export interface SparseConv2dOptions extends SpmmOptions {
  * @param x rows × inputs, of the weights' type
  * @param options inputs, outputs, bias
  * @returns rows × outputs
- * @throws {ConfigError} where types differ or an option cannot be used
- * @throws {EngineError} where a length or a position does not fit
+ * @throws {ConfigError} where types differ, or an option, a length or a position cannot be used
+ * @throws {EngineError} where a kernel is larger than its image, or there is not enough memory
  *
  * @example
  * ```ts
@@ -67,8 +78,8 @@ export interface SparseConv2dOptions extends SpmmOptions {
  * ```
  */
 export function spmm<T extends KernelArray>(weights: SparseWeights<T>, x: T, options: SpmmOptions): T {
-  knownOptions("spmm", options, LINEAR);
-  return forward(weights, x, options);
+  knownOptions("spmm", options, [...LINEAR, "bias"]);
+  return forward("spmm", { weights, x }, options);
 }
 
 /**
@@ -82,11 +93,11 @@ export function spmm<T extends KernelArray>(weights: SparseWeights<T>, x: T, opt
  */
 export function spmmBackward<T extends KernelArray>(
   weights: SparseWeights<T>,
-  [x, g]: readonly [T, T],
+  arrays: readonly [T, T],
   options: Omit<SpmmOptions, "bias">,
 ): SparseGradients<T> {
   knownOptions("spmmBackward", options, LINEAR);
-  return backward(weights, [x, g], options);
+  return backward("spmmBackward", { weights, arrays }, options);
 }
 
 /**
@@ -99,8 +110,8 @@ export function spmmBackward<T extends KernelArray>(
  * @throws as {@linkcode spmm}
  */
 export function sparseConv2d<T extends KernelArray>(weights: SparseWeights<T>, x: T, options: SparseConv2dOptions): T {
-  knownOptions("sparseConv2d", options, IMAGES);
-  return forward(weights, x, options);
+  knownOptions("sparseConv2d", options, [...IMAGES, "bias"]);
+  return forward("sparseConv2d", { weights, x }, imageSizes("sparseConv2d", options));
 }
 
 /**
@@ -114,42 +125,70 @@ export function sparseConv2d<T extends KernelArray>(weights: SparseWeights<T>, x
  */
 export function sparseConv2dBackward<T extends KernelArray>(
   weights: SparseWeights<T>,
-  [x, g]: readonly [T, T],
+  arrays: readonly [T, T],
   options: Omit<SparseConv2dOptions, "bias">,
 ): SparseGradients<T> {
   knownOptions("sparseConv2dBackward", options, IMAGES);
-  return backward(weights, [x, g], options);
+  return backward("sparseConv2dBackward", { weights, arrays }, imageSizes("sparseConv2dBackward", options));
 }
 
-/** A map for the rows of `x`, and the weights in its order. */
+/** Refuses options of a convolution that would make a linear map. */
+function imageSizes<T extends SparseMapSizes>(name: string, options: T): T {
+  const missing = (["height", "width", "kernel"] as const).find((option) => options[option] === undefined);
+  if (missing === undefined) return options;
+  throw new ConfigError(`${name}.${missing}`, "height, width and kernel of a convolution", undefined);
+}
+
+/** A map for the rows of `x`, and the weights in its order. `name` is the function's, for messages. */
 function made<T extends KernelArray>(
-  { positions, values }: SparseWeights<T>,
-  x: T,
-  { bias: _, ...sizes }: SpmmOptions & Partial<SparseConv2dOptions>,
+  name: string,
+  { weights, x }: { readonly weights: SparseWeights<T>; readonly x: T },
+  sizes: SparseMapSizes,
 ): { readonly map: SparseMap; readonly ordered: T } {
-  const { inputs, height = 1, width = 1 } = sizes;
-  const batch = Math.max(1, Math.floor(x.length / (height * width * inputs)));
+  objectGiven("weights", weights, "an object { positions, values }");
+  const { positions, values } = weights;
+  if (!(positions instanceof Uint32Array)) {
+    throw new ConfigError("weights.positions", "a Uint32Array", typeName(positions));
+  }
+  isWide("weights", values, {});
+  isWide(name, values, { x });
   if (values.length !== positions.length) {
     throw new ConfigError("weights.values", `${positions.length} values, one for each position`, values.length);
   }
-  const map = SparseMap.create(positions, { ...sizes, batch } satisfies SparseMapOptions);
-  return { map, ordered: values.map((_, slot) => values[map.order[slot]!]!) as T };
+  sizesOf(name, { ...sizes, batch: 1 });
+  const row = (sizes.height ?? 1) * (sizes.width ?? 1) * sizes.inputs;
+  const batch = x.length / row;
+  if (!Number.isInteger(batch) || batch < 1 || batch > ROWS) {
+    const expected = `whole rows of ${row} elements each, from 1 to ${ROWS} of them`;
+    throw new ConfigError(`${name}.x`, expected, `${x.length} elements`);
+  }
+  sizesOf(name, { ...sizes, batch });
+  const map = SparseMap.create(positions, { ...sizes, batch });
+  const { order } = map;
+  return { map, ordered: values.map((_, slot) => values[order[slot]!]!) as T };
 }
 
-function forward<T extends KernelArray>(weights: SparseWeights<T>, x: T, options: SpmmOptions): T {
-  const { map: of, ordered } = made(weights, x, options);
+function forward<T extends KernelArray>(
+  name: string,
+  arrays: { readonly weights: SparseWeights<T>; readonly x: T },
+  { bias, ...sizes }: SparseMapSizes & { readonly bias?: KernelArray },
+): T {
+  const { map: of, ordered } = made(name, arrays, sizes);
   using map = of;
-  return map.forward(ordered, x, options.bias === undefined ? {} : { bias: options.bias });
+  checkBias(name, { values: ordered, bias, outputs: sizes.outputs });
+  return map.forward(ordered, arrays.x, bias === undefined ? {} : { bias });
 }
 
 function backward<T extends KernelArray>(
-  weights: SparseWeights<T>,
-  arrays: readonly [T, T],
-  options: SpmmOptions,
+  name: string,
+  { weights, arrays }: { readonly weights: SparseWeights<T>; readonly arrays: readonly [T, T] },
+  sizes: SparseMapSizes,
 ): SparseGradients<T> {
-  const { map: of, ordered } = made(weights, arrays[0], options);
+  const [x, g] = inputsAndGradients(name, arrays);
+  const { map: of, ordered } = made(name, { weights, x }, sizes);
   using map = of;
-  const { inputs, values } = map.backward(ordered, arrays);
+  isWide(name, ordered, { g });
+  const { inputs, values } = map.backward(ordered, [x, g]);
   const given = values.slice() as T;
   map.order.forEach((place, slot) => given[place] = values[slot]!);
   return { inputs, values: given };

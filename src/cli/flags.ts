@@ -21,7 +21,7 @@ const PLACE = /^(Cannot compare (?<side>[\w+-]+): )?Cannot use (?<path>[\w.-]+)(
 const ADVICE = /\bwith ([a-z]+[A-Z]\w*)\b/g;
 
 /** A rule, or an option of one with its value, that the engine advises as the API writes it. */
-const CODE = /\b(backprop)\(\)|\bforce: true\b/g;
+const CODE = /\b(backprop)\(\)|\b(force|allowEmpty): true\b/g;
 
 /**
  * Names the option on the command line in a refusal that names it as the API (`optimizer.learningRate`, `memAop.k`) or the engine
@@ -38,9 +38,9 @@ export function nameFlags(message: string, names: FlagNames): string {
   );
   const side = PLACE.exec(message)?.groups?.side;
   const taking = side === undefined ? names : { ...names, rules: side.split("+") };
-  const told = advised.replace(CODE, (whole, rule?: string) => {
+  const told = advised.replace(CODE, (whole, rule?: string, option?: string) => {
     if (rule !== undefined) return names.options.includes("rule") ? `--rule ${rule}` : rule;
-    const flags = flagsOf("rule.force", taking);
+    const flags = flagsOf(`rule.${option}`, taking);
     return flags.length === 0 ? whole : flags.join(" or ");
   });
   return told.replace(PLACE, (whole, ...rest) => {

@@ -5,6 +5,7 @@
  */
 
 import type { Network } from "../network/network.ts";
+import { emptyLayers, runMasks } from "../train/run_masks.ts";
 
 /** What is said about a network's masks. */
 export interface MasksText {
@@ -14,13 +15,6 @@ export interface MasksText {
   readonly warnings: readonly string[];
 }
 
-/** The figures that the rule keeps about the weights of a layer. */
-interface Figures {
-  readonly kind: string;
-  readonly target?: number;
-  readonly measured?: { readonly sparse: boolean; readonly sparseMs: number; readonly denseMs: number };
-}
-
 /**
  * Describes the masks of a network in training.
  *
@@ -28,21 +22,16 @@ interface Figures {
  * @returns the table and the warnings
  */
 export async function describeMasks(network: Network): Promise<MasksText> {
-  const figures = (await network.describeRule()).map(({ slots }) => slots.weights as unknown as Figures);
-  if (!figures.some(({ kind }) => kind === "sparse")) return { table: "", warnings: [] };
-  const measured = figures.some((figure) => figure.measured);
+  const masks = await runMasks(network);
+  if (!masks.some(({ ruled }) => ruled)) return { table: "", warnings: [] };
+  const measured = masks.some((mask) => mask.measured);
   const rows = [["layer", "weights", "now", "in the end", ...(measured ? ["sparse ms", "dense ms", "chosen"] : [])]];
-  const warnings: string[] = [];
-  for (const [at, { layer, kind, weights, nonZeros }] of (await network.masks()).entries()) {
-    const { target, measured: times } = figures[at]!;
-    const sparse = target !== undefined && times?.sparse !== false;
-    const left = sparse ? Math.round((1 - target) * weights) : nonZeros;
-    if (left === 0) warnings.push(`layer ${layer} (${kind}) is left without weights`);
+  for (const { layer, kind, weights, nonZeros, left, measured: times } of masks) {
     const ms = (value: number | undefined) => value === undefined ? "" : value.toFixed(3);
     const decided = [ms(times?.sparseMs), ms(times?.denseMs), times ? (times.sparse ? "sparse" : "dense") : ""];
     rows.push([`${layer} (${kind})`, ...[weights, nonZeros, left].map(String), ...(measured ? decided : [])]);
   }
-  return { table: aligned(rows), warnings };
+  return { table: aligned(rows), warnings: emptyLayers(masks) };
 }
 
 /** Rows of a table, the first column to the left and the others to the right. */

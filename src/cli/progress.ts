@@ -27,6 +27,7 @@ export class ProgressView {
   #first: Progress | undefined;
   #drawn = false;
   #last = -Infinity;
+  readonly #warned = new Set<string>();
 
   /** @param quiet whether to show nothing at all */
   constructor(quiet: boolean) {
@@ -88,8 +89,10 @@ export class ProgressView {
     note(`${parts.filter((part) => part !== "").join("  ")}\n`);
   }
 
-  /** Warns, whether quiet or not. */
+  /** Warns, whether quiet or not, of each thing once. */
   warn(text: string): void {
+    if (this.#warned.has(text)) return;
+    this.#warned.add(text);
     this.clear();
     note(`warning: ${text}\n`);
   }

@@ -41,7 +41,7 @@ import { serverAddress } from "./run_table/mlflow.ts";
 import { Tracking } from "./run_table/tracking.ts";
 import { Shadow } from "./shadow.ts";
 import { checkStreamOptions, openStream, type Streamed } from "./stream.ts";
-import { note, print } from "./terminal.ts";
+import { print } from "./terminal.ts";
 import { trainToEnd } from "./train_loop.ts";
 import { trainCommand } from "./train_options.ts";
 import { summarizeRun } from "./train_summary.ts";
@@ -91,7 +91,7 @@ export async function train(args: readonly string[]): Promise<void> {
   if (forecast && !json) print(`${forecast.reason}\n`);
   const masks = await describeMasks(run.trainer.network);
   if (masks.table && !json) print(`${masks.table}\n`);
-  for (const warning of masks.warnings) note(`warning: ${warning}\n`);
+  for (const warning of masks.warnings) view.warn(warning);
   const validation = data.validation && owned.use(await Dataset.create(data.validation));
   const collapses = plan.training.rule?.slots.propagation?.kind === "frontContribution";
   const shadow = request.values.probe && collapses

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { boolean, knownOptions, number, objectGiven, oneOf, seedNumber } from "../config.ts";
+import { boolean, knownOptions, number, objectGiven, oneOf, seedNumber, typeName } from "../config.ts";
 import { Dataset, type Features } from "../data/dataset.ts";
 import type { Table } from "../data/table.ts";
 import { ConfigError, EngineError } from "../errors.ts";
@@ -12,7 +12,7 @@ import { Handle } from "../ffi/handle.ts";
 import { native } from "../ffi/native.ts";
 import { check, encode, newStatus, readJson } from "../ffi/status.ts";
 import { fillSlots, type Rule } from "../rules/mod.ts";
-import { type SparsifyOptions, sparsifyRequest } from "../rules/sparse.ts";
+import { ownPaths, type SparsifyOptions, sparsifyRequest } from "../rules/sparse.ts";
 import { loadAlone, saveCheckpoint } from "../run/checkpoint.ts";
 import { planRequest, type RunPlan } from "../train/forecast.ts";
 import { evaluate, type EvaluateOptions, type Metrics } from "../train/metrics.ts";
@@ -322,7 +322,8 @@ export class Network implements Disposable {
    * ```
    */
   async sparsify(options: SparsifyOptions): Promise<MaskDescription[]> {
-    return await this.#request({ do: "sparsify", ...sparsifyRequest(options) });
+    const request: Promise<MaskDescription[]> = this.#request({ do: "sparsify", ...sparsifyRequest(options) });
+    return await request.catch(ownPaths);
   }
 
   /**
@@ -356,13 +357,16 @@ export class Network implements Disposable {
   }
 
   /**
-   * Gives a layer a mask. Weights that the mask leaves out are lost; those that it adds start at 0.
+   * Gives a layer a mask. Weights that the mask leaves out are lost; those that it adds start at 0. A mask of zeros alone is allowed:
+   * its layer gives its biases whatever it sees, and {@linkcode train} warns of it.
    *
    * @param layer the name of a dense or conv2d layer, such as `"0"`
    * @param mask 0 for each weight that it shall not have, in the order of its weights
+   * @throws {ConfigError} where the mask is no `Uint8Array`
    * @throws {EngineError} where the length does not fit, the layer cannot be sparse, or the network is in training (`busy`)
    */
   setMask(layer: string, mask: Uint8Array<ArrayBuffer>): void {
+    if (!(mask instanceof Uint8Array)) throw new ConfigError("mask", "a Uint8Array", typeName(mask));
     this.#writeBytes(`${layer}.weight.mask`, mask);
   }
 

@@ -6,7 +6,7 @@
  */
 
 import { boolean, knownOptions, number, oneOf, seedNumber } from "../config.ts";
-import { ConfigError } from "../errors.ts";
+import { ConfigError, EngineError } from "../errors.ts";
 import { layerNames, splitLayers } from "./layer_names.ts";
 import type { Rule } from "./mod.ts";
 
@@ -202,4 +202,12 @@ export function sparsifyRequest(
   const sparsity = by === "zeros" ? 0 : options.sparsity;
   const choice = sparsityChoice("sparsify", { ...options, sparsity: sparsity as number });
   return { choice, by, seed: seedNumber("sparsify.seed", options.seed ?? 0) };
+}
+
+/** Throws a refusal of the engine, which knows the options as those of a rule, with the names that `Network.sparsify` has for them. */
+export function ownPaths(fault: unknown): never {
+  if (!(fault instanceof EngineError)) throw fault;
+  throw new EngineError(fault.code, fault.message.replace(/^Cannot use rule\./, "Cannot use sparsify."), {
+    cause: fault,
+  });
 }

@@ -107,8 +107,8 @@ export interface Progress {
   readonly probes?: Readonly<Record<string, number>>;
   /**
    * At the end of an epoch, where there are any: what the rule came through but should not have met, such as a matrix of
-   * `decorrelated()` that had to begin anew (one sentence for each layer), and probes that `accumulate` leaves out; each once in a
-   * run.
+   * `decorrelated()` that had to begin anew (one sentence for each layer), layers whose mask leaves them no weight, a schedule of
+   * `sparse()` that the run has no step for, and probes that `accumulate` leaves out; each once in a run.
    */
   readonly warnings?: readonly string[];
   /** Whether the epoch is complete. */
@@ -535,7 +535,7 @@ export class Trainer implements Disposable, AsyncDisposable {
       ,
       totalSteps = 0,
     ] = report;
-    const warnings = epochDone === 1 ? await this.#warnings.next(this.network) : [];
+    const warnings = epochDone === 1 ? await this.#warnings.next(this.network, totalSteps) : [];
     const progress: Progress = {
       epoch: epoch + 1,
       epochs: this.config.epochs,

@@ -88,4 +88,11 @@ Deno.test("advice that the engine gives in code names flags and rules of the com
     }),
     "Cannot compare mem-aop: Cannot use --mem-aop.policy: expected topK (--mem-aop.force overrides this)",
   );
+  assertEquals(
+    nameFlags("Cannot use rule.sparsity: expected less (allowEmpty: true overrides this) but found 0.9", {
+      options: ["rule"],
+      rules: ["sparse"],
+    }),
+    "Cannot use --sparse.sparsity: expected less (--sparse.allow-empty overrides this) but found 0.9",
+  );
 });

@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   adam,
+  backprop,
   CheckpointError,
   combine,
   ConfigError,
@@ -14,10 +15,12 @@ import {
   memAop,
   Network,
   relu,
+  type Rule,
   sgd,
   sparse,
   type SparseOptions,
   tanh,
+  train,
   Trainer,
   type TrainOptions,
 } from "../../mod.ts";
@@ -201,7 +204,7 @@ Deno.test("gradual pruning ends at the asked sparsity and never grows", async ()
   assertEquals([counts[14], counts[18], counts[30]], [at(14), at(18), at(30)]);
 });
 
-Deno.test("rigl and set exchange as many weights as they drop: the smallest, for weights of 0 without momentum", async () => {
+Deno.test("rigl and set exchange as many weights as they drop: the smallest", async () => {
   for (const schedule of ["rigl", "set"] as const) {
     using network = make();
     const rule = sparse({ sparsity: 0.8, schedule, every: 6, end: 1, dropFraction: 0.4 });
@@ -231,6 +234,33 @@ Deno.test("rigl and set exchange as many weights as they drop: the smallest, for
       }
       before = now;
     });
+  }
+});
+
+Deno.test("set grows weights of 0 without momentum", async () => {
+  const batch = table(9, { shape: [12], classes: 4 });
+  using network = make();
+  using reference = make();
+  using data = await Dataset.create(batch);
+  const rule = sparse({ sparsity: 0.8, schedule: "set", every: 3, end: 1 });
+  const optimizer = sgd(0.05, { momentum: 0.9 });
+  using _trainer = await Trainer.create(network, data, { batchSize: 9, epochs: 30, rule, optimizer });
+  await steps(network, data, 3);
+  for (const [name, values] of network.parameters()) reference.write(name, values);
+  const before = masksOf(network);
+  await steps(network, data, 1);
+  const after = masksOf(network);
+  // A mask that adds a weight to a dense layer's zeros adds one of 0.
+  for (const [i, layer] of SPARSE.entries()) reference.setMask(layer, after[i]!);
+  const { gradients } = await reference.gradients(batch);
+  for (const [i, layer] of SPARSE.entries()) {
+    const grown = [...after[i]!.keys()].filter((at) => after[i]![at] === 1 && before[i]![at] === 0);
+    assert(grown.length > 0);
+    const [weights, momentum] = [network.read(`${layer}.weight`), network.read(`optimizer.first.${layer}.weight`)];
+    const gradient = grown.map((at) => gradients.get(`${layer}.weight`)![at]!);
+    assertClose({ name: `momentum of ${layer}`, limit: 1e-11 }, grown.map((at) => momentum[at]!), gradient);
+    const step = gradient.map((value) => -0.05 * value);
+    assertClose({ name: `weights of ${layer}`, limit: 1e-11 }, grown.map((at) => weights[at]!), step);
   }
 });
 
@@ -487,8 +517,21 @@ Deno.test("what a network cannot do is refused by name, and changes nothing", as
   await assertRejects(() => run(network, 1, { rule: batch }), EngineError, "layer as the scope of mem-aop");
   assertThrows(() => network.setMask("0", new Uint8Array(5)), EngineError, "360 bytes but found 5");
   assertThrows(() => network.setMask("1", new Uint8Array(5)), EngineError, "1.weight.mask");
+  const list = [1, 2] as unknown as Uint8Array<ArrayBuffer>;
+  assertThrows(
+    () => network.setMask("0", list),
+    ConfigError,
+    "Cannot use mask: expected a Uint8Array but found an Array",
+  );
   await assertRejects(() => network.sparsify({} as never), ConfigError, "Cannot use sparsify.sparsity");
   await assertRejects(() => network.sparsify({ by: "zeros", sparsity: 0.5 }), ConfigError, "by: zeros");
+  for (
+    const [options, message] of [
+      [{ sparsity: 0.5, layers: ["9"] }, "Cannot use sparsify.layers: expected names of dense and conv2d layers"],
+      [{ sparsity: 0.5, minSparsity: 0.6 }, "Cannot use sparsify.minSparsity: expected a number that leaves"],
+      [{ sparsity: 0.9999 }, "Cannot use sparsify.sparsity: expected a sparsity that leaves layer 0 (dense) a weight"],
+    ] as const
+  ) await assertRejects(() => network.sparsify(options), EngineError, message);
   assertSameBits(bits(network), before, "parameters");
   assert((await network.masks()).every((mask) => !mask.sparse));
 
@@ -501,6 +544,57 @@ Deno.test("what a network cannot do is refused by name, and changes nothing", as
   using _trainer = await Trainer.create(network, data, { batchSize: 9 });
   assertThrows(() => network.setMask("0", network.mask("0")), EngineError, "a run is training this network");
   await assertRejects(() => network.sparsify({ sparsity: 0.9 }), EngineError, "Cannot sparsify");
+});
+
+/** What a run of 20 steps warns of, epoch by epoch. */
+async function warnings(network: Network, rule: Rule): Promise<(readonly string[])[]> {
+  const found = [];
+  for await (const { warnings = [] } of train(network, rows, { rule, epochs: 4, batchSize: 9 })) found.push(warnings);
+  return found;
+}
+
+Deno.test("a run warns once of layers without weights, whether masks or the rule take them", async () => {
+  using given = make();
+  given.setMask("2", new Uint8Array(750));
+  const text = (layer: string) => `layer ${layer} (dense) is left without weights`;
+  assertEquals(await warnings(given, backprop()), [[text("2")], [], [], []]);
+  assertEquals(await warnings(given, sparse({ sparsity: 0.5 })), [[text("2")], [], [], []]);
+  for (const schedule of ["static", "gmp"] as const) {
+    using network = make();
+    const rule = sparse({ sparsity: 0.9999, schedule, layers: ["0", "4"], allowEmpty: true });
+    assertEquals(await warnings(network, rule), [[text("0"), text("4")], [], [], []], schedule);
+  }
+  using full = make();
+  assertEquals(await warnings(full, sparse({ sparsity: 0.9 })), [[], [], [], []]);
+});
+
+Deno.test("a run warns once of a schedule that it has no step for, exactly where masks never change", async () => {
+  const never = (kind: string, first: number, end: number) =>
+    `the schedule ${kind} never changes a mask: its first change would come after ${first} steps, but of the run's 20 it ends ` +
+    `after ${end}; try a smaller every, an earlier begin, a later end, or a longer run`;
+  const cases: [SparseOptions, string[]][] = [
+    [{ schedule: "rigl", every: 1000 }, [never("rigl", 1000, 15)]],
+    [{ schedule: "rigl", begin: 0.5, end: 0.5 }, [never("rigl", 10, 10)]],
+    [{ schedule: "set", every: 19, end: 1 }, [never("set", 19, 19)]],
+    [{ schedule: "set", end: 0.1 }, [never("set", 2, 2)]],
+    [{ schedule: "set", every: 18, end: 1 }, []],
+    [{ schedule: "rigl", begin: 0.5, end: 0.55, every: 1000 }, []],
+    [{ schedule: "rigl" }, []],
+    [{ schedule: "gmp", begin: 0.5, end: 0.5, every: 1000 }, []],
+    [{ schedule: "acdc", begin: 1, end: 1, every: 1000 }, []],
+    [{ schedule: "acdc", begin: 0, end: 0 }, []],
+  ];
+  for (const [options, expected] of cases) {
+    const [name, rule] = [JSON.stringify(options), sparse({ sparsity: 0.8, ...options })];
+    using warned = make();
+    assertEquals(await warnings(warned, rule), [expected, [], [], []], name);
+    using network = make();
+    using data = await Dataset.create(rows);
+    using trainer = await Trainer.create(network, data, { rule, epochs: 4, batchSize: 9 });
+    while (!(await trainer.epoch()).done);
+    const [first] = await network.describeRule();
+    assertEquals(first!.slots.weights.changes === 0, expected.length > 0, name);
+  }
 });
 
 Deno.test("layers may be left empty on request", async () => {
@@ -605,8 +699,6 @@ Deno.test("exported kernels agree with their definition", () => {
       );
     }
   }
-  const weights = { positions: Uint32Array.of(2, 1), values: Float64Array.of(1, 2) };
-  assertThrows(() => spmm(weights, new Float64Array(2), { inputs: 2, outputs: 2 }), EngineError, "ascending positions");
   const float = { positions: Uint32Array.of(1), values: Float32Array.of(1) };
   assertThrows(() => spmm(float as never, new Float64Array(2), { inputs: 2, outputs: 2 }), ConfigError, "Float32Array");
 });
@@ -670,12 +762,169 @@ Deno.test("what a sparse map cannot do is refused", () => {
   refused({ ...sizes, height: 3, width: 3 }, "Cannot use sparseMap.kernel");
   refused({ ...sizes, height: 3, width: 3, kernel: [1, 1], stride: 3 }, "Cannot use sparseMap.stride");
   refused({ ...sizes, layout: "tile" as "tiles" }, "did you mean tiles");
-  assertThrows(() => SparseMap.create(Uint32Array.of(4), sizes), EngineError, "ascending positions below 4");
+  const huge = 2 ** 24;
+  refused(
+    { ...sizes, batch: huge, inputs: 256 },
+    "expected sizes with fewer than 2³² elements of inputs but found 42949",
+  );
+  refused({ batch: huge, inputs: 2, outputs: 256 }, "fewer than 2³² elements of outputs");
+  refused(
+    { batch: 1, inputs: huge, outputs: huge },
+    "Cannot use sparseMap: expected sizes with fewer than 2³² dense weights",
+  );
+  const image = { ...sizes, height: 4, width: 4, kernel: [3, 3] } as const;
+  refused({ ...image, batch: 1, height: huge, width: 128 }, "fewer than 2³² elements of inputs");
+  refused(
+    { ...image, kernel: 3 as never },
+    "Cannot use sparseMap.kernel: expected two numbers [height, width] but found 3",
+  );
+  refused({ ...image, kernel: [3, 3, 3] as never }, "two numbers [height, width] but found [3,3,3]");
+  refused(
+    { ...image, padding: 1 as never },
+    "sparseMap.padding: expected two numbers [rows, columns] of zeros but found 1",
+  );
+  for (
+    const [places, message] of [
+      [[4], "Cannot use positions[0]: expected a position below 4 but found 4"],
+      [
+        [0, 2, 1],
+        "Cannot use positions[2]: expected a position below 4 and above 2, which comes before it, but found 1",
+      ],
+      [[1, 1], "Cannot use positions[1]: expected a position below 4 and above 1, which comes before it, but found 1"],
+    ] as const
+  ) assertThrows(() => SparseMap.create(Uint32Array.from(places), sizes), ConfigError, message);
   const map = SparseMap.create(positions, sizes);
   const values = new Float32Array(2);
   assertThrows(() => map.forward(values, new Float32Array(3)), EngineError, "x: expected 4 elements but found 3");
   assertThrows(() => map.forward(new Float32Array(3), new Float32Array(4)), EngineError, "values");
   assertThrows(() => map.forward(values, new Float64Array(4) as never), ConfigError, "Float32Array like the weights");
+  const x = new Float32Array(4);
+  const empty = { bias: new Float32Array(0) };
+  assertThrows(
+    () => map.forward(values, x, empty),
+    ConfigError,
+    "sparseMap.bias: expected 2 elements, one for each output",
+  );
+  const pairs: unknown[] = [undefined, x, [x], [x, x, x]];
+  for (const arrays of pairs) {
+    assertThrows(
+      () => map.backward(values, arrays as [typeof x, typeof x]),
+      ConfigError,
+      "sparseMap.arrays: expected [x, g]",
+    );
+  }
+  assertThrows(() => map.elements("foo" as "inputs"), ConfigError, "sparseMap.side: expected one of inputs, outputs");
+  assertThrows(() => map.elements("inputs", "tile" as "tiles"), ConfigError, "did you mean tiles");
+  map.order.fill(9);
+  map.positions.fill(9);
+  assertEquals([[...map.order].sort(), [...map.positions].sort()], [[0, 1], [1, 2]], "users have copies");
   map[Symbol.dispose]();
   assertThrows(() => map.forward(values, new Float32Array(4)), EngineError, "it is disposed");
 });
+
+const LINEAR = { inputs: 2, outputs: 2 };
+
+const IMAGE = { inputs: 1, outputs: 2, height: 3, width: 3, kernel: [1, 1] };
+
+const WEIGHTS = { positions: Uint32Array.of(0, 1), values: Float32Array.of(1, 2) };
+
+/** Calls with what TypeScript would not let through, and what they say. */
+const misused: Record<string, [(...args: never[]) => unknown, unknown[], string]> = {
+  "a kernel of one number": [
+    sparseConv2d,
+    [WEIGHTS, new Float32Array(9), { ...IMAGE, kernel: 3 }],
+    "Cannot use sparseConv2d.kernel: expected two numbers [height, width] but found 3",
+  ],
+  "a kernel of three": [
+    sparseConv2d,
+    [WEIGHTS, new Float32Array(9), { ...IMAGE, kernel: [1, 1, 1] }],
+    "Cannot use sparseConv2d.kernel: expected two numbers [height, width] but found [1,1,1]",
+  ],
+  "a padding of one number": [
+    sparseConv2dBackward,
+    [WEIGHTS, [new Float32Array(9), new Float32Array(18)], { ...IMAGE, padding: 1 }],
+    "Cannot use sparseConv2dBackward.padding: expected two numbers [rows, columns] of zeros but found 1",
+  ],
+  "a convolution without an image": [
+    sparseConv2d,
+    [WEIGHTS, new Float32Array(9), LINEAR],
+    "Cannot use sparseConv2d.height: expected height, width and kernel of a convolution but found undefined",
+  ],
+  "weights without values": [
+    spmm,
+    [{ positions: WEIGHTS.positions }, new Float32Array(2), LINEAR],
+    "Cannot use weights.values: expected a Float32Array or Float64Array but found undefined",
+  ],
+  "no weights": [
+    spmm,
+    [undefined, new Float32Array(2), LINEAR],
+    "Cannot use weights: expected an object { positions, values } but found undefined",
+  ],
+  "weights without positions": [
+    spmm,
+    [{ values: WEIGHTS.values }, new Float32Array(2), LINEAR],
+    "Cannot use weights.positions: expected a Uint32Array but found undefined",
+  ],
+  "positions that do not ascend": [
+    spmm,
+    [{ ...WEIGHTS, positions: Uint32Array.of(2, 1) }, new Float32Array(2), LINEAR],
+    "Cannot use positions[1]: expected a position below 4 and above 2",
+  ],
+  "no inputs": [
+    spmm,
+    [WEIGHTS, new Float32Array(2), { outputs: 2 }],
+    "Cannot use spmm.inputs: expected a whole number from 1 to 16777216 but found undefined",
+  ],
+  "inputs of 0": [
+    spmm,
+    [WEIGHTS, new Float32Array(2), { ...LINEAR, inputs: 0 }],
+    "Cannot use spmm.inputs: expected a whole number from 1 to 16777216 but found 0",
+  ],
+  "no x": [spmm, [WEIGHTS, undefined, LINEAR], "Cannot use spmm.x: expected a Float32Array like the weights"],
+  "part of a row": [
+    spmm,
+    [WEIGHTS, new Float32Array(3), LINEAR],
+    "Cannot use spmm.x: expected whole rows of 2 elements each, from 1 to 16777216 of them but found 3 elements",
+  ],
+  "no row": [spmm, [WEIGHTS, new Float32Array(0), LINEAR], "Cannot use spmm.x: expected whole rows of 2 elements each"],
+  "a bias that gradients do not read": [
+    spmmBackward,
+    [WEIGHTS, [new Float32Array(2), new Float32Array(2)], { ...LINEAR, bias: "junk" }],
+    "Cannot use spmmBackward.bias: expected one of inputs, outputs but found an unknown option",
+  ],
+  "such a bias of a convolution": [
+    sparseConv2dBackward,
+    [WEIGHTS, [new Float32Array(9), new Float32Array(18)], { ...IMAGE, bias: new Float32Array(2) }],
+    "Cannot use sparseConv2dBackward.bias: expected one of inputs, outputs, height",
+  ],
+  "an empty bias": [
+    spmm,
+    [WEIGHTS, new Float32Array(2), { ...LINEAR, bias: new Float32Array(0) }],
+    "Cannot use spmm.bias: expected 2 elements, one for each output but found 0",
+  ],
+  "a bias of another type": [
+    spmm,
+    [WEIGHTS, new Float32Array(2), { ...LINEAR, bias: [1, 2] }],
+    "Cannot use spmm.bias: expected a Float32Array like the weights but found an Array",
+  ],
+  "inputs without gradients": [
+    spmmBackward,
+    [WEIGHTS, new Float32Array(2), LINEAR],
+    "Cannot use spmmBackward.arrays: expected [x, g], inputs and gradients of the outputs but found a Float32Array",
+  ],
+  "gradients of another type": [
+    spmmBackward,
+    [WEIGHTS, [new Float32Array(2), new Float64Array(2)], LINEAR],
+    "Cannot use spmmBackward.g: expected a Float32Array like the weights but found a Float64Array",
+  ],
+  "more than can be addressed": [
+    spmm,
+    [WEIGHTS, new Float32Array(2), { inputs: 2 ** 24, outputs: 2 ** 24 }],
+    "Cannot use spmm: expected sizes with fewer than 2³² dense weights but found 281474976710656",
+  ],
+};
+
+for (const [what, [call, args, message]] of Object.entries(misused)) {
+  Deno.test(`sparse kernels refuse ${what}`, () =>
+    void assertThrows(() => call(...args as never[]), ConfigError, message));
+}

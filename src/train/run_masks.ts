@@ -1,0 +1,55 @@
+/**
+ * The masks of a network in training: what they are now, and what they will be.
+ *
+ * @module
+ */
+
+import type { MaskDescription, Network } from "../network/network.ts";
+import type { SparseOptions } from "../rules/sparse.ts";
+
+/** The weights of a layer, and what the rule in training does with them. */
+export interface RunMask extends MaskDescription {
+  /** Weights that it has when the schedule has ended. */
+  readonly left: number;
+  /** Whether the rule makes weights sparse. */
+  readonly ruled: boolean;
+  /** What was measured, in milliseconds of a step, where the rule was to measure. */
+  readonly measured?: { readonly sparse: boolean; readonly sparseMs: number; readonly denseMs: number };
+}
+
+/** The figures that the rule keeps about the weights of a layer. */
+interface Figures extends Pick<RunMask, "measured"> {
+  readonly kind: string;
+  readonly schedule?: { readonly kind: SparseOptions["schedule"] };
+  readonly target?: number;
+}
+
+/**
+ * Describes the masks of a network in training.
+ *
+ * @param network a network that a run is training
+ * @returns one entry for each dense or conv2d layer
+ */
+export async function runMasks(network: Network): Promise<RunMask[]> {
+  const rule = await network.describeRule();
+  const masks = await network.masks();
+  return masks.map((mask, at) => {
+    const { kind, schedule, target, measured } = rule[at]!.slots.weights as unknown as Figures;
+    const sparse = target !== undefined && measured?.sparse !== false;
+    const kept = sparse ? Math.round((1 - target) * mask.weights) : mask.nonZeros;
+    // A mask only loses weights, but for those that a dense phase brings back.
+    const left = schedule?.kind === "acdc" ? kept : Math.min(kept, mask.nonZeros);
+    return { ...mask, left, ruled: kind === "sparse", ...(measured && { measured }) };
+  });
+}
+
+/**
+ * Warns of layers that have no weight, or will have none.
+ *
+ * @param masks what {@linkcode runMasks} gives
+ * @returns one sentence for each of them, without a full stop
+ */
+export function emptyLayers(masks: readonly RunMask[]): string[] {
+  const empty = masks.filter(({ left }) => left === 0);
+  return empty.map(({ layer, kind }) => `layer ${layer} (${kind}) is left without weights`);
+}

@@ -20,6 +20,7 @@ import { type Rows, StoredRows, StreamedRows } from "./rows.ts";
 import { adam, checkOptimizer, type Optimizer } from "./optimizers.ts";
 import { Pace } from "./pace.ts";
 import { probe } from "./probe.ts";
+import { runMasks } from "./run_masks.ts";
 import { Warnings } from "./warnings.ts";
 import { checkSchedule, constant, type Schedule } from "./schedules.ts";
 
@@ -341,7 +342,14 @@ export class Trainer implements Disposable, AsyncDisposable {
       await rows.close();
       throw cause;
     }
-    return new Trainer(network, config, options, { rows, validation, owned: owned.move() });
+    const trainer = new Trainer(network, config, options, { rows, validation, owned: owned.move() });
+    try {
+      trainer.#warnings.begin(await runMasks(network));
+    } catch (cause) {
+      trainer[Symbol.dispose]();
+      throw cause;
+    }
+    return trainer;
   }
 
   /**

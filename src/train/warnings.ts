@@ -5,7 +5,7 @@
  */
 
 import type { Network, SlotDescription } from "../network/network.ts";
-import { emptyLayers, runMasks } from "./run_masks.ts";
+import { emptyLayers, type RunMask } from "./run_masks.ts";
 import type { TrainingConfig } from "./trainer.ts";
 
 /** The figures of a layer whose inputs are decorrelated. */
@@ -43,6 +43,11 @@ export class Warnings {
     this.#others = probes && accumulate > 1 ? [text] : [];
   }
 
+  /** @param masks those that the run begins with */
+  begin(masks: readonly RunMask[]): void {
+    this.#others.push(...emptyLayers(masks));
+  }
+
   /**
    * What there is to warn of since the last call.
    *
@@ -55,7 +60,6 @@ export class Warnings {
     this.#others = [];
     if (this.#first) {
       this.#first = false;
-      others.push(...emptyLayers(await runMasks(network)));
       if (this.#clock) others.push(...neverActs(this.#clock, totalSteps));
     }
     if (!this.#decorrelates) return others;

@@ -124,6 +124,12 @@ export const rules: readonly RuleEntry[] = [
   },
 ];
 
+/** Whether something can be a learning rule: what callers of ours may get wrong. */
+export function isRule(value: unknown): value is Rule {
+  const slots = (value as Partial<Rule> | null | undefined)?.slots;
+  return typeof slots === "object" && slots !== null;
+}
+
 /**
  * One rule from several that fill different slots.
  *
@@ -135,9 +141,7 @@ export function combine(...parts: readonly Rule[]): Rule {
   const slots: Partial<Record<Slot, SlotChoice>> = {};
   const filledBy = new Map<Slot, Rule>();
   for (const part of parts) {
-    if (typeof part?.slots !== "object" || part.slots === null) {
-      throw new ConfigError("rule", "learning rules such as backprop()", part);
-    }
+    if (!isRule(part)) throw new ConfigError("rule", "learning rules such as backprop()", part);
     for (const [slot, choice] of Object.entries(part.slots) as [Slot, SlotChoice][]) {
       const other = filledBy.get(slot);
       if (other) {

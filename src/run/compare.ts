@@ -12,7 +12,7 @@ import { isStream } from "../data/stream.ts";
 import type { Data } from "../data/table.ts";
 import { ConfigError } from "../errors.ts";
 import type { NetworkOptions } from "../network/network.ts";
-import { type Rule, ruleByName } from "../rules/mod.ts";
+import { isRule, type Rule, ruleByName } from "../rules/mod.ts";
 import { adam, checkOptimizer, type Optimizer } from "../train/optimizers.ts";
 import type { TrainOptions } from "../train/trainer.ts";
 import { type CompareRun, Contestant, type Entry, type Rows } from "./contestant.ts";
@@ -392,7 +392,7 @@ function entryGiven(given: string | Rule | CompareEntry): CompareEntry {
   if (typeof given !== "object" || given === null) throw refused;
   if (!("slots" in given)) knownOptions("compare.rules", given, ENTRY);
   const entry: CompareEntry = "slots" in given ? { rule: given } : given;
-  if (typeof entry.rule?.slots !== "object" || entry.rule.slots === null) throw refused;
+  if (!isRule(entry.rule)) throw refused;
   if (entry.name !== undefined && (typeof entry.name !== "string" || entry.name === "")) {
     throw new ConfigError("compare.rules.name", "a name", entry.name);
   }

@@ -13,12 +13,14 @@ export interface RunMask extends MaskDescription {
   readonly left: number;
   /** Whether the rule makes weights sparse. */
   readonly ruled: boolean;
+  /** Why the rule's schedule never changes its mask, where that is so. */
+  readonly idle?: string;
   /** What was measured, in milliseconds of a step, where the rule was to measure. */
   readonly measured?: { readonly sparse: boolean; readonly sparseMs: number; readonly denseMs: number };
 }
 
 /** The figures that the rule keeps about the weights of a layer. */
-interface Figures extends Pick<RunMask, "measured"> {
+interface Figures extends Pick<RunMask, "measured" | "idle"> {
   readonly kind: string;
   readonly schedule?: { readonly kind: SparseOptions["schedule"] };
   readonly target?: number;
@@ -34,12 +36,18 @@ export async function runMasks(network: Network): Promise<RunMask[]> {
   const rule = await network.describeRule();
   const masks = await network.masks();
   return masks.map((mask, at) => {
-    const { kind, schedule, target, measured } = rule[at]!.slots.weights as unknown as Figures;
+    const { kind, schedule, target, measured, idle } = rule[at]!.slots.weights as unknown as Figures;
     const sparse = target !== undefined && measured?.sparse !== false;
     const kept = sparse ? Math.round((1 - target) * mask.weights) : mask.nonZeros;
     // A mask only loses weights, but for those that a dense phase brings back.
     const left = schedule?.kind === "acdc" ? kept : Math.min(kept, mask.nonZeros);
-    return { ...mask, left, ruled: kind === "sparse", ...(measured && { measured }) };
+    return {
+      ...mask,
+      left,
+      ruled: kind === "sparse",
+      ...(measured && { measured }),
+      ...(idle !== undefined && { idle }),
+    };
   });
 }
 

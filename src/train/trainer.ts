@@ -12,7 +12,7 @@ import { CheckpointError, ConfigError, EngineError } from "../errors.ts";
 import { native } from "../ffi/native.ts";
 import { check, encode, newStatus } from "../ffi/status.ts";
 import { Network } from "../network/network.ts";
-import { backprop, fillSlots, type Rule } from "../rules/mod.ts";
+import { backprop, fillSlots, isRule, type Rule } from "../rules/mod.ts";
 import { type Checkpoint, saveCheckpoint } from "../run/checkpoint.ts";
 import { type Augment, checkAugment } from "./augment.ts";
 import { evaluate, type Metrics } from "./metrics.ts";
@@ -185,9 +185,7 @@ export function trainingConfig(options: TrainOptions, rows: number | null): Trai
   abortSignal("signal", options.signal);
   const most = rows ?? Number.MAX_SAFE_INTEGER;
   const rule = options.rule ?? backprop();
-  if (typeof rule?.slots !== "object" || rule.slots === null) {
-    throw new ConfigError("rule", "a learning rule such as backprop()", rule);
-  }
+  if (!isRule(rule)) throw new ConfigError("rule", "a learning rule such as backprop()", rule);
   return {
     ruleName: rule.name,
     rule: rule.slots,
@@ -543,7 +541,7 @@ export class Trainer implements Disposable, AsyncDisposable {
       ,
       totalSteps = 0,
     ] = report;
-    const warnings = epochDone === 1 ? await this.#warnings.next(this.network, totalSteps) : [];
+    const warnings = epochDone === 1 ? await this.#warnings.next(this.network) : [];
     const progress: Progress = {
       epoch: epoch + 1,
       epochs: this.config.epochs,

@@ -481,8 +481,7 @@ mod tests {
         let parts = parts::<f32>(rows, columns);
         for kind in KINDS {
             let run = |threads: usize| {
-                let crew = crate::team::Crew::new(threads).unwrap();
-                crew.run(|par| (forward(par, &parts, kind), gradients(par, &parts, kind, &gy)))
+                crate::team::in_crew(threads, |par| (forward(par, &parts, kind), gradients(par, &parts, kind, &gy)))
             };
             let one = run(1);
             assert!(run(2) == one && run(3) == one, "{kind:?}");

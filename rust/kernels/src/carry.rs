@@ -269,14 +269,11 @@ mod tests {
     use super::*;
     use crate::par::Par;
     use crate::rng::{Philox, Purpose};
+    use crate::team::in_crew;
 
     fn numbers<T: Real>(count: usize, seed: u64) -> Vec<T> {
         let rng = Philox::new(seed, Purpose::Initialise);
         (0..count).map(|i| T::of(rng.uniform(i as u64, [0, 0]) - 0.5)).collect()
-    }
-
-    fn in_pool<R>(threads: usize, body: impl FnOnce(Par) -> R) -> R {
-        crate::team::Crew::new(threads).unwrap().run(body)
     }
 
     #[test]
@@ -312,7 +309,7 @@ mod tests {
         let (old, new, mean) =
             (numbers::<f32>(rows * size, 1), numbers::<f32>(rows * size, 2), numbers::<f32>(size, 3));
         let run = |threads| {
-            in_pool(threads, |par| {
+            in_crew(threads, |par| {
                 let (mut memory, mut squares, mut plain) = (old.clone(), vec![0.0; rows], vec![0.0; rows]);
                 add_rows(&mut memory, &new, &mean, (0.9, 0.1), &mut squares).run(par);
                 row_squares(&new, &[], &mut plain).run(par);

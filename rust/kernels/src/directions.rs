@@ -250,9 +250,8 @@ mod tests {
     fn directions_give_the_same_bits_for_any_number_of_threads() {
         let set = Orthogonal::<f32>::new(3, 3000);
         let run = |threads: usize| {
-            let crew = crate::team::Crew::new(threads).unwrap();
             let (mut out, mut other) = (vec![0.0f32; 600 * 3000], vec![0.0f32; 600 * 3000]);
-            crew.run(|par| {
+            crate::team::in_crew(threads, |par| {
                 signs(par, place(1, 1), 2, 3000, &mut out);
                 set.fill(par, place(1, 1), 1, &mut other);
             });

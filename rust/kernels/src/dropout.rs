@@ -135,8 +135,7 @@ mod tests {
             assert_ne!(one, mask(Par::SEQUENTIAL, other, 1, 200_000, 0.5));
         }
         for threads in [2, 3] {
-            let crew = crate::team::Crew::new(threads).unwrap();
-            assert!(crew.run(|par| mask(par, place(1, 1), 1, 200_000, 0.5)) == one);
+            assert!(crate::team::in_crew(threads, |par| mask(par, place(1, 1), 1, 200_000, 0.5)) == one);
         }
     }
 }

@@ -176,14 +176,11 @@ mod tests {
     use crate::linear::{Dims, Weights, weight_step};
     use crate::optimize::Update;
     use crate::rng::{Philox, Purpose};
+    use crate::team::in_crew;
 
     fn numbers<T: Real>(n: usize, seed: u64) -> Vec<T> {
         let rng = Philox::new(seed, Purpose::Initialise);
         (0..n).map(|i| T::of(rng.uniform(i as u64, [0, 0]) - 0.5)).collect()
-    }
-
-    fn in_pool<R>(threads: usize, body: impl FnOnce(Par) -> R) -> R {
-        crate::team::Crew::new(threads).unwrap().run(body)
     }
 
     /// Plain loops.
@@ -208,7 +205,7 @@ mod tests {
             }
             for threads in [2, 3] {
                 let mut other = vec![0.0; rows * rows];
-                in_pool(threads, |par| gram(par, &x, rows, columns, &mut other));
+                in_crew(threads, |par| gram(par, &x, rows, columns, &mut other));
                 assert!(other == k, "{threads} threads");
             }
             let mut other = vec![0.0; rows * rows];
@@ -285,7 +282,7 @@ mod tests {
         };
         let one = run(Par::SEQUENTIAL);
         for threads in [2, 3] {
-            assert!(in_pool(threads, run) == one, "{threads} threads");
+            assert!(in_crew(threads, run) == one, "{threads} threads");
         }
     }
 }

@@ -241,10 +241,7 @@ mod tests {
         let size = images * pixels * channels;
         let parts = [numbers::<f32>(size, 1), numbers(channels, 2), numbers(channels, 3)];
         let gy: Vec<f32> = numbers(size, 4);
-        let with = |threads: usize| {
-            let crew = crate::team::Crew::new(threads).unwrap();
-            crew.run(|par| run(par, images, groups, &parts, &gy))
-        };
+        let with = |threads: usize| crate::team::in_crew(threads, |par| run(par, images, groups, &parts, &gy));
         let one = with(1);
         assert!(with(2) == one && with(3) == one);
         let wide = parts.each_ref().map(|part| part.iter().map(|v| v.wide()).collect::<Vec<f64>>());

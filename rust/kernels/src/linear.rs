@@ -283,14 +283,11 @@ mod tests {
     use super::*;
     use crate::gemm::reference;
     use crate::rng::{Philox, Purpose};
+    use crate::team::in_crew;
 
     fn numbers<T: Real>(n: usize, seed: u64) -> Vec<T> {
         let rng = Philox::new(seed, Purpose::Initialise);
         (0..n).map(|i| T::of(rng.uniform(i as u64, [0, 0]) - 0.5)).collect()
-    }
-
-    fn in_pool<R>(threads: usize, body: impl FnOnce(Par) -> R) -> R {
-        crate::team::Crew::new(threads).unwrap().run(body)
     }
 
     const SHAPES: [Dims; 7] = [
@@ -336,7 +333,7 @@ mod tests {
     #[test]
     fn products_equal_plain_loops() {
         for d in SHAPES {
-            let found = in_pool(2, |par| everything::<f64>(par, d));
+            let found = in_crew(2, |par| everything::<f64>(par, d));
             let (x, w): (Vec<f64>, Vec<f64>) = (numbers(d.rows * d.inputs, 1), numbers(d.inputs * d.outputs, 2));
             let (b, g): (Vec<f64>, Vec<f64>) = (numbers(d.outputs, 3), numbers(d.rows * d.outputs, 4));
             let xm = Matrix::new(&x, d.rows, d.inputs);
@@ -366,12 +363,12 @@ mod tests {
     #[test]
     fn products_give_the_same_bits_for_any_number_of_threads() {
         for d in SHAPES {
-            let one = in_pool(1, |par| everything::<f32>(par, d));
+            let one = in_crew(1, |par| everything::<f32>(par, d));
             for threads in [2, 3] {
-                assert!(in_pool(threads, |par| everything::<f32>(par, d)) == one, "{d:?} with {threads} threads");
+                assert!(in_crew(threads, |par| everything::<f32>(par, d)) == one, "{d:?} with {threads} threads");
             }
-            let one = in_pool(1, |par| everything::<f64>(par, d));
-            assert!(in_pool(3, |par| everything::<f64>(par, d)) == one, "{d:?} in f64");
+            let one = in_crew(1, |par| everything::<f64>(par, d));
+            assert!(in_crew(3, |par| everything::<f64>(par, d)) == one, "{d:?} in f64");
         }
     }
 }

@@ -277,8 +277,7 @@ mod tests {
         };
         let one = run(Par::SEQUENTIAL);
         for threads in [2, 3] {
-            let crew = crate::team::Crew::new(threads).unwrap();
-            assert!(crew.run(run) == one, "{threads} threads");
+            assert!(crate::team::in_crew(threads, run) == one, "{threads} threads");
         }
     }
 }

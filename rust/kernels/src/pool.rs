@@ -418,10 +418,7 @@ mod tests {
     #[test]
     fn pooling_gives_the_same_bits_for_any_number_of_threads() {
         let w = Window { height: 31, width: 30, channels: 48, size: [3, 3], stride: [2, 2], padding: [1, 1] };
-        let run = |threads: usize| {
-            let crew = crate::team::Crew::new(threads).unwrap();
-            crew.run(|par| check(par, w, 9))
-        };
+        let run = |threads: usize| crate::team::in_crew(threads, |par| check(par, w, 9));
         let one = run(1);
         assert!(run(2) == one && run(3) == one);
     }

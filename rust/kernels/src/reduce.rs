@@ -151,8 +151,7 @@ mod tests {
         let g: Vec<f32> = (0..rows * columns).map(|i| (i as f32 * 0.1).sin()).collect();
         let run = |threads: usize| {
             let mut out = vec![0.0; columns];
-            let crew = crate::team::Crew::new(threads).unwrap();
-            crew.run(|par| column_sums(par, &g, columns, false, &mut out));
+            crate::team::in_crew(threads, |par| column_sums(par, &g, columns, false, &mut out));
             out
         };
         let one = run(1);

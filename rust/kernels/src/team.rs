@@ -278,6 +278,12 @@ impl Drop for Close<'_> {
     }
 }
 
+/// Runs `body` with so many threads of its own.
+#[cfg(test)]
+pub(crate) fn in_crew<R>(threads: usize, body: impl FnOnce(Par) -> R) -> R {
+    Crew::new(threads).unwrap().run(body)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,14 +301,10 @@ mod tests {
         });
     }
 
-    fn in_team<R>(threads: usize, leader: impl FnOnce() -> R) -> R {
-        Crew::new(threads).unwrap().run(|_| leader())
-    }
-
     #[test]
     fn every_block_of_many_kernels_runs_once() {
         for threads in 1..=4 {
-            in_team(threads, || {
+            in_crew(threads, |_| {
                 for kernel in 0..2_000 {
                     let counts: Vec<AtomicUsize> = (0..kernel % 9).map(|_| AtomicUsize::new(0)).collect();
                     Par::new(threads).each_with_slot(counts.len(), |block, slot| {
@@ -318,7 +320,7 @@ mod tests {
     #[test]
     fn helpers_take_part_also_when_they_slept() {
         for threads in [2, 3] {
-            Crew::new(threads).unwrap().run(|par| {
+            in_crew(threads, |par| {
                 for pause in [0, 2].repeat(20) {
                     std::thread::sleep(std::time::Duration::from_millis(pause));
                     meet(par);
@@ -340,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_kernel_inside_a_kernel_still_runs() {
-        let sum = in_team(2, || {
+        let sum = in_crew(2, |_| {
             let sum = AtomicUsize::new(0);
             Par::new(2).each(4, |_| {
                 Par::new(2).each(4, |block| {
@@ -351,6 +353,7 @@ mod tests {
         });
         assert_eq!(sum, 24);
     }
+
     #[test]
     fn helpers_help_one_caller_at_a_time() {
         let crew = Crew::new(2).unwrap();

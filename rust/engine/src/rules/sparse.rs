@@ -120,11 +120,12 @@ impl Choice {
         let mut plan = vec![None; maps.len()];
         for (map, share) in chosen.iter().zip(shares) {
             // A mask of all weights would only cost memory; asked for as such it is made, and computes as the plain layer does.
-            let whole = self.sparsity > 0.0 && kept(map.map.weights(), share) == map.map.weights();
+            let left = kept(map.map.weights(), share);
+            let whole = self.sparsity > 0.0 && left == map.map.weights();
             if whole || share < self.min_sparsity {
                 continue;
             }
-            if kept(map.map.weights(), share) == 0 && !self.allow_empty {
+            if left == 0 && !self.allow_empty {
                 let expected =
                     format!("a sparsity that leaves {} a weight (allowEmpty: true overrides this)", map.name);
                 return Err(Error::config("rule.sparsity", expected, share));
@@ -241,6 +242,9 @@ impl<T: Real> Sparse<T> {
         match self.sparsity {
             None => figures["why"] = json!("stays dense: not among the layers, or below minSparsity"),
             Some(sparsity) => figures["target"] = json!(sparsity),
+        }
+        if let Some(idle) = self.schedule.idle(self.total) {
+            figures["idle"] = json!(idle);
         }
         if let Some([faster, sparse, dense]) = self.measured {
             let milliseconds = |seconds: T| seconds.wide() * 1e3;

@@ -3,16 +3,13 @@
 use super::*;
 use crate::isa::{ISA_VARIABLE, Isa};
 use crate::rng::{Philox, Purpose};
+use crate::team::in_crew;
 use proptest::prelude::*;
 
 fn numbers<T: Real>(n: usize, seed: u64) -> Vec<T> {
     let rng = Philox::new(seed, Purpose::Initialise);
     // Values that f32 holds exactly, so that both types see the same problem.
     (0..n).map(|i| T::of(f64::from((rng.uniform(i as u64, [0, 0]) - 0.5) as f32))).collect()
-}
-
-fn in_pool<R>(threads: usize, body: impl FnOnce(Par) -> R) -> R {
-    crate::team::Crew::new(threads).unwrap().run(body)
 }
 
 /// Calls `body(index in x, index in w, index in y)` for every product of the definition.
@@ -122,12 +119,12 @@ fn check(g: Geometry, images: usize) {
     let (wide, narrow) = (Problem::<f64>::new(g, images), Problem::<f32>::new(g, images));
     let expected = wide.expected();
     for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.supports(&g)) {
-        let found = in_pool(2, |par| wide.run(par, algorithm));
+        let found = in_crew(2, |par| wide.run(par, algorithm));
         for (pass, (found, expected)) in Pass::ALL.into_iter().zip(found.iter().zip(&expected)) {
             let difference = difference(found, expected);
             assert!(difference < 1e-12, "{algorithm:?} {pass:?} of {images} × {g:?}: {difference}");
         }
-        let found = in_pool(2, |par| narrow.run(par, algorithm));
+        let found = in_crew(2, |par| narrow.run(par, algorithm));
         for (pass, (found, expected)) in Pass::ALL.into_iter().zip(found.iter().zip(&expected)) {
             let difference = difference(found, expected);
             assert!(difference < 5e-6, "{algorithm:?} {pass:?} of {images} × {g:?} in f32: {difference}");
@@ -244,9 +241,9 @@ fn passes_give_the_same_bits_for_any_number_of_threads() {
         let problem = Problem::<f32>::new(g, images);
         assert!(g.operations(images) > 3_000_000, "{g:?} would stay on one thread");
         for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.supports(&g)) {
-            let one = in_pool(1, |par| problem.run(par, algorithm));
+            let one = in_crew(1, |par| problem.run(par, algorithm));
             for threads in [2, 3] {
-                let many = in_pool(threads, |par| problem.run(par, algorithm));
+                let many = in_crew(threads, |par| problem.run(par, algorithm));
                 assert!(many == one, "{algorithm:?} of {g:?} with {threads} threads");
             }
         }
@@ -259,9 +256,9 @@ fn winograd_in_f32_stays_near_f64_at_depth() {
     for (channels, images) in [(64, 2), (256, 1)] {
         let g = shape([8, 8], [channels, channels], [3, 3], [1, 1], [1, 1]);
         let (wide, narrow) = (Problem::<f64>::new(g, images), Problem::<f32>::new(g, images));
-        let exact = in_pool(2, |par| wide.run(par, Algorithm::Patches));
+        let exact = in_crew(2, |par| wide.run(par, Algorithm::Patches));
         for (algorithm, bound) in [(Algorithm::Patches, 1e-6), (Algorithm::Winograd, 3e-6)] {
-            let found = in_pool(2, |par| narrow.run(par, algorithm));
+            let found = in_crew(2, |par| narrow.run(par, algorithm));
             for (pass, (found, exact)) in Pass::ALL.into_iter().zip(found.iter().zip(&exact)) {
                 let difference = difference(found, exact);
                 println!("{algorithm:?} {pass:?} {channels} channels: {difference:.2e}");
@@ -305,7 +302,7 @@ fn bias_gradient_adds_columns_with_the_same_bits_for_any_number_of_threads() {
     let g: Vec<f32> = numbers(rows * columns, 1);
     let run = |threads| {
         let (mut db, mut scratch) = (vec![0.5; columns], vec![f32::NAN; bias_scratch_elements(columns)]);
-        in_pool(threads, |par| bias_gradient(par, &g, true, &mut db, &mut scratch));
+        in_crew(threads, |par| bias_gradient(par, &g, true, &mut db, &mut scratch));
         db
     };
     let one = run(1);

@@ -416,8 +416,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     for (count, b) in [(128, Blocks { size: 700, block: 700 }), (600, Blocks { size: 400, block: 300 })] {
         let x: Vec<f32> = random(13, count * b.size).iter().map(|x| *x as f32).collect();
         let run = |threads: usize| {
-            let crew = crate::team::Crew::new(threads).unwrap();
-            crew.run(|par| {
+            crate::team::in_crew(threads, |par| {
                 let mut s = vec![0.0f32; b.elements()];
                 b.identity(&mut s);
                 let (mut z, mut dx) = (vec![0.0; x.len()], vec![0.0; x.len()]);

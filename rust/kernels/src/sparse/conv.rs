@@ -170,8 +170,9 @@ mod tests {
     use super::*;
     use crate::activation::Activation;
     use crate::real::Real;
-    use crate::sparse::testing::{close, dense, in_pool, isas, mask, numbers, wide};
+    use crate::sparse::testing::{close, dense, isas, mask, numbers, wide};
     use crate::sparse::{Lanes, Tiles};
+    use crate::team::in_crew;
     use proptest::prelude::*;
 
     /// The definition of a convolution and its gradients, pixel by pixel: calls `visit(x, w, y)` with indices in
@@ -218,7 +219,7 @@ mod tests {
 
         for isa in isas() {
             let run = |threads: usize| {
-                in_pool(threads, |par| {
+                in_crew(threads, |par| {
                     let zeros = |n: usize| vec![T::zero(); n];
                     let (mut xt, mut gt, mut yt) = (zeros(x_tiles.len()), zeros(y_tiles.len()), zeros(y_tiles.len()));
                     x_tiles.pack(par, &x, &mut xt);

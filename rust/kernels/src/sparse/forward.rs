@@ -431,8 +431,9 @@ mod tests {
     use super::super::backward::{Below, backward_for, bias_gradient_for};
     use super::*;
     use crate::gemm::{Matrix, reference};
-    use crate::sparse::testing::{close, dense, in_pool, isas, mask, numbers, wide};
+    use crate::sparse::testing::{close, dense, isas, mask, numbers, wide};
     use crate::sparse::{Pattern, Shape};
+    use crate::team::in_crew;
     use proptest::prelude::*;
 
     #[derive(Clone, Copy, Debug)]
@@ -506,7 +507,7 @@ mod tests {
         for (which, isa) in isas().flat_map(|isa| (0..5).map(move |which| (which, isa))) {
             let of_type = [Identity, Relu, LeakyRelu(leaky), Tanh, Sigmoid][which];
             let in_f64 = [Identity, Relu, LeakyRelu(0.125), Tanh, Sigmoid][which];
-            let run = |threads| in_pool(threads, |par| everything::<T>(isa, par, c, &pattern, (of_type, of_type)));
+            let run = |threads| in_crew(threads, |par| everything::<T>(isa, par, c, &pattern, (of_type, of_type)));
             let found = run(1);
             let (mut y, mut dx) = (z.clone(), gz.clone());
             in_f64.apply(&mut y);
@@ -544,7 +545,7 @@ mod tests {
             reference::gemm(1.0, matrices.0, matrices.1, false, &mut expected);
             for (isa, threads) in isas().flat_map(|isa| [(isa, 1), (isa, 3)]) {
                 let mut y = vec![9.0; y_tiles.len()];
-                in_pool(threads, |par| {
+                in_crew(threads, |par| {
                     forward_for(isa, par, &plan, &xt, &values, None, Activation::Identity, &mut y);
                 });
                 y_tiles.unpack(Par::SEQUENTIAL, &y, &mut rows);

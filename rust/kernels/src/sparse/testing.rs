@@ -1,8 +1,7 @@
-//! What the tests of sparse kernels share: numbers, masks, pools, and the dense reference in plain f64 loops.
+//! What the tests of sparse kernels share: numbers, masks, and the dense reference in plain f64 loops.
 
 use super::{Lanes, Pattern};
 use crate::isa::Isa;
-use crate::par::Par;
 use crate::real::Real;
 use crate::rng::{Philox, Purpose};
 
@@ -21,11 +20,6 @@ pub fn mask(n: usize, sparsity: f64, seed: u64) -> Vec<bool> {
 /// The sets this machine has.
 pub fn isas() -> impl Iterator<Item = Isa> {
     Isa::ALL.into_iter().filter(|isa| isa.available())
-}
-
-/// Runs `body` in a pool of `threads` threads.
-pub fn in_pool<R>(threads: usize, body: impl FnOnce(Par) -> R) -> R {
-    crate::team::Crew::new(threads).unwrap().run(body)
 }
 
 /// The numbers in f64.

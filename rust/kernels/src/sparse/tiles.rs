@@ -260,7 +260,8 @@ impl Tiles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sparse::testing::{in_pool, isas};
+    use crate::sparse::testing::isas;
+    use crate::team::in_crew;
     use proptest::prelude::*;
 
     /// Element by element, straight from the definition of the layout.
@@ -282,7 +283,7 @@ mod tests {
         let expected: Vec<T> = reference(t, &wide).into_iter().map(T::of).collect();
         for isa in isas() {
             for threads in 1..=2 {
-                let (tiles, back) = in_pool(threads, |par| {
+                let (tiles, back) = in_crew(threads, |par| {
                     let (mut tiles, mut back) = (vec![T::of(-7.0); t.len()], vec![T::of(-7.0); rows.len()]);
                     t.pack_for(isa, par, &rows, &mut tiles);
                     t.unpack_for(isa, par, &tiles, &mut back);

@@ -398,13 +398,12 @@ mod tests {
         let (x, x1, x2) = (numbers(1.7), numbers(0.9), numbers(2.3));
         let (gamma, beta) = (vec![0.7f32; channels], vec![0.1f32; channels]);
         let run = |threads: usize| {
-            let crew = crate::team::Crew::new(threads).unwrap();
             let mut out = vec![vec![0.0f32; count]; 4];
             let [a, b, c, d] = &mut out[..] else { unreachable!("four") };
             let affine = Affine { gamma: &gamma, moving: Some((&gamma, &beta)) };
             let (of_groups, of_batch) = (vec![0.3; 2 * images * groups], vec![0.3; 2 * channels]);
             let forward = BatchNorm { x: &x, saved: &of_batch, of_batch: true, rectified: None };
-            crew.run(|par| {
+            crate::team::in_crew(threads, |par| {
                 group_norm(par, images, groups, &x, &of_groups, affine, (&x1, a), Some((&x2, b)));
                 batch_norm(par, forward, affine, (&x1, c), Some((&x2, d)));
             });

@@ -153,6 +153,25 @@ impl Schedule {
         }
     }
 
+    /// Why a run of `total` steps never exchanges weights, where that is so. Other schedules change masks at their beginning or end
+    /// at least.
+    pub fn idle(&self, total: u64) -> Option<String> {
+        let (kind, begin, end, every) = match *self {
+            Schedule::Rigl { begin, end, every, .. } => ("rigl", begin, end, every),
+            Schedule::Set { begin, end, every, .. } => ("set", begin, end, every),
+            Schedule::Static {} | Schedule::Gmp { .. } | Schedule::Acdc { .. } => return None,
+        };
+        let (begin, end) = (place(begin, total), place(end, total));
+        // As `exchanged` has it: not before the first step.
+        let first = if begin == 0 { interval(every, total) } else { begin };
+        (first >= end).then(|| {
+            format!(
+                "the schedule {kind} never changes a mask: its first change would come after {first} steps, but of the run's \
+                 {total} it ends after {end}; try a smaller every, an earlier begin, a later end, or a longer run"
+            )
+        })
+    }
+
     /// Share of the weights to exchange for those with the largest gradients in step `step`.
     pub fn by_gradient(&self, step: u64, total: u64) -> Option<f64> {
         let Schedule::Rigl { begin, end, every, drop_fraction } = *self else { return None };

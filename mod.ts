@@ -91,7 +91,13 @@ export { stepMultiplyAdds, trainingBytes } from "./src/train/cost.ts";
 export { probe, type ProbeOptions } from "./src/train/probe.ts";
 export { balancedClassWeights } from "./src/train/class_weights.ts";
 export { EarlyStopping, type EarlyStoppingOptions, type Watched } from "./src/train/early_stopping.ts";
-export { findLearningRate, type FindRateOptions, type RatePoint, type RateSearch } from "./src/train/find_rate.ts";
+export {
+  findLearningRate,
+  type FindRateOptions,
+  type RatePoint,
+  type RateSearch,
+  type RateTrial,
+} from "./src/train/find_rate.ts";
 export { train, type TrainLoopOptions } from "./src/train/train.ts";
 export {
   type Progress,

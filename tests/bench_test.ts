@@ -63,6 +63,8 @@ for (
       ["--seconds", "1"],
       "Cannot use --seconds: expected an option of bench/tracking.ts; --help lists them",
     ],
+    ["find_rate", ["--seeds", "0"], "Cannot use --seeds: expected a whole number from 1 up but found 0"],
+    ["find_rate", ["--only", "mnist"], "Cannot use --only: expected text in the name of a case (glyphs 784-128-10;"],
     ["rules/decorrelated", ["--rounds", "0"], "Cannot use --rounds: expected a whole number from 1 up but found 0"],
     ["rules/decorrelated", ["--pairs", "3"], "Cannot use --pairs: expected an option of bench/rules/decorrelated.ts"],
     [

@@ -1,5 +1,5 @@
 /**
- * The command `find-rate`: a short run whose learning rate grows, its losses as a picture, and the rates that they suggest.
+ * The command `find-rate`: short runs that look for a learning rate, their losses as a picture, and the rate that they suggest.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import type { Table } from "../data/table.ts";
 import { native } from "../ffi/native.ts";
 import { Network } from "../network/network.ts";
 import { writeWhole } from "../run/files.ts";
-import { findLearningRate, type RateSearch } from "../train/find_rate.ts";
+import { findLearningRate, type RateSearch, SEARCH } from "../train/find_rate.ts";
 import { loadFrom, splitValidation } from "./data.ts";
 import { UsageError } from "./errors.ts";
 import { type CommandSpec, helpText, type OptionSpec, parseOptions } from "./options.ts";
@@ -21,13 +21,31 @@ import { trainCommand, trainOptions } from "./train_options.ts";
 
 const group = "Search";
 
-/** Steps of a search where nothing is said. */
-const STEPS = 100;
-
 const own = [
-  { name: "lowest", type: "number", value: "X", help: "first learning rate (1e-6)", group, effect: "display" },
-  { name: "highest", type: "number", value: "X", help: "last learning rate (10)", group, effect: "display" },
-  { name: "steps", type: "number", value: "N", help: `steps between them (${STEPS})`, group, effect: "display" },
+  {
+    name: "lowest",
+    type: "number",
+    value: "X",
+    help: `first learning rate (${SEARCH.lowest})`,
+    group,
+    effect: "display",
+  },
+  {
+    name: "highest",
+    type: "number",
+    value: "X",
+    help: `last learning rate (${SEARCH.highest})`,
+    group,
+    effect: "display",
+  },
+  {
+    name: "steps",
+    type: "number",
+    value: "N",
+    help: `steps of each short run (${SEARCH.steps})`,
+    group,
+    effect: "display",
+  },
   { name: "picture", type: "text", value: "FILE", help: "an SVG of the losses", group, effect: "display" },
 ] as const satisfies readonly OptionSpec[];
 
@@ -67,7 +85,8 @@ export const findRateCommand: CommandSpec = {
 export async function findRate(args: readonly string[]): Promise<void> {
   const parsed = parseOptions(findRateCommand, args);
   if (parsed.help) return print(helpText(findRateCommand));
-  const { lowest, highest, steps = STEPS, picture, ...values } = parsed.values as Record<string, number & string>;
+  const { picture, lowest = SEARCH.lowest, highest = SEARCH.highest, steps = SEARCH.steps, ...values } = parsed
+    .values as Record<string, number & string>;
   if (picture !== undefined && !/\.svg$/i.test(picture)) {
     throw new UsageError("--picture", "a name that ends in .svg", picture);
   }
@@ -81,8 +100,8 @@ export async function findRate(args: readonly string[]): Promise<void> {
   using network = Network.create(wanted);
   const search = await findLearningRate(network, train, {
     ...rest,
-    ...(lowest !== undefined && { lowest }),
-    ...(highest !== undefined && { highest }),
+    lowest,
+    highest,
     steps,
   });
   if (picture !== undefined) {
@@ -91,12 +110,38 @@ export async function findRate(args: readonly string[]): Promise<void> {
   }
   if (request.values.json) return print(`${JSON.stringify(search)}\n`);
   print(
-    `The loss falls fastest at a learning rate of ${figure(search.steepest)} and is smallest at ${
-      figure(search.smallest)
-    }, after ${search.points.length} steps.\nTry      deno task train ${
-      [...trainingArguments(args), "--learning-rate", figure(search.steepest)].join(" ")
+    `${told(search, { lowest, highest, steps })}\nTry      deno task train ${
+      [...trainingArguments(args), "--learning-rate", short(search.suggested)].join(" ")
     }\n`,
   );
+}
+
+/** A search in words. */
+function told(
+  { points, smallest, trials, suggested }: RateSearch,
+  { lowest, highest, steps }: { readonly lowest: number; readonly highest: number; readonly steps: number },
+): string {
+  const last = trials.at(-1)!.rate;
+  return [
+    `Sweep    ${points.length} steps from ${short(lowest)} to ${short(points.at(-1)!.rate)}, smallest loss at ${
+      short(smallest)
+    }`,
+    `Trials   ${steps} steps each, mean loss of the last quarter`,
+    ...trials.map(({ rate, loss }) =>
+      `         ${short(rate).padEnd(9)} ${Number.isFinite(loss) ? `loss ${figure(loss)}` : "diverged"}`
+    ),
+    `Best     ${short(suggested)}`,
+    // A best rate at the end of the range may say no more than where the range ends.
+    ...(suggested > highest * (1 - 1e-6) ? ["The best is the highest rate tried: look further with --highest."] : []),
+    ...(suggested === last && last / Math.sqrt(10) < lowest
+      ? ["The best is the lowest rate tried: look further with --lowest."]
+      : []),
+  ].join("\n");
+}
+
+/** A rate in two digits: more would promise what a short search cannot know. */
+function short(rate: number): string {
+  return String(Number(rate.toPrecision(2)));
 }
 
 /** Rows to train on, and how many there are in all: of a stream as many as the search has steps for. */
@@ -122,10 +167,14 @@ function trainingArguments(args: readonly string[]): string[] {
     .map((argument) => /^[\w@%+=:,.\/-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", `'\\''`)}'`);
 }
 
-/** The losses over the rates, with the steepest fall marked. The plotting library is loaded here. */
-async function draw({ points, steepest }: RateSearch): Promise<string> {
+/** The losses over the rates, the ends of the trials, and the suggested rate. The plotting library is loaded here. */
+async function draw({ points, smallest, trials, suggested }: RateSearch): Promise<string> {
   const [vega, lite] = await Promise.all([import("vega"), import("vega-lite")]);
   const x = { field: "rate", type: "quantitative", scale: { type: "log" }, title: "learning rate" };
+  // Losses that run away would press all others into a line.
+  const top = 1.25 * Math.max(...points.filter(({ rate }) => rate <= smallest).map(({ loss }) => loss));
+  const bottom = Math.min(...points.map(({ loss }) => loss), ...trials.map(({ loss }) => loss));
+  const y = { type: "quantitative", title: "loss", scale: { domain: [bottom - 0.03 * (top - bottom), top] } };
   const spec = {
     background: "white",
     width: 480,
@@ -133,16 +182,21 @@ async function draw({ points, steepest }: RateSearch): Promise<string> {
     layer: [
       {
         data: { values: points },
-        mark: { type: "point", size: 12, opacity: 0.4 },
-        encoding: { x, y: { field: "loss", type: "quantitative", title: "loss", scale: { zero: false } } },
+        mark: { type: "point", size: 12, opacity: 0.4, clip: true },
+        encoding: { x, y: { ...y, field: "loss" } },
       },
       {
         data: { values: points },
-        mark: { type: "line" },
-        encoding: { x, y: { field: "smoothed", type: "quantitative" } },
+        mark: { type: "line", clip: true },
+        encoding: { x, y: { ...y, field: "smoothed" } },
       },
       {
-        data: { values: [{ rate: steepest }] },
+        data: { values: trials.filter(({ loss }) => Number.isFinite(loss)) },
+        mark: { type: "point", shape: "diamond", size: 60, filled: true, color: "firebrick", clip: true },
+        encoding: { x, y: { ...y, field: "loss" } },
+      },
+      {
+        data: { values: [{ rate: suggested }] },
         mark: { type: "rule", strokeDash: [4, 4], color: "firebrick" },
         encoding: { x },
       },

@@ -132,8 +132,13 @@ Deno.test("export writes ONNX, npz and a state_dict; find-rate draws and suggest
   assertEquals(found.code, 0, found.stderr);
   assertMatch(
     found.stdout,
-    /^The loss falls fastest at a learning rate of [\d.e-]+ and is smallest at [\d.e-]+, after \d+ steps/,
+    /^Sweep {4}\d+ steps from 0.000001 to [\d.e-]+, smallest loss at [\d.e-]+\nTrials {3}60 steps each, mean loss of the last quarter\n/,
   );
+  const [, best, rate] = /\nBest {5}([\d.e-]+)\nTry .* --learning-rate ([\d.e-]+)\n$/.exec(found.stdout)!;
+  assertEquals(rate, best);
+  assertMatch(found.stdout, new RegExp(`\n {9}${best} +loss `), "the best is one of those tried");
+  const short = await run([...small.slice(0, -2), "--highest", "1e-4"].toSpliced(0, 0, "find-rate"), at);
+  assertStringIncludes(short.stdout, "\nThe best is the highest rate tried: look further with --highest.\nTry ");
   const advice = /\nTry {6}deno task train (.*) --learning-rate [\d.e-]+\n$/.exec(found.stdout);
   assertEquals(advice?.[1], small.slice(0, -2).join(" "), "what was searched for, without the search");
   const svg = await Deno.readTextFile(`${folder.path}/rates.svg`);

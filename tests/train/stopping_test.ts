@@ -1,6 +1,6 @@
 /** Early stopping in `train`, the rate finder, and weights of classes from their rows. */
 
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
   adam,
   balancedClassWeights,
@@ -16,6 +16,7 @@ import {
   sparse,
   spirals,
   train,
+  Trainer,
   withValidation,
 } from "../../mod.ts";
 import { assertSameBits, bits, table } from "../helpers.ts";
@@ -78,10 +79,10 @@ Deno.test("train() refuses early stopping without rows to watch", async () => {
   );
 });
 
-Deno.test("findLearningRate() tries growing rates, leaves the network as it was, and its rate trains well", async () => {
+Deno.test("findLearningRate() tries growing rates, then single ones, leaves the network as it was, and its rate trains well", async () => {
   using network = Network.create(model);
   const before = bits(network);
-  const { points, steepest, smallest } = await findLearningRate(network, data, {
+  const { points, smallest, trials, suggested } = await findLearningRate(network, data, {
     optimizer: sgd(1),
     batchSize: 16,
     lowest: 1e-4,
@@ -94,7 +95,31 @@ Deno.test("findLearningRate() tries growing rates, leaves the network as it was,
     const expected = 1e-4 * (1e6 ** (1 / 79)) ** index;
     assert(Math.abs(rate / expected - 1) < 1e-6, `rate ${rate} of step ${index} where ${expected} is expected`);
   });
-  assert(steepest <= smallest && steepest > 1e-4 && smallest < 100, `${steepest} ${smallest}`);
+  assert(points.some(({ rate }) => rate === smallest), `${smallest} is a rate of the sweep`);
+  trials.forEach(({ rate }, index) => {
+    assert(Math.abs(rate * Math.sqrt(10) ** index / smallest - 1) < 1e-9, `rate ${rate} of trial ${index}`);
+  });
+  const best = Math.min(...trials.map(({ loss }) => loss));
+  assertEquals(trials.find(({ loss }) => loss === best)!.rate, suggested);
+  // The last two are worse than the best: nothing was left out.
+  assert(trials.length > 2 && trials.slice(-2).every(({ loss }) => loss > best), `${trials.map(({ loss }) => loss)}`);
+  // A trial is a run like any other: as many steps from the same parameters.
+  using twin = Network.create(model);
+  const perEpoch = Math.ceil(data.train.rows / 16);
+  using trainer = await Trainer.create(twin, data.train, {
+    optimizer: sgd(suggested),
+    batchSize: 16,
+    epochs: 80 / perEpoch,
+  });
+  const losses: number[] = [];
+  let [sum, rows] = [0, 0];
+  for (let step = 1; step <= 80; step++) {
+    const progress = await trainer.step();
+    if (progress.rows <= rows) [sum, rows] = [0, 0];
+    losses.push((progress.trainLoss * progress.rows - sum) / (progress.rows - rows));
+    [sum, rows] = [progress.trainLoss * progress.rows, progress.rows];
+  }
+  assertAlmostEquals(losses.slice(-20).reduce((a, b) => a + b) / 20, best, 1e-6 * best);
   const after = async (rate: number) => {
     using fresh = Network.create(model);
     let loss = NaN;
@@ -103,7 +128,16 @@ Deno.test("findLearningRate() tries growing rates, leaves the network as it was,
     }
     return loss;
   };
-  assert(await after(steepest) < await after(1e-4), "better than the first rate");
+  const found = await after(suggested);
+  for (const rate of [1e-4, suggested / 30, suggested * 30]) assert(found < await after(rate), `better than ${rate}`);
+  for (const range of [{ lowest: 1e-9, highest: 1e-8 }, { lowest: 1e4, highest: 1e5 }]) {
+    await assertRejects(
+      () => findLearningRate(network, data, { optimizer: sgd(1), batchSize: 16, ...range }),
+      ConfigError,
+      "Cannot use findLearningRate.lowest and highest: expected a range with a rate at which 100 steps bring the loss down but found ",
+    );
+  }
+  assertSameBits(bits(network), before, "the network after refusals");
   const wrong = findLearningRate(network, data, { epochs: 3 } as Record<string, number>);
   await assertRejects(() => wrong, ConfigError, "Cannot use findLearningRate.epochs");
   await assertRejects(

@@ -79,8 +79,6 @@ export interface Ending {
 export function explain(fault: unknown, names: FlagNames = { options: [] }): Ending {
   if (fault instanceof Interruption) return { message: fault.message, code: fault.exitCode };
   if (fault instanceof UsageError) return { message: `error: ${fault.message}`, code: 2 };
-  // The reader of our output has gone, such as `head`: what it did not want to read is no fault.
-  if (fault instanceof Deno.errors.BrokenPipe) return { message: "", code: 141 };
   const known = sentence(fault);
   if (known === undefined) return { message: bug(fault), code: 1 };
   const named = nameFlags(known, names);

@@ -49,6 +49,11 @@ export async function compareRules(args: readonly string[]): Promise<void> {
   const { rule: _rule, seed: _seed, ...training } = plan.training;
   // A folder that cannot be had is told of before hours of work, not after them.
   const place = await ResultsFolder.create(values.out, data.name);
+  interrupt.atOnce = () => {
+    const words = place.words();
+    place.remove();
+    return words;
+  };
   const kept: { comparison?: StoppedComparison } = {};
   try {
     const comparison = await compare({
@@ -72,7 +77,7 @@ export async function compareRules(args: readonly string[]): Promise<void> {
   } catch (fault) {
     view.clear();
     const ending = kept.comparison && await keepResults(kept.comparison, { values, folder: place.path, fault });
-    await place.remove();
+    place.remove();
     throw ending ?? fault;
   } finally {
     view.clear();
@@ -118,9 +123,21 @@ class ResultsFolder {
     return new ResultsFolder(path, out === undefined ? [path, ...missing] : missing);
   }
 
+  /** What it holds, for who does not wait for the end. */
+  words(): string {
+    const names = [...Deno.readDirSync(this.path)].map(({ name }) => name).sort();
+    return names.length === 0 ? "no results are written" : `${this.path} keeps ${names.join(", ")}`;
+  }
+
   /** Takes back what was made and is still empty: what others have put there stays. */
-  async remove(): Promise<void> {
-    for (const folder of this.#made) await Deno.remove(folder).catch(() => {});
+  remove(): void {
+    for (const folder of this.#made) {
+      try {
+        Deno.removeSync(folder);
+      } catch {
+        // It is not empty.
+      }
+    }
   }
 }
 

@@ -178,6 +178,10 @@ for (
     ],
     [["--rules", "backprop,sparse", "--hidden", "none"], "Cannot compare sparse: "],
     [["--seed", "3"], "Cannot use --seed: expected an option of compare (did you mean --seeds?)"],
+    [
+      ["--validation-split", "0"],
+      "Cannot use --validation-split: expected a number above 0, since validation rows are what rules are judged by but found 0",
+    ],
     [["--reach", "2"], "Cannot use --reach: expected a number from 0 to 1 but found 2"],
   ] as const
 ) {

@@ -11,7 +11,7 @@ import { ruleByName, rules } from "../../rules/mod.ts";
 import { compare, type CompareEntry, type StoppedComparison } from "../../run/compare.ts";
 import { writeWhole } from "../../run/files.ts";
 import { loadFrom, splitValidation } from "../data.ts";
-import { Interruption } from "../errors.ts";
+import { Interruption, UsageError } from "../errors.ts";
 import { Interrupt } from "../interrupt.ts";
 import { describeSystem } from "../machine.ts";
 import { helpText, parseOptions } from "../options.ts";
@@ -33,6 +33,13 @@ export async function compareRules(args: readonly string[]): Promise<void> {
   const parsed = parseOptions(compareCommand, args);
   if (parsed.help) return print(helpText(compareCommand));
   const values = parsed.values as CompareValues;
+  if (values["validation-split"] === 0) {
+    throw new UsageError(
+      "--validation-split",
+      "a number above 0, since validation rows are what rules are judged by",
+      "0",
+    );
+  }
   // A library that cannot be used is reported before data is loaded for it.
   native();
   const view = new ProgressView(values.quiet ?? false);

@@ -71,6 +71,22 @@ Deno.test("compare has as many epochs as its help says where nothing is said, an
   assertStringIncludes(one.stdout, "spirals: 1 epoch in batches of 64, 1 seed,");
 });
 
+Deno.test("compare says on the terminal and in all files where there is no target", async () => {
+  await using folder = await temporaryFolder();
+  const rules = ["--rules", "backprop,mem-aop", "--optimizer", "sgd", "--learning-rates", "1e30", "--seeds", "0"];
+  const { code, stdout, stderr } = await run([...small, ...rules, "--out", "c"], { cwd: folder.path });
+  assertEquals([code, stderr], [0, ""]);
+  const note =
+    "There is no target: backprop diverged with 1 of 1 seed before the end of an epoch; one can be given (reach)";
+  assertStringIncludes(stdout, "\nTarget: none, see the notes\n");
+  assertStringIncludes(stdout, `\nNote: ${note}\n`);
+  const whole = JSON.parse(await Deno.readTextFile(`${folder.path}/c/compare.json`));
+  assertEquals([whole.target, whole.notes.includes(note)], [null, true]);
+  const page = await Deno.readTextFile(`${folder.path}/c/compare.html`);
+  assertStringIncludes(page, "<p>Target: none, see the notes</p>");
+  assertStringIncludes(page, note);
+});
+
 /** Starts a comparison that would take for ever, and presses Ctrl-C once its folder has been there for some time. */
 async function interrupt(cwd: string, more: readonly string[], after: number): Promise<Outcome> {
   const endless = ["--rules", "backprop,mem-aop", "--learning-rates", "0.01,0.02", ...more];

@@ -36,11 +36,12 @@ export class RunTableError extends Error {
 
   /**
    * @param path the file
-   * @param why the cause in words
+   * @param expected what would be accepted, and what to try, in words
+   * @param found what is there, in words
    * @param options the usual `cause`
    */
-  constructor(path: string, why: string, options?: ErrorOptions) {
-    super(`Cannot use the table of runs ${path}: ${why}`, options);
+  constructor(path: string, expected: string, found: string, options?: ErrorOptions) {
+    super(`Cannot use the table of runs ${path}: expected ${expected} but found ${found}`, options);
   }
 }
 

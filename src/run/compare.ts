@@ -73,7 +73,7 @@ export interface CompareOptions extends Omit<TrainOptions, "rule" | "seed" | "on
   readonly onProgress?: (progress: CompareProgress) => void;
   /**
    * Called with what has been measured, where the comparison ends before its time, by its signal or by a fault, and anything has
-   * been; what ended it is thrown afterwards.
+   * been; what ended it is thrown afterwards, together with what this throws.
    */
   readonly onStop?: (comparison: StoppedComparison) => void;
 }
@@ -181,6 +181,7 @@ const DECIDED = ["rule", "seed", "probe"] as const;
  * @throws {ConfigError} where an option cannot be used: no rule, rate or seed, an unknown rule, or two rules for one slot
  * @throws {EngineError} where a rule refuses network, data or optimizer (before anything is trained); the message names it
  * @throws the signal's reason when it aborts; `onStop` gets what has been measured by then
+ * @throws {AggregateError} where `onStop` throws too: what ended the comparison comes first in its `errors`
  *
  * @example
  * ```ts
@@ -205,11 +206,24 @@ export async function compare(options: CompareOptions): Promise<Comparison> {
     found.chosen = await chooseRates(plan, rows, found);
     await measure(plan, rows, { found, rates: found.chosen });
   } catch (fault) {
-    if (plan.onStop && isAnything(found)) plan.onStop(judge(plan, rows, found));
+    if (plan.onStop && isAnything(found)) tellOfStop(plan.onStop, { fault, comparison: judge(plan, rows, found) });
     throw fault;
   }
   // With every seed there is a rate for each rule.
   return judge(plan, rows, found) as Comparison;
+}
+
+/** Calls `onStop`, whose own fault does not hide what ended the comparison. */
+function tellOfStop(
+  onStop: NonNullable<CompareOptions["onStop"]>,
+  { fault, comparison }: { readonly fault: unknown; readonly comparison: StoppedComparison },
+): void {
+  try {
+    onStop(comparison);
+  } catch (second) {
+    const [first, then] = [fault, second].map((error) => error instanceof Error ? error.message : String(error));
+    throw new AggregateError([fault, second], `${first}; after that onStop failed: ${then}`, { cause: fault });
+  }
 }
 
 /** What has been measured so far. */

@@ -162,6 +162,27 @@ Deno.test("compare refuses a folder that it cannot have before it trains", async
   assertStringIncludes(stderr, "Cannot make the run folder taken: a file of that name is in the way");
 });
 
+Deno.test("compare says of a folder that is used what is in it, and what to do", async () => {
+  await using folder = await temporaryFolder();
+  for (
+    const [file, words] of [
+      ["config.json", " (name another one; deno task train --resume c goes on with its run) but found a run in c"],
+      ["compare.json", " (name another one) but found a comparison in c"],
+      ["notes.txt", " (name another one) but found a.txt and 1 more in c"],
+    ] as const
+  ) {
+    await Deno.mkdir(`${folder.path}/c`);
+    for (const name of [file, "a.txt"]) await Deno.writeTextFile(`${folder.path}/c/${name}`, "mine");
+    const args = [...small, "--rules", "backprop,mem-aop", "--epochs", "1000000", "--out", "c"];
+    const { code, stderr } = await run(args, { cwd: folder.path });
+    assertEquals(
+      [code, stderr],
+      [2, `error: Cannot use --out: expected a folder that is new or empty${words}\n`],
+    );
+    await Deno.remove(`${folder.path}/c`, { recursive: true });
+  }
+});
+
 Deno.test("compare leaves a folder that was there, and none that it made, when it is refused", async () => {
   await using folder = await temporaryFolder();
   await Deno.mkdir(`${folder.path}/mine`);

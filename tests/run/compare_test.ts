@@ -271,6 +271,24 @@ Deno.test("compare() tells what has been measured before a fault, too", async ()
   assertEquals([whole.stopped, whole.rules[0]!.unfinished, told.length], [undefined, undefined, 1]);
 });
 
+Deno.test("compare() whose onStop throws tells first of what ended it", async () => {
+  const [first, second] = [new Error("the disk is gone"), new TypeError("told too much")];
+  const failing = {
+    ...small,
+    rules: ["backprop", "mem-aop"],
+    learningRates: [0.1],
+    onStop: () => {
+      throw second;
+    },
+    onProgress: ({ seed }: CompareProgress) => {
+      if (seed === 5) throw first;
+    },
+  };
+  const fault = await assertRejects(() => compare(failing), AggregateError);
+  assertEquals(fault.errors, [first, second]);
+  assertEquals(fault.message, "the disk is gone; after that onStop failed: told too much");
+});
+
 function withoutTime({ curve, ...run }: CompareRun): object {
   return { ...run, curve: curve.map(({ seconds: _, secondsPerStep: __, ...point }) => point) };
 }

@@ -5,13 +5,12 @@
  */
 
 import { dirname, resolve } from "node:path";
-import { CheckpointError } from "../../errors.ts";
 import { native } from "../../ffi/native.ts";
 import { ruleByName, rules } from "../../rules/mod.ts";
 import { compare, type CompareEntry, type StoppedComparison } from "../../run/compare.ts";
 import { writeWhole } from "../../run/files.ts";
 import { loadFrom, splitValidation } from "../data.ts";
-import { Interruption, UsageError } from "../errors.ts";
+import { explain, Interruption, UsageError } from "../errors.ts";
 import { Interrupt } from "../interrupt.ts";
 import { describeSystem } from "../machine.ts";
 import { helpText, parseOptions } from "../options.ts";
@@ -103,8 +102,7 @@ async function keepResults(
     note(`${message}\n`);
   } catch (cause) {
     // What cannot be written does not stand in the place of what ended the comparison.
-    if (!(cause instanceof CheckpointError)) throw cause;
-    note(`${cause.message}\n`);
+    note(`${explain(cause).message}\n`);
   }
   return fault;
 }

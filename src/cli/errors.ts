@@ -36,11 +36,12 @@ export class RunTableError extends Error {
 
   /**
    * @param path the file
-   * @param why the cause in words
+   * @param expected what would be accepted, and what to try, in words
+   * @param found what is there, in words
    * @param options the usual `cause`
    */
-  constructor(path: string, why: string, options?: ErrorOptions) {
-    super(`Cannot use the table of runs ${path}: ${why}`, options);
+  constructor(path: string, expected: string, found: string, options?: ErrorOptions) {
+    super(`Cannot use the table of runs ${path}: expected ${expected} but found ${found}`, options);
   }
 }
 
@@ -79,8 +80,6 @@ export interface Ending {
 export function explain(fault: unknown, names: FlagNames = { options: [] }): Ending {
   if (fault instanceof Interruption) return { message: fault.message, code: fault.exitCode };
   if (fault instanceof UsageError) return { message: `error: ${fault.message}`, code: 2 };
-  // The reader of our output has gone, such as `head`: what it did not want to read is no fault.
-  if (fault instanceof Deno.errors.BrokenPipe) return { message: "", code: 141 };
   const known = sentence(fault);
   if (known === undefined) return { message: bug(fault), code: 1 };
   const named = nameFlags(known, names);

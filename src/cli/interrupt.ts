@@ -4,7 +4,9 @@
  * @module
  */
 
+import { removeHalfWritten } from "../half_written.ts";
 import { Interruption } from "./errors.ts";
+import { canRedraw, note } from "./terminal.ts";
 
 /**
  * Signals that come so soon after the first are echoes of it: under `deno task` a program gets one from the terminal and one that the
@@ -21,6 +23,8 @@ export class Interrupt implements Disposable {
   readonly #listeners: [Deno.Signal, () => void][] = [];
   #turns = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
+  /** Called where the work ends at once, to put away what is of no use; says what is kept. */
+  atOnce: () => string = () => "files that were complete are kept";
 
   /** Begins to listen. */
   constructor() {
@@ -29,7 +33,7 @@ export class Interrupt implements Disposable {
     for (const signal of signals) {
       const listener = () => {
         if (this.signal.aborted) {
-          if (this.#turns >= ECHO.turns) Deno.exit(CODES[signal]);
+          if (this.#turns >= ECHO.turns) this.#endAtOnce(CODES[signal]);
           return;
         }
         const timer = setInterval(() => this.#turns++, ECHO.ms);
@@ -45,6 +49,13 @@ export class Interrupt implements Disposable {
   /** Aborts with an {@linkcode Interruption}. */
   get signal(): AbortSignal {
     return this.#controller.signal;
+  }
+
+  #endAtOnce(exitCode: number): never {
+    removeHalfWritten();
+    // On a terminal what was under way still stands in this line.
+    note(`${canRedraw() ? "\r\x1b[K" : ""}Stopped at once; ${this.atOnce()}\n`);
+    Deno.exit(exitCode);
   }
 
   /** Stops listening. */

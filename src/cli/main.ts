@@ -15,7 +15,7 @@ import { info, infoCommand } from "./info.ts";
 import type { CommandSpec } from "./options.ts";
 import { predict, predictCommand } from "./predict.ts";
 import { runs, runsCommand } from "./run_table/command.ts";
-import { note, print } from "./terminal.ts";
+import { note, outputFault, print } from "./terminal.ts";
 import { train } from "./train.ts";
 import { trainCommand } from "./train_options.ts";
 
@@ -49,6 +49,10 @@ async function main([name, ...args]: readonly string[]): Promise<void> {
     const rules = rulesNamed(args);
     fail(fault, { options: command.spec.options.map((option) => option.name), ...(rules && { rules }) });
   }
+  const unwritten = outputFault();
+  if (unwritten === undefined) return;
+  note(`error: ${unwritten}\n`);
+  Deno.exit(1);
 }
 
 function overview(): string {

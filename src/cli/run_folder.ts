@@ -147,13 +147,8 @@ export async function createRunFolder(
   try {
     if (out !== undefined) {
       await Deno.mkdir(out, { recursive: true });
-      for await (const entry of Deno.readDir(out)) {
-        throw new UsageError(
-          "--out",
-          "a folder that is new or empty, or --resume to go on with its run",
-          `${entry.name} in ${out}`,
-        );
-      }
+      const names = (await Array.fromAsync(Deno.readDir(out))).map(({ name }) => name).sort();
+      if (names.length > 0) throw usedFolder(out, names);
       return out;
     }
     await Deno.mkdir("runs", { recursive: true });
@@ -175,6 +170,21 @@ export async function createRunFolder(
       : reason(cause);
     throw new CheckpointError(`Cannot make the run folder ${out ?? "runs"}: ${words}`, { cause });
   }
+}
+
+/** Says what is in a folder that is not empty, and what can be done about it. */
+function usedFolder(out: string, names: readonly string[]): UsageError {
+  const expected = (also: string) => `a folder that is new or empty${also}`;
+  if (names.includes("config.json")) {
+    return new UsageError(
+      "--out",
+      expected(` (name another one; deno task train --resume ${out} goes on with its run)`),
+      `a run in ${out}`,
+    );
+  }
+  const others = names.length > 1 ? ` and ${names.length - 1} more` : "";
+  const found = names.includes("compare.json") ? "a comparison" : `${names[0]}${others}`;
+  return new UsageError("--out", expected(" (name another one)"), `${found} in ${out}`);
 }
 
 /** Writes `config.json`; gives what it holds. */

@@ -5,8 +5,14 @@
  */
 
 import { environment } from "../data/places.ts";
+import { reason } from "../run/files.ts";
+
+type Stream = typeof Deno.stdout | typeof Deno.stderr;
 
 const encoder = new TextEncoder();
+
+/** Streams that take nothing any more, and what the system said. */
+const lost = new Map<Stream, unknown>();
 
 /** Writes text to standard output, whole. */
 export function print(text: string): void {
@@ -16,6 +22,12 @@ export function print(text: string): void {
 /** Writes text to standard error, whole. */
 export function note(text: string): void {
   writeAll(Deno.stderr, text);
+}
+
+/** Why standard output did not take everything, in one sentence; nothing where it did, or where its reader has gone. */
+export function outputFault(): string | undefined {
+  const fault = lost.get(Deno.stdout);
+  return fault === undefined || isGone(fault) ? undefined : `Cannot write to standard output: ${reason(fault)}`;
 }
 
 /** Whether standard error is a terminal that can redraw a line. */
@@ -37,7 +49,21 @@ export function columns(): number {
   }
 }
 
-function writeAll(stream: { writeSync(bytes: Uint8Array): number }, text: string): void {
+/**
+ * What a stream does not take is dropped, and all that follows: a terminal that was closed, or `head` that has read enough, shall not
+ * cost the results of hours. So the work goes on, and its exit code says how the work went.
+ */
+function writeAll(stream: Stream, text: string): void {
+  if (lost.has(stream)) return;
   const bytes = encoder.encode(text);
-  for (let done = 0; done < bytes.length;) done += stream.writeSync(bytes.subarray(done));
+  try {
+    for (let done = 0; done < bytes.length;) done += stream.writeSync(bytes.subarray(done));
+  } catch (fault) {
+    lost.set(stream, fault);
+  }
+}
+
+/** Whether nobody is there to read: a pipe says EPIPE, a terminal EIO. */
+function isGone(fault: unknown): boolean {
+  return fault instanceof Error && "code" in fault && (fault.code === "EPIPE" || fault.code === "EIO");
 }

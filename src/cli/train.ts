@@ -87,6 +87,7 @@ export async function train(args: readonly string[]): Promise<void> {
   const run = record === undefined
     ? await begin({ request, plan, loaded, signal: interrupt.signal }, owned)
     : await goOn({ folder: resume!, record, request, plan, loaded, signal: interrupt.signal }, owned);
+  interrupt.atOnce = () => `the last checkpoint is kept\nResume with: deno task train --resume ${run.folder}`;
   const { plan: forecast } = await run.trainer.network.describePropagation() as { plan?: RunPlan };
   if (forecast && !json) print(`${forecast.reason}\n`);
   const masks = await describeMasks(run.trainer.network);

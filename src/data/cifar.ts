@@ -8,7 +8,7 @@ import { knownOptions } from "../config.ts";
 import { DataError } from "../errors.ts";
 import { checkTable } from "./check.ts";
 import { type DownloadControl, downloadFile } from "./download.ts";
-import { readPlain, removeQuietly, writeWhole } from "./files.ts";
+import { readPlain, writeWhole } from "./files.ts";
 import { normalizeChannels } from "./normalize.ts";
 import { cacheFolder, locate, missingData, searchFolders } from "./places.ts";
 import type { Data, Table } from "./table.ts";
@@ -131,6 +131,7 @@ async function downloadAll(control: DownloadControl): Promise<string[]> {
     await writeWhole(`${folder}/${name}`, bytes);
     paths.push(`${folder}/${name}`);
   }
-  await removeQuietly(packed);
+  // It is of no use any more; where it stays it takes space, and nothing else.
+  await Deno.remove(packed).catch(() => {});
   return paths;
 }

@@ -5,7 +5,8 @@
  * @module
  */
 import { DataError } from "../errors.ts";
-import { readBytes, readPlain, removeQuietly, sha256 } from "./files.ts";
+import { replaceFile } from "../half_written.ts";
+import { readBytes, readPlain, sha256 } from "./files.ts";
 
 /** How far a download is. */
 export interface DownloadProgress {
@@ -47,18 +48,17 @@ export interface DownloadOptions extends DownloadControl {
  */
 export async function downloadFile(path: string, options: DownloadOptions): Promise<void> {
   const separator = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\"));
-  const part = `${path}.${crypto.randomUUID()}.part`;
   try {
     if (separator > 0) await Deno.mkdir(path.slice(0, separator), { recursive: true });
-    const url = await fetchAny(part, { ...options, file: path.slice(separator + 1) });
-    const { hashOf = "file" } = options;
-    const found = await sha256(hashOf === "file" ? await readBytes(part) : await readPlain(part));
-    if (found !== options.sha256) {
-      throw new DataError(url, `a ${hashOf} with SHA-256 ${options.sha256}`, found, { action: "download" });
-    }
-    await Deno.rename(part, path);
+    await replaceFile(path, async (part) => {
+      const url = await fetchAny(part, { ...options, file: path.slice(separator + 1) });
+      const { hashOf = "file" } = options;
+      const found = await sha256(hashOf === "file" ? await readBytes(part) : await readPlain(part));
+      if (found !== options.sha256) {
+        throw new DataError(url, `a ${hashOf} with SHA-256 ${options.sha256}`, found, { action: "download" });
+      }
+    });
   } catch (cause) {
-    await removeQuietly(part);
     throw downloadFault(path, { cause, signal: options.signal });
   }
 }

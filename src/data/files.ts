@@ -4,6 +4,7 @@
  * @module
  */
 import { DataError } from "../errors.ts";
+import { replaceFile } from "../half_written.ts";
 
 /** How far the reading of a data set is. */
 export interface ReadProgress {
@@ -130,31 +131,13 @@ export async function readText(path: string, control: ReadControl = {}): Promise
 }
 
 /**
- * Writes a file so that a reader sees the old file or the whole new one, never a part: into a file beside it, then
- * renamed over it.
+ * Writes a file so that a reader sees the old file or the whole new one, never a part.
  *
  * @param path the file
  * @param bytes what it shall hold
  */
 export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
-  const part = `${path}.${crypto.randomUUID()}.part`;
-  try {
-    await Deno.writeFile(part, bytes);
-    await Deno.rename(part, path);
-  } catch (fault) {
-    await removeQuietly(part);
-    throw fault;
-  }
-}
-
-/**
- * Removes a file that may not be there.
- *
- * @param path the file
- */
-export async function removeQuietly(path: string): Promise<void> {
-  // The caller is already reporting a fault: a failed removal would only hide it.
-  await Deno.remove(path).catch(() => {});
+  await replaceFile(path, (beside) => Deno.writeFile(beside, bytes));
 }
 
 /**

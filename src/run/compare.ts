@@ -22,6 +22,7 @@ import {
   compareAxes,
   type CompareAxis,
   figuresOn,
+  secondsToTarget,
   seedsWarning,
   sentenceOf,
   type Side,
@@ -72,7 +73,7 @@ export interface CompareOptions extends Omit<TrainOptions, "rule" | "seed" | "on
   readonly onProgress?: (progress: CompareProgress) => void;
   /**
    * Called with what has been measured, where the comparison ends before its time, by its signal or by a fault, and anything has
-   * been; what ended it is thrown afterwards.
+   * been; what ended it is thrown afterwards, together with what this throws.
    */
   readonly onStop?: (comparison: StoppedComparison) => void;
 }
@@ -149,7 +150,7 @@ export interface StoppedComparison {
   readonly epochs: number;
   /** Rows of a step. */
   readonly batchSize: number;
-  /** What counts as learnt; `null` where that follows from runs, and there are none. */
+  /** What counts as learnt; `null` where that follows from the reference's runs, and one of them has no figure or there are none. */
   readonly target: number | null;
   /** Whether the target was given (`reach`), or is what the reference reaches with every seed. */
   readonly targetFrom: "options" | "reference";
@@ -161,8 +162,6 @@ export interface StoppedComparison {
 
 /** What {@linkcode compare} gives. */
 export interface Comparison extends StoppedComparison {
-  /** What counts as learnt. */
-  readonly target: number;
   /** The rules; the first is the reference. */
   readonly rules: readonly ComparedRule[];
 }
@@ -182,6 +181,7 @@ const DECIDED = ["rule", "seed", "probe"] as const;
  * @throws {ConfigError} where an option cannot be used: no rule, rate or seed, an unknown rule, or two rules for one slot
  * @throws {EngineError} where a rule refuses network, data or optimizer (before anything is trained); the message names it
  * @throws the signal's reason when it aborts; `onStop` gets what has been measured by then
+ * @throws {AggregateError} where `onStop` throws too: what ended the comparison comes first in its `errors`
  *
  * @example
  * ```ts
@@ -206,11 +206,24 @@ export async function compare(options: CompareOptions): Promise<Comparison> {
     found.chosen = await chooseRates(plan, rows, found);
     await measure(plan, rows, { found, rates: found.chosen });
   } catch (fault) {
-    if (plan.onStop && isAnything(found)) plan.onStop(judge(plan, rows, found));
+    if (plan.onStop && isAnything(found)) tellOfStop(plan.onStop, { fault, comparison: judge(plan, rows, found) });
     throw fault;
   }
-  // With every seed there are runs, from which a target follows, and a rate for each rule.
+  // With every seed there is a rate for each rule.
   return judge(plan, rows, found) as Comparison;
+}
+
+/** Calls `onStop`, whose own fault does not hide what ended the comparison. */
+function tellOfStop(
+  onStop: NonNullable<CompareOptions["onStop"]>,
+  { fault, comparison }: { readonly fault: unknown; readonly comparison: StoppedComparison },
+): void {
+  try {
+    onStop(comparison);
+  } catch (second) {
+    const [first, then] = [fault, second].map((error) => error instanceof Error ? error.message : String(error));
+    throw new AggregateError([fault, second], `${first}; after that onStop failed: ${then}`, { cause: fault });
+  }
 }
 
 /** What has been measured so far. */
@@ -238,7 +251,7 @@ function judge(plan: ComparePlan, { train, validation }: Rows, found: Measured):
   const seeds = plan.seeds.slice(0, reference!.runs.length);
   const missingSeeds = plan.seeds.slice(seeds.length);
   const target = plan.reach ?? (seeds.length === 0 ? null : reachedByAll(reference!, classes));
-  const task = target === null || seeds.length === 0 ? undefined : { classes, rows: validation.rows, target };
+  const task = seeds.length === 0 ? undefined : { classes, rows: validation.rows, target };
   const rules = sides.map((side, index): StoppedRule => {
     const verdicts = index === 0 || !task ? [] : verdictsOf(side, reference!, task);
     const learningRate = chosen?.[index] ?? null;
@@ -271,7 +284,8 @@ function judge(plan: ComparePlan, { train, validation }: Rows, found: Measured):
       ...(warning === undefined ? [] : [warning]),
       ...plan.sides.flatMap((side) => optimizerNote(side, plan.sides[0]!)),
       ...plan.sides.flatMap((side, index) => edgeNote(side, rules[index]!.learningRate)),
-      ...(task && rules.every(({ reached }) => reached === 0) ? ["No rule reached the target"] : []),
+      ...(task && target === null ? [noTargetNote(reference!)] : []),
+      ...(target !== null && task && rules.every(({ reached }) => reached === 0) ? ["No rule reached the target"] : []),
     ],
   };
 }
@@ -514,12 +528,20 @@ async function measure(
   }
 }
 
-/** What a rule reaches with every seed: the accuracy (or loss) of its worst run. */
-function reachedByAll({ runs }: Side, classes: boolean): number {
+/** A reference that diverges says nothing about what can be learnt. */
+function noTargetNote({ name, runs }: Side): string {
+  const without = runs.filter(({ curve }) => curve.length === 0).length;
+  const seeds = `${without} of ${runs.length} ${runs.length === 1 ? "seed" : "seeds"}`;
+  return `There is no target: ${name} diverged with ${seeds} before the end of an epoch; one can be given (reach)`;
+}
+
+/** What a rule reaches with every seed: the accuracy (or loss) of its worst run; `null` where a run has no figure. */
+function reachedByAll({ runs }: Side, classes: boolean): number | null {
+  if (runs.some(({ curve }) => curve.length === 0)) return null;
   const worst = Math.max(...runs.map((run) => bestError(run, { classes })));
   // The complement of a complement may differ in the last digit from the accuracy that it came from.
   return classes
-    ? Math.min(...runs.map(({ curve }) => Math.max(...curve.map((point) => point.validationAccuracy!), 0)))
+    ? Math.min(...runs.map(({ curve }) => Math.max(...curve.map((point) => point.validationAccuracy!))))
     : worst;
 }
 
@@ -528,11 +550,6 @@ function figuresOf(side: Side, task: Task): Pick<ComparedRule, "figures" | "reac
     const figures = figuresOn(axis, side, task);
     return figures ? [[axis, figures] as const] : [];
   });
-  const reached =
-    side.runs.filter(({ curve }) =>
-      curve.some((point) =>
-        task.classes ? point.validationAccuracy! >= task.target : point.validationLoss <= task.target
-      )
-    ).length;
+  const reached = side.runs.filter((run) => secondsToTarget(run, task) !== undefined).length;
   return { figures: Object.fromEntries(found), reached };
 }

@@ -5,9 +5,10 @@
  */
 
 import { CheckpointError } from "../errors.ts";
+import { replaceFile } from "../half_written.ts";
 
 /**
- * Writes a file whole or not at all: into a temporary file beside it, flushed, then renamed over it.
+ * Writes a file whole or not at all, and waits until it is on the disk.
  *
  * @param path the file
  * @param parts its bytes, one part after the other
@@ -15,18 +16,15 @@ import { CheckpointError } from "../errors.ts";
  */
 export async function writeWhole(path: string | URL, parts: readonly Uint8Array<ArrayBuffer>[]): Promise<void> {
   const target = fileName(path);
-  const temporary = `${target}.${crypto.randomUUID().slice(0, 8)}.tmp`;
   try {
-    {
-      using file = await Deno.open(temporary, { write: true, createNew: true });
+    await replaceFile(target, async (beside) => {
+      using file = await Deno.open(beside, { write: true, createNew: true });
       for (const part of parts) {
         for (let done = 0; done < part.length;) done += await file.write(part.subarray(done));
       }
       await file.syncData();
-    }
-    await Deno.rename(temporary, target);
+    });
   } catch (cause) {
-    await Deno.remove(temporary).catch(() => {});
     throw new CheckpointError(`Cannot write ${target}: ${reason(cause)}`, { cause });
   }
 }

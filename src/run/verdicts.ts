@@ -53,8 +53,8 @@ export interface Task {
   readonly classes: boolean;
   /** Validation rows. */
   readonly rows: number;
-  /** Target: accuracy with classes, otherwise loss. */
-  readonly target: number;
+  /** Target: accuracy with classes, otherwise loss; `null` where there is none. */
+  readonly target: number | null;
 }
 
 /** A rule with its runs. */
@@ -73,8 +73,9 @@ export function bestError(run: CompareRun, { classes }: Pick<Task, "classes">): 
   );
 }
 
-/** Seconds until the run had reached the target; `undefined` where it never did. */
+/** Seconds until the run had reached the target; `undefined` where it never did, or there is none. */
 export function secondsToTarget(run: CompareRun, { classes, target }: Task): number | undefined {
+  if (target === null) return undefined;
   return run.curve.find(({ validationAccuracy, validationLoss }) =>
     classes ? validationAccuracy! >= target : validationLoss <= target
   )?.seconds;
@@ -215,6 +216,7 @@ function onAxis(
 function onTarget(side: Side, reference: Side, task: Task): Verdict {
   const axis = "secondsToTarget";
   const name = axisName(axis, task);
+  if (task.target === null) return { axis, outcome: "open", words: `${name} (there is no target)` };
   const reached = (runs: readonly CompareRun[]) =>
     runs.filter((run) => secondsToTarget(run, task) !== undefined).length;
   const [own, other] = [reached(side.runs), reached(reference.runs)];

@@ -71,6 +71,22 @@ Deno.test("compare has as many epochs as its help says where nothing is said, an
   assertStringIncludes(one.stdout, "spirals: 1 epoch in batches of 64, 1 seed,");
 });
 
+Deno.test("compare says on the terminal and in all files where there is no target", async () => {
+  await using folder = await temporaryFolder();
+  const rules = ["--rules", "backprop,mem-aop", "--optimizer", "sgd", "--learning-rates", "1e30", "--seeds", "0"];
+  const { code, stdout, stderr } = await run([...small, ...rules, "--out", "c"], { cwd: folder.path });
+  assertEquals([code, stderr], [0, ""]);
+  const note =
+    "There is no target: backprop diverged with 1 of 1 seed before the end of an epoch; one can be given (reach)";
+  assertStringIncludes(stdout, "\nTarget: none, see the notes\n");
+  assertStringIncludes(stdout, `\nNote: ${note}\n`);
+  const whole = JSON.parse(await Deno.readTextFile(`${folder.path}/c/compare.json`));
+  assertEquals([whole.target, whole.notes.includes(note)], [null, true]);
+  const page = await Deno.readTextFile(`${folder.path}/c/compare.html`);
+  assertStringIncludes(page, "<p>Target: none, see the notes</p>");
+  assertStringIncludes(page, note);
+});
+
 /** Starts a comparison that would take for ever, and presses Ctrl-C once its folder has been there for some time. */
 async function interrupt(cwd: string, more: readonly string[], after: number): Promise<Outcome> {
   const endless = ["--rules", "backprop,mem-aop", "--learning-rates", "0.01,0.02", ...more];
@@ -146,6 +162,27 @@ Deno.test("compare refuses a folder that it cannot have before it trains", async
   assertStringIncludes(stderr, "Cannot make the run folder taken: a file of that name is in the way");
 });
 
+Deno.test("compare says of a folder that is used what is in it, and what to do", async () => {
+  await using folder = await temporaryFolder();
+  for (
+    const [file, words] of [
+      ["config.json", " (name another one; deno task train --resume c goes on with its run) but found a run in c"],
+      ["compare.json", " (name another one) but found a comparison in c"],
+      ["notes.txt", " (name another one) but found a.txt and 1 more in c"],
+    ] as const
+  ) {
+    await Deno.mkdir(`${folder.path}/c`);
+    for (const name of [file, "a.txt"]) await Deno.writeTextFile(`${folder.path}/c/${name}`, "mine");
+    const args = [...small, "--rules", "backprop,mem-aop", "--epochs", "1000000", "--out", "c"];
+    const { code, stderr } = await run(args, { cwd: folder.path });
+    assertEquals(
+      [code, stderr],
+      [2, `error: Cannot use --out: expected a folder that is new or empty${words}\n`],
+    );
+    await Deno.remove(`${folder.path}/c`, { recursive: true });
+  }
+});
+
 Deno.test("compare leaves a folder that was there, and none that it made, when it is refused", async () => {
   await using folder = await temporaryFolder();
   await Deno.mkdir(`${folder.path}/mine`);
@@ -178,6 +215,10 @@ for (
     ],
     [["--rules", "backprop,sparse", "--hidden", "none"], "Cannot compare sparse: "],
     [["--seed", "3"], "Cannot use --seed: expected an option of compare (did you mean --seeds?)"],
+    [
+      ["--validation-split", "0"],
+      "Cannot use --validation-split: expected a number above 0, since validation rows are what rules are judged by but found 0",
+    ],
     [["--reach", "2"], "Cannot use --reach: expected a number from 0 to 1 but found 2"],
   ] as const
 ) {

@@ -69,10 +69,6 @@ Deno.test("explain() says of anything else that it is a bug, and shows where", (
   }
 });
 
-Deno.test("explain() says nothing to a reader who has gone", () => {
-  assertEquals(explain(new Deno.errors.BrokenPipe("gone")), { message: "", code: 141 });
-});
-
 Deno.test("advice that the engine gives in code names flags and rules of the command line", () => {
   assertEquals(
     nameFlags("Cannot use rule: expected more but found 0.5 times the speed; use backprop() or force: true", {

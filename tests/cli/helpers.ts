@@ -9,6 +9,9 @@ import { fileURLToPath } from "node:url";
 const config = fileURLToPath(new URL("../../deno.json", import.meta.url));
 const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
+// Runs of tests are no business of the developer's own table and server.
+for (const name of ["LEANPROP_RUNS", "LEANPROP_MLFLOW"]) Deno.env.delete(name);
+
 /** What a process left behind. */
 export interface Outcome {
   code: number;

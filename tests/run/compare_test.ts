@@ -9,6 +9,7 @@ import {
   ConfigError,
   dense,
   EngineError,
+  meanSquaredError,
   memAop,
   Network,
   relu,
@@ -123,6 +124,25 @@ Deno.test("compare() says when no rule reaches the target", async () => {
   assertEquals([found.target, found.targetFrom], [1, "options"]);
   assert(found.notes.includes("No rule reached the target"));
   assertStringIncludes(found.rules[1]!.sentence, "time to target (neither reached 100.00 %)");
+});
+
+Deno.test("compare() has no target where the reference diverges, and says so", async () => {
+  const wild = { ...small, rules: ["backprop", { rule: memAop({ minSize: 0 }), learningRates: [0.1] }] };
+  const values = Float64Array.from({ length: data.train.rows }, (_, row) => row % 7);
+  const regression = { ...data.train, targets: { kind: "values", size: 1, values } } as const;
+  const one = { ...network, layers: [dense(16), relu(), dense(1)], loss: meanSquaredError() };
+  for (const more of [{}, { data: { name: "sevenths", train: regression }, network: one }]) {
+    const found = await compare({ ...wild, ...more, learningRates: [1e30] });
+    const [reference, other] = found.rules;
+    assertEquals([found.target, found.targetFrom, reference!.reached, other!.reached], [null, "reference", 0, 0]);
+    assertEquals(found.notes.filter((note) => note.includes("target")), [
+      "There is no target: backprop diverged with 2 of 2 seeds before the end of an epoch; one can be given (reach)",
+    ]);
+    assertStringIncludes(other!.sentence, "open: ");
+    assertStringIncludes(other!.sentence, "time to target (there is no target)");
+  }
+  const asked = await compare({ ...wild, learningRates: [1e30], reach: 0.1 });
+  assertEquals([asked.target, asked.rules.map(({ reached }) => reached)], [0.1, [0, 2]]);
 });
 
 Deno.test("compare() takes every rule of the list", async () => {
@@ -249,6 +269,24 @@ Deno.test("compare() tells what has been measured before a fault, too", async ()
   assertEquals(told.map(({ seeds }) => seeds), [[3]]);
   const whole = await compare({ ...failing, onProgress: () => {} });
   assertEquals([whole.stopped, whole.rules[0]!.unfinished, told.length], [undefined, undefined, 1]);
+});
+
+Deno.test("compare() whose onStop throws tells first of what ended it", async () => {
+  const [first, second] = [new Error("the disk is gone"), new TypeError("told too much")];
+  const failing = {
+    ...small,
+    rules: ["backprop", "mem-aop"],
+    learningRates: [0.1],
+    onStop: () => {
+      throw second;
+    },
+    onProgress: ({ seed }: CompareProgress) => {
+      if (seed === 5) throw first;
+    },
+  };
+  const fault = await assertRejects(() => compare(failing), AggregateError);
+  assertEquals(fault.errors, [first, second]);
+  assertEquals(fault.message, "the disk is gone; after that onStop failed: told too much");
 });
 
 function withoutTime({ curve, ...run }: CompareRun): object {

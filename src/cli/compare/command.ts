@@ -5,13 +5,12 @@
  */
 
 import { dirname, resolve } from "node:path";
-import { CheckpointError } from "../../errors.ts";
 import { native } from "../../ffi/native.ts";
 import { ruleByName, rules } from "../../rules/mod.ts";
 import { compare, type CompareEntry, type StoppedComparison } from "../../run/compare.ts";
 import { writeWhole } from "../../run/files.ts";
 import { loadFrom, splitValidation } from "../data.ts";
-import { Interruption } from "../errors.ts";
+import { explain, Interruption, UsageError } from "../errors.ts";
 import { Interrupt } from "../interrupt.ts";
 import { describeSystem } from "../machine.ts";
 import { helpText, parseOptions } from "../options.ts";
@@ -33,6 +32,13 @@ export async function compareRules(args: readonly string[]): Promise<void> {
   const parsed = parseOptions(compareCommand, args);
   if (parsed.help) return print(helpText(compareCommand));
   const values = parsed.values as CompareValues;
+  if (values["validation-split"] === 0) {
+    throw new UsageError(
+      "--validation-split",
+      "a number above 0, since validation rows are what rules are judged by",
+      "0",
+    );
+  }
   // A library that cannot be used is reported before data is loaded for it.
   native();
   const view = new ProgressView(values.quiet ?? false);
@@ -49,6 +55,11 @@ export async function compareRules(args: readonly string[]): Promise<void> {
   const { rule: _rule, seed: _seed, ...training } = plan.training;
   // A folder that cannot be had is told of before hours of work, not after them.
   const place = await ResultsFolder.create(values.out, data.name);
+  interrupt.atOnce = () => {
+    const words = place.words();
+    place.remove();
+    return words;
+  };
   const kept: { comparison?: StoppedComparison } = {};
   try {
     const comparison = await compare({
@@ -72,7 +83,7 @@ export async function compareRules(args: readonly string[]): Promise<void> {
   } catch (fault) {
     view.clear();
     const ending = kept.comparison && await keepResults(kept.comparison, { values, folder: place.path, fault });
-    await place.remove();
+    place.remove();
     throw ending ?? fault;
   } finally {
     view.clear();
@@ -91,8 +102,7 @@ async function keepResults(
     note(`${message}\n`);
   } catch (cause) {
     // What cannot be written does not stand in the place of what ended the comparison.
-    if (!(cause instanceof CheckpointError)) throw cause;
-    note(`${cause.message}\n`);
+    note(`${explain(cause).message}\n`);
   }
   return fault;
 }
@@ -118,9 +128,21 @@ class ResultsFolder {
     return new ResultsFolder(path, out === undefined ? [path, ...missing] : missing);
   }
 
+  /** What it holds, for who does not wait for the end. */
+  words(): string {
+    const names = [...Deno.readDirSync(this.path)].map(({ name }) => name).sort();
+    return names.length === 0 ? "no results are written" : `${this.path} keeps ${names.join(", ")}`;
+  }
+
   /** Takes back what was made and is still empty: what others have put there stays. */
-  async remove(): Promise<void> {
-    for (const folder of this.#made) await Deno.remove(folder).catch(() => {});
+  remove(): void {
+    for (const folder of this.#made) {
+      try {
+        Deno.removeSync(folder);
+      } catch {
+        // It is not empty.
+      }
+    }
   }
 }
 

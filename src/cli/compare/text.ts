@@ -44,8 +44,8 @@ export function comparisonTitle(
 }
 
 /** What counts as learnt, in words; nothing where that is not known yet. */
-export function targetWords({ classes, target, targetFrom, rules }: StoppedComparison): string {
-  if (target === null) return "";
+export function targetWords({ classes, target, targetFrom, rules, seeds }: StoppedComparison): string {
+  if (target === null) return seeds.length === 0 ? "" : "Target: none, see the notes";
   const figure = classes ? `accuracy ${(100 * target).toFixed(2)} %` : `loss ${Number(target.toPrecision(4))}`;
   const from = targetFrom === "options" ? "as asked" : `what ${rules[0]!.name} reached with every seed`;
   return `Target: ${figure} on the validation rows (${from})`;

@@ -5,10 +5,10 @@
  */
 
 import type { Data } from "../../data/table.ts";
-import { CheckpointError, EngineError } from "../../errors.ts";
+import { EngineError } from "../../errors.ts";
 import { Network } from "../../network/network.ts";
 import type { Trainer } from "../../train/trainer.ts";
-import { Interruption } from "../errors.ts";
+import { explain, Interruption } from "../errors.ts";
 import type { ProgressView } from "../progress.ts";
 import { type DoneEvent, readEvents, type RunRecord } from "../run_folder.ts";
 import { note } from "../terminal.ts";
@@ -75,8 +75,7 @@ export async function reportOnStop(
     view.clear();
     note(`Report       ${path}\n`);
   } catch (cause) {
-    if (!(cause instanceof CheckpointError)) throw cause;
-    note(`${cause.message}\n`);
+    note(`${explain(cause).message}\n`);
   } finally {
     view.clear();
   }

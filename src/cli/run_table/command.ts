@@ -71,7 +71,9 @@ function openTable({ runs }: RunsValues, { creates = false }: Action): RunTable 
   const place = tablePlace(runs);
   if (place === undefined) throw new UsageError("--runs", "the file of a table of runs", "none");
   const missing = !creates && isMissing(place);
-  if (missing && runs !== undefined) throw new RunTableError(place, "it does not exist");
+  if (missing && runs !== undefined) {
+    throw new RunTableError(place, "a file that train or runs add has made", "nothing there");
+  }
   const table = new RunTable(missing ? ":memory:" : place);
   findDead(table);
   return table;

@@ -7,6 +7,7 @@
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { environment } from "../../data/places.ts";
+import { reason } from "../../run/files.ts";
 import { RunTableError } from "../errors.ts";
 
 /** Version of the tables, kept as SQLite's `user_version`. */
@@ -18,15 +19,30 @@ const PATIENCE_MS = 10_000;
 /** Where the table lies unless option or environment say otherwise. */
 const DEFAULT_PLACE = "runs/runs.db";
 
-/** What SQLite's messages begin with, and the sentences that they become; Deno does not hand its codes on. */
-const FAULTS: readonly (readonly [string, string])[] = [
-  ["database is locked", "another process keeps it locked"],
-  ["database table is locked", "another process keeps it locked"],
-  ["database or disk is full", "the disk is full"],
-  ["attempt to write a readonly database", "it is read-only"],
-  ["file is not a database", "it is no SQLite file"],
-  ["database disk image is malformed", "it is damaged"],
-  ["unable to open database file", "it cannot be opened"],
+/** What to try where another file may do. */
+const ELSEWHERE = "(--runs FILE names another)";
+
+/** Where somebody has it locked; this is waited for. */
+const LOCKED = ["a turn to write (try again later)", "it locked by another process"] as const;
+
+/** What SQLite's messages begin with, what was expected then, and what that means was found; Deno does not hand its codes on. */
+const FAULTS: readonly (readonly [start: string, expected: string, found: string])[] = [
+  ["database is locked", ...LOCKED],
+  ["database table is locked", ...LOCKED],
+  ["database or disk is full", `room on its disk ${ELSEWHERE}`, "none left"],
+  ["disk I/O error", `a disk that takes what is written ${ELSEWHERE}`, "a full one, or one that fails"],
+  ["attempt to write a readonly database", `a file that may be written ${ELSEWHERE}`, "one that is read-only"],
+  ["file is not a database", `an SQLite file ${ELSEWHERE}`, "another file"],
+  [
+    "database disk image is malformed",
+    "a whole SQLite file (move it away; deno task runs add FOLDER enters runs anew)",
+    "a damaged one",
+  ],
+  [
+    "unable to open database file",
+    `a file that can be opened or made ${ELSEWHERE}`,
+    "one that cannot, such as a folder",
+  ],
 ];
 
 const TABLES = `
@@ -105,7 +121,7 @@ export function openDatabase(path: string, patience: number = PATIENCE_MS): Data
     });
     const version = versionOf(database);
     if (version !== VERSION) {
-      throw new RunTableError(path, `expected version ${VERSION} but found ${version}, made by a newer leanprop`);
+      throw new RunTableError(path, `version ${VERSION} ${ELSEWHERE}`, `${version}, made by a newer leanprop`);
     }
     return database;
   } catch (fault) {
@@ -128,7 +144,7 @@ export function inWords<T>(path: string, work: () => T): T {
   } catch (cause) {
     const words = causeInWords(cause);
     if (words === undefined) throw cause;
-    throw new RunTableError(path, words, { cause });
+    throw new RunTableError(path, ...words, { cause });
   }
 }
 
@@ -172,14 +188,28 @@ function versionOf(database: DatabaseSync): number {
   return database.prepare("PRAGMA user_version").get()?.user_version as number;
 }
 
-function causeInWords(cause: unknown): string | undefined {
-  if (isSqlite(cause)) return FAULTS.find(([start]) => cause.message.startsWith(start))?.[1] ?? cause.message;
-  if (cause instanceof Deno.errors.NotADirectory || cause instanceof Deno.errors.AlreadyExists) {
-    return "its folder is a file";
+/** What was expected and what was found; nothing for what is no fault of SQLite or the system. */
+function causeInWords(cause: unknown): readonly [expected: string, found: string] | undefined {
+  if (isSqlite(cause)) {
+    const [, expected = "statements to be carried out", found = cause.message] = FAULTS.find(([start]) =>
+      cause.message.startsWith(start)
+    ) ?? [];
+    return [expected, found];
   }
-  return cause instanceof Deno.errors.PermissionDenied ? "the system denies access" : undefined;
+  if (cause instanceof Deno.errors.NotADirectory || cause instanceof Deno.errors.AlreadyExists) {
+    return [`a file in a folder ${ELSEWHERE}`, "a file where its folder should be"];
+  }
+  return isOfSystem(cause)
+    ? [`a file that can be opened or made ${ELSEWHERE}`, `a refusal: ${reason(cause)}`]
+    : undefined;
 }
 
 function isSqlite(fault: unknown): fault is Error {
   return fault instanceof Error && "code" in fault && fault.code === "ERR_SQLITE_ERROR";
+}
+
+/** Whether a fault comes from the file system, whose codes are words such as ENOENT, or from missing permission. */
+function isOfSystem(fault: unknown): boolean {
+  return fault instanceof Deno.errors.NotCapable ||
+    fault instanceof Error && "code" in fault && /^E[A-Z0-9]+$/.test(String(fault.code));
 }

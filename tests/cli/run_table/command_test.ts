@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
-import { jsonLines, run, temporaryFolder } from "../helpers.ts";
+import { commandLine, jsonLines, run, temporaryFolder, text } from "../helpers.ts";
 
 const small = ["--data", "spirals", "--rows", "120", "--test-rows", "30", "--hidden", "8", "--epochs", "2", "--quiet"];
 
@@ -85,7 +85,10 @@ Deno.test("runs lists, shows, compares, exports and deletes what train has enter
         [["--where", "accuracy>abc"], "Cannot use --where accuracy>abc: expected a number after > but found abc"],
         [["--where", "seed="], "Cannot use --where seed=: expected a number after = but found nothing"],
         [["--where", "rows>many"], "Cannot use --where rows>many: expected a number after > but found many"],
-        [["--runs", "new/x.db"], "Cannot use the table of runs new/x.db: it does not exist"],
+        [
+          ["--runs", "new/x.db"],
+          "Cannot use the table of runs new/x.db: expected a file that train or runs add has made but found nothing there",
+        ],
         [["compare", "b"], "Cannot use compare: expected two or more runs but found b"],
         [["show", "nothing"], "Cannot use the run nothing: expected an identity or a folder"],
         [["export", "--format", "xml"], "Cannot use --format: expected one of csv, jsonl, tensorboard but found xml"],
@@ -119,9 +122,48 @@ Deno.test("train refuses a table of runs that it cannot use before it makes anyt
   assertEquals(code, 1);
   assertEquals(
     stderr,
-    "error: Cannot use the table of runs new.db: expected version 1 but found 2, made by a newer leanprop\n",
+    "error: Cannot use the table of runs new.db: expected version 1 (--runs FILE names another) but found 2, made by a newer leanprop\n",
   );
   assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["new.db"]);
+});
+
+Deno.test("a table of runs that cannot be made is refused in one sentence that says what to try", async () => {
+  await using folder = await temporaryFolder();
+  const cwd = folder.path;
+  await Deno.writeTextFile(`${cwd}/file`, "notes");
+  await Deno.mkdir(`${cwd}/folder`);
+  const long = "a".repeat(300);
+  const made = "expected a file that can be opened or made (--runs FILE names another) but found";
+  for (
+    const [path, words] of [
+      ["file/deep/x.db", "expected a file in a folder (--runs FILE names another) but found a file where its folder"],
+      ["folder", `${made} one that cannot, such as a folder`],
+      [`${long}/x.db`, `${made} a refusal: `],
+    ] as const
+  ) {
+    const { code, stderr } = await run(["train", ...small, "--runs", path, "--out", "a"], { cwd });
+    assertEquals(code, 1);
+    assertStringIncludes(stderr, `error: Cannot use the table of runs ${path}: ${words}`);
+    assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
+  }
+  assertEquals([...Deno.readDirSync(cwd)].map(({ name }) => name).sort(), ["file", "folder"]);
+});
+
+Deno.test({
+  name: "a disk that has no room for the table of runs is told of in one sentence",
+  ignore: Deno.build.os === "windows",
+  fn: async () => {
+    await using folder = await temporaryFolder();
+    // A limit on the size of files stands for a full disk: SQLite's words for both are "disk I/O error".
+    const args = ["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "bash", ...commandLine(["train", ...small])];
+    const limited = await new Deno.Command("bash", { args, cwd: folder.path, stdin: "null" }).output();
+    assertEquals(text(limited), {
+      code: 1,
+      stdout: "",
+      stderr: "error: Cannot use the table of runs runs/runs.db: expected a disk that takes what is written " +
+        "(--runs FILE names another) but found a full one, or one that fails\n",
+    });
+  },
 });
 
 Deno.test("none, in --runs or LEANPROP_RUNS, enters nothing and makes no file", async () => {
@@ -165,7 +207,7 @@ Deno.test("a run goes on when its table breaks, says so once, and is entered lat
   assertEquals(code, 0);
   assertEquals(
     stderr,
-    "Cannot use the table of runs runs/runs.db: no more; the run goes on, and deno task runs add FOLDER enters it later\n",
+    "Cannot use the table of runs runs/runs.db: expected statements to be carried out but found no more; the run goes on, and deno task runs add FOLDER enters it later\n",
   );
   {
     using database = new DatabaseSync(`${folder.path}/runs/runs.db`);

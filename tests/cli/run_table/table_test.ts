@@ -97,7 +97,10 @@ Deno.test("a table that cannot be used is refused in one sentence", async (t) =>
     using database = new DatabaseSync(path);
     database.exec("PRAGMA user_version = 7");
     const fault = assertThrows(() => new RunTable(path), RunTableError);
-    assertEquals(fault.message, sentence("expected version 1 but found 7, made by a newer leanprop"));
+    assertEquals(
+      fault.message,
+      sentence("expected version 1 (--runs FILE names another) but found 7, made by a newer leanprop"),
+    );
     database.exec("PRAGMA user_version = 1");
   });
 
@@ -106,7 +109,10 @@ Deno.test("a table that cannot be used is refused in one sentence", async (t) =>
     other.exec("BEGIN EXCLUSIVE");
     using database = openDatabase(path, 50);
     const fault = assertThrows(() => inWords(path, () => database.exec("BEGIN IMMEDIATE")), RunTableError);
-    assertEquals(fault.message, sentence("another process keeps it locked"));
+    assertEquals(
+      fault.message,
+      sentence("expected a turn to write (try again later) but found it locked by another process"),
+    );
   });
 
   await t.step("on a full disk", () => {
@@ -117,7 +123,7 @@ Deno.test("a table that cannot be used is refused in one sentence", async (t) =>
         database.exec("CREATE TABLE big (x)");
         database.prepare("INSERT INTO big VALUES (zeroblob(1000000))").run();
       }), RunTableError);
-    assertEquals(fault.message, sentence("the disk is full"));
+    assertEquals(fault.message, sentence("expected room on its disk (--runs FILE names another) but found none left"));
   });
 
   await t.step("no SQLite file, or no place for one", async () => {
@@ -126,9 +132,9 @@ Deno.test("a table that cannot be used is refused in one sentence", async (t) =>
       "these are notes, and long enough to be taken for pages".repeat(50),
     );
     const notes = assertThrows(() => new RunTable(`${folder.path}/notes`), RunTableError);
-    assertStringIncludes(notes.message, "it is no SQLite file");
+    assertStringIncludes(notes.message, "expected an SQLite file (--runs FILE names another) but found another file");
     const inside = assertThrows(() => new RunTable(`${folder.path}/notes/runs.db`), RunTableError);
-    assertStringIncludes(inside.message, "its folder is a file");
+    assertStringIncludes(inside.message, "but found a file where its folder should be");
   });
 });
 

@@ -28,10 +28,13 @@ export class Interrupt implements Disposable {
 
   /** Begins to listen. */
   constructor() {
-    // Windows knows the first only. SIGHUP comes where a terminal closes.
+    // Windows knows the first only.
     const signals = Deno.build.os === "windows" ? ["SIGINT"] as const : ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+    // SIGHUP comes where a terminal closes. `nohup` takes all terminals away and has it ignored, which Deno undoes for itself.
+    const deaf = ![Deno.stdin, Deno.stdout, Deno.stderr].some((stream) => stream.isTerminal());
     for (const signal of signals) {
       const listener = () => {
+        if (signal === "SIGHUP" && deaf) return;
         if (this.signal.aborted) {
           if (this.#turns >= ECHO.turns) this.#endAtOnce(CODES[signal]);
           return;

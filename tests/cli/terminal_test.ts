@@ -108,16 +108,18 @@ Deno.test({
   },
 });
 
-Deno.test({
-  name: "a run that does not hear of its terminal's end goes on without it (needs script and setsid)",
-  ignore: !terminals,
-  fn: async () => {
-    await using folder = await temporaryFolder();
-    const cwd = folder.path;
-    const args = ["train", ...small, "--epochs", "2000", "--out", "a"];
-    assertEquals(await closeTerminal(args, { cwd, opened: "a/metrics.jsonl", prefix: "setsid --wait" }), 0);
-    const events = await Deno.readTextFile(`${cwd}/a/metrics.jsonl`);
-    assertStringIncludes(events, '"event":"done"');
-    assertEquals(names(`${cwd}/a`), ["checkpoint.safetensors", "config.json", "metrics.jsonl", "report.html"]);
-  },
-});
+for (const prefix of ["setsid --wait", "nohup"]) {
+  Deno.test({
+    name: `a run behind ${prefix} goes on without its terminal (needs script and setsid)`,
+    ignore: !terminals,
+    fn: async () => {
+      await using folder = await temporaryFolder();
+      const cwd = folder.path;
+      const args = ["train", ...small, "--epochs", "2000", "--out", "a"];
+      assertEquals(await closeTerminal(args, { cwd, opened: "a/metrics.jsonl", prefix }), 0);
+      const events = await Deno.readTextFile(`${cwd}/a/metrics.jsonl`);
+      assertStringIncludes(events, '"event":"done"');
+      assertEquals(names(`${cwd}/a`), ["checkpoint.safetensors", "config.json", "metrics.jsonl", "report.html"]);
+    },
+  });
+}

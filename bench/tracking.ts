@@ -1,7 +1,7 @@
 /**
  * What it costs a training run to be kept: the same epochs alone and as `train` runs them, in turns. That is a folder with a line
  * for each epoch, a row with its figures in the table of runs, and progress on standard error (a bar where that is a terminal,
- * otherwise a line for each epoch); and with all that also a checkpoint at the end of an epoch, once a second at most, as by default.
+ * otherwise a line for each epoch); and with all that also the checkpoints that are written by default.
  *
  * `deno run --allow-ffi --allow-read --allow-env --allow-write --allow-sys bench/tracking.ts [--hidden 256,128] [--step-ms 10]
  * [--threads 2] [--epochs 12] [--rounds 9]`
@@ -185,7 +185,7 @@ try {
   const sides = [
     new Side("the run alone", alone),
     new Side("with folder, table and progress", () => kept(epochs)),
-    new Side("and a checkpoint a second", () => kept(undefined)),
+    new Side("and checkpoints", () => kept(undefined)),
   ];
   const timings = await interleave(sides, { rounds, seconds: 0 });
   if (losses.size > 1) throw new Error(`expected one loss on all sides but found ${[...losses].join(", ")}`);

@@ -117,6 +117,6 @@ Deno.test("bench/tracking.ts trains the same epochs with and without what keeps 
   const share = String.raw`\d+\.\d\d ms a step, -?\d+\.\d\d % of it outside of the engine's calls`;
   assertMatch(lines[1]!, new RegExp(`^  the run alone +${share}$`));
   assertMatch(lines[2]!, new RegExp(`^  with folder, table and progress +${share}; -?\\d+\\.\\d\\d % more`));
-  assertMatch(lines[3]!, new RegExp(`^  and a checkpoint a second +${share}; -?\\d+\\.\\d\\d % more`));
+  assertMatch(lines[3]!, new RegExp(`^  and checkpoints +${share}; -?\\d+\\.\\d\\d % more`));
   assertEquals(err.trimEnd().split("\n").at(-1)!.startsWith("epoch 2/2  loss "), true, "progress was shown");
 });

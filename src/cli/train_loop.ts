@@ -27,8 +27,11 @@ import type { Shadow } from "./shadow.ts";
 import type { Tracking } from "./run_table/tracking.ts";
 import { print } from "./terminal.ts";
 
-/** Milliseconds between checkpoints where no number of epochs is asked for: what a kill may cost. */
-const SAVE_MS = 1000;
+/**
+ * Milliseconds between checkpoints where no number of epochs is asked for, which is what a kill may cost; and so many times what the last
+ * one took, at least: they shall cost half a percent of the time at most.
+ */
+const SAVE = { ms: 1000, times: 200 };
 
 /** A run and what is watched. */
 export interface Run {
@@ -54,7 +57,7 @@ export interface Run {
   readonly tracking: Tracking | undefined;
   /** What ends it early, where something does; it knows no epoch yet. */
   readonly stopping: EarlyStopping | undefined;
-  /** Epochs between two checkpoints; where none are said, one is written at the end of an epoch, once a second at most. */
+  /** Epochs between two checkpoints; where none are said, see {@linkcode SAVE}. */
   readonly every: number | undefined;
   /** Ends the run. */
   readonly signal: AbortSignal;
@@ -70,8 +73,8 @@ interface State {
   seconds: number;
   /** Step of the checkpoint that is on the disk. */
   saved: number;
-  /** When this process wrote it, by `performance.now`; before the first one it is due at once. */
-  savedAt: number;
+  /** When the next one is due, by `performance.now`, where no number of epochs is asked for. */
+  due: number;
   /** An epoch whose validation is under way. */
   pending: EpochEvent | undefined;
 }
@@ -88,7 +91,15 @@ export async function trainToEnd(run: Run): Promise<DoneEvent> {
   const { trainer, step, events, view } = run;
   const before = events.at(-1)?.seconds ?? 0;
   const epoch = events.findLast((event) => event.event === "epoch")?.epoch ?? 0;
-  const state: State = { step, epoch, seconds: before, saved: step, savedAt: -Infinity, pending: pendingEpoch(events) };
+  // The state at the beginning is on the disk already.
+  const state: State = {
+    step,
+    epoch,
+    seconds: before,
+    saved: step,
+    due: performance.now() + SAVE.ms,
+    pending: pendingEpoch(events),
+  };
   try {
     // A run that goes on knows what it had seen: it stops where it would have stopped.
     for (const event of events) if (event.event === "epoch") run.stopping?.observe(figuresOf(event));
@@ -142,7 +153,7 @@ async function endEpoch(run: Run, state: State, last: boolean): Promise<void> {
   await appendEvent(folder, event);
   state.epoch = event.epoch;
   // Of short epochs most of the time would go into checkpoints that are never read.
-  const due = every === undefined ? performance.now() - state.savedAt >= SAVE_MS : event.epoch % every === 0;
+  const due = every === undefined ? performance.now() >= state.due : event.epoch % every === 0;
   if (last || stopping?.stop || due) await save(run, state);
   state.pending = undefined;
   tracking?.event(event);
@@ -206,9 +217,11 @@ async function saveForLater(
 /** Writes the checkpoint. */
 async function save(run: Run, state: State): Promise<void> {
   try {
+    const start = performance.now();
     await run.trainer.save(checkpointFile(run.folder));
+    const end = performance.now();
     state.saved = state.step;
-    state.savedAt = performance.now();
+    state.due = end + Math.max(SAVE.ms, SAVE.times * (end - start));
   } catch (fault) {
     if (!(fault instanceof CheckpointError)) throw fault;
     throw new CheckpointError(`${fault.message}; ${keptWords(run, state)}`, { cause: fault });

@@ -25,8 +25,11 @@ export interface ProbeOptions {
 }
 
 /**
- * Figures about the last step of the run in training, by name. Nothing changes. The last batch of an epoch may have fewer rows than
- * the others; `dropLast` keeps batches alike.
+ * Figures about the last step of the run in training, by name. Nothing changes.
+ *
+ * Probes that a run asks for itself (`TrainOptions.probe`) come after the last step of an epoch, or after the step before where the
+ * last batch has fewer rows than the others: rules that keep a number of rows would look nearer to back-propagation there than they
+ * are. The short batch is looked at where the epoch has no other, and by a run that was resumed just before it.
  *
  * | name | what it is |
  * | --- | --- |

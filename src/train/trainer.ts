@@ -20,6 +20,7 @@ import { type Rows, StoredRows, StreamedRows } from "./rows.ts";
 import { adam, checkOptimizer, type Optimizer } from "./optimizers.ts";
 import { Pace } from "./pace.ts";
 import { probe } from "./probe.ts";
+import { ProbeMoment } from "./probe_moment.ts";
 import { runMasks } from "./run_masks.ts";
 import { Warnings } from "./warnings.ts";
 import { checkSchedule, constant, type Schedule } from "./schedules.ts";
@@ -76,7 +77,10 @@ export interface TrainOptions {
   readonly prefetch?: number;
   /** Ends the run with its reason between two chunks of about 0.1 s. */
   readonly signal?: AbortSignal;
-  /** Whether each epoch ends with probes: how near the gradient is to back-propagation's, and more. Default `false`. */
+  /**
+   * Whether each epoch ends with probes: how near the gradient is to back-propagation's, and more, on its last batch, or on the one
+   * before where the last has fewer rows than the others. Default `false`.
+   */
   readonly probe?: boolean;
   /** Called after each such chunk, for progress bars. */
   readonly onProgress?: (progress: Progress) => void;
@@ -279,7 +283,8 @@ export class Trainer implements Disposable, AsyncDisposable {
   readonly #validation: Dataset | undefined;
   readonly #owned: DisposableStack;
   readonly #options: TrainOptions;
-  readonly #probes: boolean;
+  /** When an epoch is probed, in a run with probes. */
+  #moment: ProbeMoment | undefined;
   readonly #pace = new Pace();
   readonly #warnings: Warnings;
   #seconds = 0;
@@ -298,8 +303,9 @@ export class Trainer implements Disposable, AsyncDisposable {
     this.config = config;
     this.#options = options;
     this.#rows = data.rows;
-    this.#probes = boolean("probe", options.probe ?? false);
-    this.#warnings = new Warnings({ ...config, probes: this.#probes });
+    const probes = boolean("probe", options.probe ?? false);
+    this.#moment = probes ? new ProbeMoment(config, 0) : undefined;
+    this.#warnings = new Warnings({ ...config, probes });
     this.#validation = data.validation;
     this.#owned = data.owned;
   }
@@ -405,7 +411,8 @@ export class Trainer implements Disposable, AsyncDisposable {
       }
       const [extra] = rest.keys();
       if (extra !== undefined) throw new CheckpointError(`Cannot resume: this run has no tensor ${extra}`);
-      const [step = 0] = network.read("training.counters");
+      const [step = 0, , inEpoch = 0] = network.read("training.counters");
+      trainer.#moment &&= new ProbeMoment(trainer.config, inEpoch);
       await trainer.#rows.skip(step);
     } catch (cause) {
       await trainer[Symbol.asyncDispose]();
@@ -507,18 +514,31 @@ export class Trainer implements Disposable, AsyncDisposable {
     this.#checkLive();
     this.#options.signal?.throwIfAborted();
     const report = new Float64Array(11);
-    const start = performance.now();
+    let start = performance.now();
+    let probes: Record<string, number> | undefined;
     const done = (async () => {
       for (let count = 0; count < most;) {
-        const status = newStatus();
         const rows = await this.#rows.next();
-        // Rows of a stream serve one step of one call.
-        const steps = this.#rows.stored ? most : 1;
-        const code = await this.#call(rows.handle, { steps, report, status });
-        this.#rows.release(rows);
-        check(code, status);
-        count += steps;
-        if (report[7] === 1 || report[8] === 1 || performance.now() - start >= CHUNK_MS) break;
+        try {
+          const until = this.#moment?.stepsUntil(rows);
+          if (until === 0) {
+            const before = performance.now();
+            probes = await probe(this);
+            start += performance.now() - before;
+          }
+          // Rows of a stream serve one step of one call.
+          const steps = this.#rows.stored ? Math.min(most - count, until || Infinity) : 1;
+          const status = newStatus();
+          check(await this.#call(rows.handle, { steps, report, status }), status);
+          count += steps;
+        } finally {
+          this.#rows.release(rows);
+        }
+        const [, , inEpoch = 0, , , , , epochDone, finished] = report;
+        this.#moment?.note(inEpoch);
+        if (epochDone === 1 || finished === 1) break;
+        const enough = this.#rows.stored || performance.now() - start >= CHUNK_MS;
+        if (enough && !this.#moment?.last) break;
       }
     })();
     this.#running = done;
@@ -542,6 +562,7 @@ export class Trainer implements Disposable, AsyncDisposable {
       totalSteps = 0,
     ] = report;
     const warnings = epochDone === 1 ? await this.#warnings.next(this.network) : [];
+    if (epochDone === 1 && this.#moment) probes ??= await probe(this);
     const progress: Progress = {
       epoch: epoch + 1,
       epochs: this.config.epochs,
@@ -554,7 +575,7 @@ export class Trainer implements Disposable, AsyncDisposable {
       seconds: this.#seconds,
       epochDone: epochDone === 1,
       done: finished === 1,
-      ...(epochDone === 1 && this.#probes && { probes: await probe(this) }),
+      ...(probes && { probes }),
       ...(warnings.length > 0 && { warnings }),
     };
     this.#options.onProgress?.(progress);

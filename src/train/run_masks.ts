@@ -4,13 +4,15 @@
  * @module
  */
 
-import type { MaskDescription, Network } from "../network/network.ts";
+import type { MaskDescription, Network, SlotDescription } from "../network/network.ts";
 import type { SparseOptions } from "../rules/sparse.ts";
 
 /** The weights of a layer, and what the rule in training does with them. */
 export interface RunMask extends MaskDescription {
   /** Weights that it has when the schedule has ended. */
   readonly left: number;
+  /** What the rule put into its slots. */
+  readonly slots: SlotDescription["slots"];
   /** Whether the rule makes weights sparse. */
   readonly ruled: boolean;
   /** Why the rule's schedule never changes its mask, where that is so. */
@@ -36,7 +38,8 @@ export async function runMasks(network: Network): Promise<RunMask[]> {
   const rule = await network.describeRule();
   const masks = await network.masks();
   return masks.map((mask, at) => {
-    const { kind, schedule, target, measured, idle } = rule[at]!.slots.weights as unknown as Figures;
+    const { slots } = rule[at]!;
+    const { kind, schedule, target, measured, idle } = slots.weights as unknown as Figures;
     const sparse = target !== undefined && measured?.sparse !== false;
     const kept = sparse ? Math.round((1 - target) * mask.weights) : mask.nonZeros;
     // A mask only loses weights, but for those that a dense phase brings back.
@@ -44,6 +47,7 @@ export async function runMasks(network: Network): Promise<RunMask[]> {
     return {
       ...mask,
       left,
+      slots,
       ruled: kind === "sparse",
       ...(measured && { measured }),
       ...(idle !== undefined && { idle }),

@@ -21,7 +21,6 @@ import { adam, checkOptimizer, type Optimizer } from "./optimizers.ts";
 import { Pace } from "./pace.ts";
 import { probe } from "./probe.ts";
 import { ProbeMoment } from "./probe_moment.ts";
-import { runMasks } from "./run_masks.ts";
 import { Warnings } from "./warnings.ts";
 import { checkSchedule, constant, type Schedule } from "./schedules.ts";
 
@@ -113,7 +112,8 @@ export interface Progress {
   /**
    * At the end of an epoch, where there are any: what the rule came through but should not have met, such as a matrix of
    * `decorrelated()` that had to begin anew (one sentence for each layer), layers whose mask leaves them no weight, a schedule of
-   * `sparse()` that the run has no step for, and probes that `accumulate` leaves out; each once in a run.
+   * `sparse()` that the run has no step for, a rule that takes effect in no layer, and probes that `accumulate` leaves out; each once
+   * in a run.
    */
   readonly warnings?: readonly string[];
   /** Whether the epoch is complete. */
@@ -348,7 +348,7 @@ export class Trainer implements Disposable, AsyncDisposable {
     }
     const trainer = new Trainer(network, config, options, { rows, validation, owned: owned.move() });
     try {
-      trainer.#warnings.begin(await runMasks(network));
+      await trainer.#warnings.begin(network);
     } catch (cause) {
       trainer[Symbol.dispose]();
       throw cause;

@@ -5,7 +5,8 @@
  */
 
 import type { Network, SlotDescription } from "../network/network.ts";
-import { emptyLayers, type RunMask } from "./run_masks.ts";
+import { idleRules } from "./idle_rules.ts";
+import { emptyLayers, runMasks } from "./run_masks.ts";
 import type { TrainingConfig } from "./trainer.ts";
 
 /** The figures of a layer whose inputs are decorrelated. */
@@ -17,26 +18,31 @@ interface Figures {
 
 /** Warnings of one run: each once. */
 export class Warnings {
-  readonly #decorrelates: boolean;
+  readonly #run: Pick<TrainingConfig, "rule" | "batchSize">;
   readonly #told = new Set<string>();
   #others: string[];
 
   /** @param run its options, and whether it has probes */
   constructor(
-    { rule, accumulate, probes }: Pick<TrainingConfig, "rule" | "accumulate"> & { readonly probes: boolean },
+    run: Pick<TrainingConfig, "rule" | "batchSize" | "accumulate"> & { readonly probes: boolean },
   ) {
-    this.#decorrelates = rule.inputs?.kind === "decorrelated";
+    this.#run = run;
     const text =
       "probes have no cosines, norm ratios and squared errors beside accumulate: gradients of batches in parts " +
       "are not compared with back-propagation's";
-    this.#others = probes && accumulate > 1 ? [text] : [];
+    this.#others = run.probes && run.accumulate > 1 ? [text] : [];
   }
 
-  /** @param masks those that the run begins with */
-  begin(masks: readonly RunMask[]): void {
+  /**
+   * Looks at a run before its first step.
+   *
+   * @param network the network that it trains
+   */
+  async begin(network: Network): Promise<void> {
+    const masks = await runMasks(network);
     // A schedule is that of all layers.
     const idle = masks.flatMap(({ idle }) => idle ?? []).slice(0, 1);
-    this.#others.push(...emptyLayers(masks), ...idle);
+    this.#others.push(...emptyLayers(masks), ...idle, ...idleRules(network, this.#run, masks));
   }
 
   /**
@@ -48,7 +54,7 @@ export class Warnings {
   async next(network: Network): Promise<string[]> {
     const others = this.#others;
     this.#others = [];
-    if (!this.#decorrelates) return others;
+    if (!this.#run.rule.inputs) return others;
     const layers = await network.describeRule();
     const found = layers.filter((layer) => !this.#told.has(layer.layer)).flatMap((layer) => sentences(layer));
     for (const { layer } of found) this.#told.add(layer);

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { objectGiven, objectOfOptions, textGiven } from "../config.ts";
 import { DataError } from "../errors.ts";
 import { didYouMean } from "../nearest.ts";
 import { type CsvRecord, type CsvSheet, parseNumber, parseSheet } from "./csv_records.ts";
@@ -94,6 +95,9 @@ export async function readCsvFeatures(path: string, options: CsvFeaturesOptions)
  * @throws {DataError} where a column is missing, a field is no number, or a category was not there in training
  */
 export function parseCsvFeatures(text: string, options: CsvFeaturesOptions & { readonly where?: string }): CsvFeatures {
+  objectOfOptions("parseCsvFeatures", options, "transform");
+  objectGiven("parseCsvFeatures.transform", options.transform, "the transform of the training rows");
+  textGiven("text", text, "the text of a CSV file");
   const { transform, where = "CSV text", precision = "f32", header = transform.headed } = options;
   const sheet = parseSheet(text, { where, header, delimiter: transform.delimiter });
   const columns = transform.columns.map((column) => ({ ...column, index: findColumn(sheet, { column, transform }) }));

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { knownOptions } from "../config.ts";
+import { bytesGiven, knownOptions, objectOfOptions } from "../config.ts";
 import { DataError } from "../errors.ts";
 import {
   bytesPerNumber,
@@ -43,6 +43,7 @@ const types: Readonly<Record<number, NumberType>> = {
  * ```
  */
 export async function readIdx(path: string, control: ReadControl = {}): Promise<NumberArray> {
+  objectOfOptions("readIdx", control, "onRead");
   return parseIdx(await readPlain(path, control), path);
 }
 
@@ -55,6 +56,7 @@ export async function readIdx(path: string, control: ReadControl = {}): Promise<
  * @throws {DataError} where the bytes are no IDX file, cut off, or more than the header says
  */
 export function parseIdx(bytes: Uint8Array<ArrayBuffer>, where: string): NumberArray {
+  bytesGiven("bytes", bytes);
   if (bytes.length < 4) throw new DataError(where, "an IDX file of at least 4 bytes", `${bytes.length} bytes`);
   const type = types[bytes[2]!];
   if (bytes[0] !== 0 || bytes[1] !== 0 || type === undefined) {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { knownOptions } from "../config.ts";
+import { knownOptions, textGiven } from "../config.ts";
 import { ConfigError, DataError } from "../errors.ts";
 import { checkAlike } from "./check.ts";
 import type { ReadControl } from "./files.ts";
@@ -33,6 +33,7 @@ export interface IdxDataOptions extends ReadControl {
  */
 export async function idxData(source: string, options: IdxDataOptions = {}): Promise<Data> {
   knownOptions("idxData", options, ["classes", "name", "onRead"]);
+  textGiven("source", source, "a folder, or 2 or 4 paths with commas between");
   const { name = "idx", classes, onRead } = options;
   const told = onRead && { onRead };
   const paths = source.includes(",") ? source.split(",").map((path) => path.trim()) : await filesIn(source);

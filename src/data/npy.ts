@@ -5,12 +5,14 @@
  *
  * @module
  */
+import { bytesGiven } from "../config.ts";
 import { DataError } from "../errors.ts";
 import {
   bytesPerNumber,
   elementCount,
   littleEndianBytes,
   type NumberArray,
+  numberArrayGiven,
   numbersFromBytes,
   type NumberType,
   type NumberValues,
@@ -40,6 +42,7 @@ export async function readNpy(path: string): Promise<NumberArray> {
  * @throws {DataError} where the bytes are damaged or hold what is not supported
  */
 export function parseNpy(bytes: Uint8Array<ArrayBuffer>, where: string): NumberArray {
+  bytesGiven("bytes", bytes);
   const start = String.fromCharCode(...bytes.subarray(0, 6));
   if (start !== magic) throw new DataError(where, "an NPY file (first bytes 93 4e 55 4d 50 59)", foundStart(bytes));
   const version = bytes[6];
@@ -83,6 +86,7 @@ export async function writeNpy(path: string, array: NumberArray): Promise<void> 
  * @throws {DataError} where the shape does not fit the numbers
  */
 export function npyBytes(array: NumberArray): Uint8Array<ArrayBuffer> {
+  numberArrayGiven("array", array);
   const { type, shape, values } = array;
   const size = bytesPerNumber[type];
   if (values.length !== elementCount(shape) || values.BYTES_PER_ELEMENT !== size) {

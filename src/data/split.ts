@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { objectGiven, objectOfOptions } from "../config.ts";
+import { listGiven, objectGiven, objectOfOptions } from "../config.ts";
 import { ConfigError, DataError } from "../errors.ts";
 import { elementCount } from "./array.ts";
-import { checkFraction } from "./check.ts";
+import { checkFraction, tableGiven } from "./check.ts";
 import { permutation } from "./random.ts";
 import type { Data, LabelTargets, Table, ValueTargets } from "./table.ts";
 
@@ -19,6 +19,8 @@ import type { Data, LabelTargets, Table, ValueTargets } from "./table.ts";
  * @throws {DataError} where there is no row to take or a row does not exist
  */
 export function takeRows(table: Table, rows: ArrayLike<number>): Table {
+  tableGiven("table", table);
+  listGiven("rows", rows, "a list of row numbers");
   if (rows.length === 0) throw new DataError("the rows to take", "at least one row", "none", { action: "use" });
   for (let index = 0; index < rows.length; index++) {
     const row = rows[index]!;
@@ -38,6 +40,7 @@ export function takeRows(table: Table, rows: ArrayLike<number>): Table {
  * @returns a copy
  */
 export function shuffleRows(table: Table, seed: number): Table {
+  tableGiven("table", table);
   return takeRows(table, permutation(table.rows, seed));
 }
 
@@ -129,6 +132,7 @@ export interface Standardization {
  * @returns one mean and one deviation per feature, of the values after `scale` and `offset`
  */
 export function fitStandardization(table: Table): Standardization {
+  tableGiven("table", table);
   const width = elementCount(table.shape);
   const values = plainFeatures(table);
   const means = new Array<number>(width).fill(0);
@@ -167,6 +171,10 @@ export function usableDeviation(deviation: number, mean: number): number {
  * @throws {DataError} where the fit is for another number of features
  */
 export function standardize(table: Table, fit: Standardization): Table {
+  tableGiven("table", table);
+  objectGiven("fit", fit, "means and deviations such as fitStandardization() gives");
+  listGiven("fit.means", fit.means, "one number for each feature");
+  listGiven("fit.deviations", fit.deviations, "one number for each feature");
   const width = elementCount(table.shape);
   if (fit.means.length !== width || fit.deviations.length !== width) {
     throw new DataError(

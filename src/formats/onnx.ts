@@ -7,7 +7,7 @@
 
 import { ConfigError } from "../errors.ts";
 import type { Layer } from "../network/layers.ts";
-import type { Network } from "../network/network.ts";
+import { type Network, networkGiven } from "../network/network.ts";
 import { writeWhole } from "../run/files.ts";
 import { type Attribute, type Constant, encodeModel, type Model, type Node, type Value } from "./onnx_schema.ts";
 
@@ -52,6 +52,7 @@ export async function writeOnnx(network: Network, path: string | URL): Promise<v
  * @throws {ConfigError} where a number does not fit into 32 bits
  */
 export async function onnxBytes(network: Network): Promise<Uint8Array<ArrayBuffer>> {
+  networkGiven(network);
   return await encodeModel(new Exporter(network).model());
 }
 

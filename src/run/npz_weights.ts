@@ -7,7 +7,7 @@
 import { npzBytes, parseNpz } from "../data/npz.ts";
 import type { NumberArray } from "../data/array.ts";
 import { CheckpointError } from "../errors.ts";
-import type { Network } from "../network/network.ts";
+import { type Network, networkGiven } from "../network/network.ts";
 import { fileName, reason, writeWhole } from "./files.ts";
 
 /**
@@ -73,5 +73,6 @@ export async function loadNpz(network: Network, path: string | URL): Promise<voi
 }
 
 function tensorsOf(network: Network) {
+  networkGiven(network);
   return network.tensors().filter(({ group }) => group === "parameter" || group === "buffer");
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { listGiven, objectGiven } from "../config.ts";
 import type { Collapse } from "../rules/front_contribution.ts";
 import { fillSlots } from "../rules/mod.ts";
 import { trainingConfig, type TrainOptions } from "./trainer.ts";
@@ -64,6 +65,8 @@ export function planRequest(rows: number, options: TrainOptions): { readonly do:
 
 /** A plan as a table in text. */
 export function describePlan(plan: RunPlan): string {
+  objectGiven("plan", plan, "what Network.plan() gives");
+  listGiven("plan.candidates", plan.candidates, "what Network.plan() gives");
   const whole = (value: number) => Math.round(value).toLocaleString("en");
   const row = (name: string, figures: CostFigures, gain: number, stepGain: number) => [
     name,

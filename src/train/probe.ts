@@ -8,7 +8,7 @@ import { knownOptions, number } from "../config.ts";
 import { EngineError } from "../errors.ts";
 import type { GradientComparison, GradientLikeness, Network } from "../network/network.ts";
 import { fillSlots } from "../rules/mod.ts";
-import { stepMultiplyAdds } from "./cost.ts";
+import { stepMultiplyAdds, trainerGiven } from "./cost.ts";
 import { estimatorKind } from "./estimator.ts";
 import type { Trainer } from "./trainer.ts";
 
@@ -54,6 +54,7 @@ export interface ProbeOptions {
  * @throws {ConfigError} where an option cannot be used
  */
 export async function probe(trainer: Trainer, options: ProbeOptions = {}): Promise<Record<string, number>> {
+  trainerGiven(trainer);
   knownOptions("probe", options, ["draws"]);
   const draws = number("probe.draws", options.draws ?? DRAWS, { min: 1, whole: true });
   const { network, config: { ruleName: name, rule } } = trainer;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { knownOptions, number, oneOf } from "../config.ts";
+import { knownOptions, number, objectOfOptions, oneOf } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 
 /** A schedule. */
@@ -85,6 +85,7 @@ export function cosine(options: { readonly finalFactor?: number } = {}): Schedul
  * @returns the schedule
  */
 export function warmUp(epochs: number, then: Schedule = constant()): Schedule {
+  objectOfOptions("schedule.then", then, "kind");
   return { kind: "warmUp", epochs: number("schedule.epochs", epochs, { above: 0 }), then };
 }
 
@@ -125,6 +126,7 @@ export const scheduleKinds = ["constant", "step", "cosine", "warmUp", "oneCycle"
  * @throws {ConfigError} where it is none
  */
 export function checkSchedule(schedule: { readonly kind: string } & Record<string, unknown>): Schedule {
+  objectOfOptions("schedule", schedule, "kind");
   const { kind: given, ...options } = schedule;
   const kind = oneOf("schedule.kind", given, scheduleKinds);
   switch (kind) {

@@ -4,14 +4,14 @@
  * @module
  */
 
-import { abortSignal, boolean, callback, knownOptions, number, objectGiven, seedNumber, typeName } from "../config.ts";
+import { abortSignal, boolean, callback, knownOptions, number, objectGiven, seedNumber } from "../config.ts";
 import { Dataset } from "../data/dataset.ts";
 import { isStream, type StreamData, type TableStream } from "../data/stream.ts";
 import type { Data, Table } from "../data/table.ts";
 import { CheckpointError, ConfigError, EngineError } from "../errors.ts";
 import { native } from "../ffi/native.ts";
 import { check, encode, newStatus } from "../ffi/status.ts";
-import { Network } from "../network/network.ts";
+import { type Network, networkGiven } from "../network/network.ts";
 import { backprop, fillSlots, isRule, type Rule } from "../rules/mod.ts";
 import { type Checkpoint, saveCheckpoint } from "../run/checkpoint.ts";
 import { type Augment, checkAugment } from "./augment.ts";
@@ -334,7 +334,7 @@ export class Trainer implements Disposable, AsyncDisposable {
     using owned = new DisposableStack();
     const take = async (rows: Table | Dataset) =>
       rows instanceof Dataset ? rows : owned.use(await Dataset.create(rows));
-    if (!(network instanceof Network)) throw new ConfigError("network", "a Network", typeName(network));
+    networkGiven(network);
     const { train: source, validation: watched } = partsOf(data);
     const validation = watched && await take(watched);
     const stored = isStream(source) ? undefined : await take(source);
@@ -374,6 +374,8 @@ export class Trainer implements Disposable, AsyncDisposable {
     objectGiven("checkpoint", checkpoint, "what loadCheckpoint() gives");
     const { network, run } = checkpoint;
     if (!run) throw new CheckpointError("Cannot resume: this checkpoint holds a network but no training run");
+    objectGiven("checkpoint.run", run, "what loadCheckpoint() gives");
+    objectGiven("checkpoint.run.config", run.config, "what loadCheckpoint() gives");
     const { ruleName, rule, clipNorm, augment, classWeights, averageDecay, stepsPerEpoch, rows, ...rest } = run.config;
     const { train: source } = partsOf(data);
     const found = isStream(source) ? null : source.rows;

@@ -39,7 +39,7 @@ export function dataGiven(path: string, given: unknown): void {
  * @param table rows of features with their targets
  * @param where the file or argument, for messages
  * @returns the table
- * @throws {ConfigError} for what is no table
+ * @throws {ConfigError} where what is given is no table
  * @throws {DataError} for the first fault found
  */
 export function checkTable(table: Table, where: string): Table {

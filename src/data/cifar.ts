@@ -81,6 +81,7 @@ export async function cifar10(options: CifarOptions = {}): Promise<Data> {
  *
  * @param paths the files, plain or gzip
  * @returns their records one after the other: shape `[32, 32, 3]` (height, width, channels), bytes with scale 1 / 255
+ * @throws {ConfigError} where what is given is no list
  * @throws {DataError} where a file is missing, holds no whole number of records, or has a label above 9
  */
 export async function readCifar(paths: readonly string[]): Promise<Table> {

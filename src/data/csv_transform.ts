@@ -80,6 +80,7 @@ export interface CsvFeaturesOptions {
  * @param path the CSV file, plain or gzip
  * @param options the transform fitted on the training rows
  * @returns features of shape `[inputs]`
+ * @throws {ConfigError} where the options have no transform
  * @throws {DataError} where a column is missing, a field is no number, or a category was not there in training
  */
 export async function readCsvFeatures(path: string, options: CsvFeaturesOptions): Promise<CsvFeatures> {
@@ -92,6 +93,7 @@ export async function readCsvFeatures(path: string, options: CsvFeaturesOptions)
  * @param text the CSV text
  * @param options the transform, and a name for messages
  * @returns features of shape `[inputs]`
+ * @throws {ConfigError} where there is no text, or the options have no transform
  * @throws {DataError} where a column is missing, a field is no number, or a category was not there in training
  */
 export function parseCsvFeatures(text: string, options: CsvFeaturesOptions & { readonly where?: string }): CsvFeatures {

@@ -114,6 +114,7 @@ export class Dataset implements Disposable {
    *
    * @param rows numbers of rows, in the wanted order
    * @returns the selection; it lives on where this data set is disposed of
+   * @throws {ConfigError} where what is given is no list
    * @throws {EngineError} `shape-mismatch` where a row does not exist, or none is given
    */
   select(rows: ArrayLike<number>): Dataset {

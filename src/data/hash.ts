@@ -31,6 +31,7 @@ export async function hashData(data: Data): Promise<string> {
  *
  * @param table rows of features with their targets
  * @returns 64 hexadecimal digits
+ * @throws {ConfigError} where what is given is no table
  */
 export async function hashTable(table: Table): Promise<string> {
   tableGiven("table", table);

@@ -35,6 +35,7 @@ const types: Readonly<Record<number, NumberType>> = {
  * @param path the file, plain or gzip
  * @param control progress
  * @returns its numbers and shape
+ * @throws {ConfigError} where the options are no object
  * @throws {DataError} where the file is missing, no IDX file, cut off, or longer than its header says
  *
  * @example
@@ -53,6 +54,7 @@ export async function readIdx(path: string, control: ReadControl = {}): Promise<
  * @param bytes the whole file
  * @param where its name, for messages
  * @returns its numbers and shape
+ * @throws {ConfigError} where what is given is not bytes
  * @throws {DataError} where the bytes are no IDX file, cut off, or more than the header says
  */
 export function parseIdx(bytes: Uint8Array<ArrayBuffer>, where: string): NumberArray {

@@ -29,6 +29,7 @@ export interface IdxDataOptions extends ReadControl {
  *   with commas between: training images, training labels, test images, test labels
  * @param options number of classes
  * @returns training rows, and test rows where there are any
+ * @throws {ConfigError} where the source is neither
  * @throws {DataError} where a file is missing or damaged, or training and test rows do not fit together
  */
 export async function idxData(source: string, options: IdxDataOptions = {}): Promise<Data> {

@@ -39,6 +39,7 @@ export async function readNpy(path: string): Promise<NumberArray> {
  * @param bytes the whole file
  * @param where its name, for messages
  * @returns its numbers and shape; an array in Fortran order is brought into C order
+ * @throws {ConfigError} where what is given is not bytes
  * @throws {DataError} where the bytes are damaged or hold what is not supported
  */
 export function parseNpy(bytes: Uint8Array<ArrayBuffer>, where: string): NumberArray {
@@ -72,6 +73,7 @@ export function parseNpy(bytes: Uint8Array<ArrayBuffer>, where: string): NumberA
  *
  * @param path the file
  * @param array numbers and shape
+ * @throws {ConfigError} where what is given is no array with a type and a shape
  * @throws {DataError} where the shape does not fit the numbers
  */
 export async function writeNpy(path: string, array: NumberArray): Promise<void> {
@@ -83,6 +85,7 @@ export async function writeNpy(path: string, array: NumberArray): Promise<void> 
  *
  * @param array numbers and shape
  * @returns the whole file
+ * @throws {ConfigError} where what is given is no array with a type and a shape
  * @throws {DataError} where the shape does not fit the numbers
  */
 export function npyBytes(array: NumberArray): Uint8Array<ArrayBuffer> {

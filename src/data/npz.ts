@@ -27,6 +27,7 @@ export async function readNpz(path: string): Promise<Map<string, NumberArray>> {
  * @param bytes the whole file
  * @param where its name, for messages
  * @returns the arrays by name
+ * @throws {ConfigError} where what is given is not bytes
  * @throws {DataError} where the bytes are damaged or hold what is not supported
  */
 export async function parseNpz(bytes: Uint8Array<ArrayBuffer>, where: string): Promise<Map<string, NumberArray>> {
@@ -50,6 +51,7 @@ export interface NpzContents extends ZipOptions {
  *
  * @param path the file
  * @param contents the arrays by name, and whether to deflate them
+ * @throws {ConfigError} where there are no arrays by name
  */
 export async function writeNpz(path: string, contents: NpzContents): Promise<void> {
   objectOfOptions("writeNpz", contents, "arrays");
@@ -62,6 +64,7 @@ export async function writeNpz(path: string, contents: NpzContents): Promise<voi
  * @param arrays the arrays by name
  * @param options whether to deflate
  * @returns the whole archive; the same arrays give the same bytes
+ * @throws {ConfigError} where there are no arrays by name
  */
 export async function npzBytes(
   arrays: Readonly<Record<string, NumberArray>>,

@@ -16,6 +16,7 @@ import type { Data, LabelTargets, Table, ValueTargets } from "./table.ts";
  * @param table the table
  * @param rows which rows, in the wanted order; a row may come twice
  * @returns a table of those rows
+ * @throws {ConfigError} where there is no table, or no list of rows
  * @throws {DataError} where there is no row to take or a row does not exist
  */
 export function takeRows(table: Table, rows: ArrayLike<number>): Table {
@@ -38,6 +39,7 @@ export function takeRows(table: Table, rows: ArrayLike<number>): Table {
  * @param table the table
  * @param seed whole number; the same seed gives the same order on every machine
  * @returns a copy
+ * @throws {ConfigError} where what is given is no table
  */
 export function shuffleRows(table: Table, seed: number): Table {
   tableGiven("table", table);
@@ -130,6 +132,7 @@ export interface Standardization {
  *
  * @param table the training rows, and only those
  * @returns one mean and one deviation per feature, of the values after `scale` and `offset`
+ * @throws {ConfigError} where what is given is no table
  */
 export function fitStandardization(table: Table): Standardization {
   tableGiven("table", table);
@@ -168,6 +171,7 @@ export function usableDeviation(deviation: number, mean: number): number {
  * @param table training, validation or test rows
  * @param fit what {@linkcode fitStandardization} found on the training rows
  * @returns a table with floating-point features: float64 where the features were, float32 otherwise
+ * @throws {ConfigError} where there is no table, or no means and deviations
  * @throws {DataError} where the fit is for another number of features
  */
 export function standardize(table: Table, fit: Standardization): Table {

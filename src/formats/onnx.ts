@@ -49,7 +49,7 @@ export async function writeOnnx(network: Network, path: string | URL): Promise<v
  *
  * @param network the network
  * @returns the whole file; the same network gives the same bytes
- * @throws {ConfigError} where a number does not fit into 32 bits
+ * @throws {ConfigError} where what is given is no network, or a number does not fit into 32 bits
  */
 export async function onnxBytes(network: Network): Promise<Uint8Array<ArrayBuffer>> {
   networkGiven(network);

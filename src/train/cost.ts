@@ -18,6 +18,7 @@ import type { Trainer } from "./trainer.ts";
  *
  * @param trainer a run
  * @returns the count; `undefined` where front contribution has no figures
+ * @throws {ConfigError} where what is given is no Trainer
  */
 export async function stepMultiplyAdds(trainer: Trainer): Promise<number | undefined> {
   trainerGiven(trainer);
@@ -64,6 +65,7 @@ function passesOf(
  *
  * @param trainer a run
  * @returns the bytes
+ * @throws {ConfigError} where what is given is no Trainer
  */
 export async function trainingBytes(trainer: Trainer): Promise<number> {
   trainerGiven(trainer);

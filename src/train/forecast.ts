@@ -63,7 +63,13 @@ export function planRequest(rows: number, options: TrainOptions): { readonly do:
   return { do: "planFrontContribution", rows, shared, training: { ...rest, rule: slots } };
 }
 
-/** A plan as a table in text. */
+/**
+ * A plan as a table in text.
+ *
+ * @param plan what `Network.plan` gives
+ * @returns the lines
+ * @throws {ConfigError} where what is given is no plan
+ */
 export function describePlan(plan: RunPlan): string {
   objectGiven("plan", plan, "what Network.plan() gives");
   listGiven("plan.candidates", plan.candidates, "what Network.plan() gives");

@@ -83,6 +83,7 @@ export function cosine(options: { readonly finalFactor?: number } = {}): Schedul
  * @param epochs length of the rise, above 0 and below the run's epochs
  * @param then what follows; default constant
  * @returns the schedule
+ * @throws {ConfigError} where the length or what follows cannot be used
  */
 export function warmUp(epochs: number, then: Schedule = constant()): Schedule {
   objectOfOptions("schedule.then", then, "kind");

@@ -29,9 +29,10 @@ const own = [
   { name: "highest", type: "number", value: "X", help: "last learning rate (10)", group, effect: "display" },
   { name: "steps", type: "number", value: "N", help: `steps between them (${STEPS})`, group, effect: "display" },
   { name: "picture", type: "text", value: "FILE", help: "an SVG of the losses", group, effect: "display" },
+  { name: "json", type: "flag", help: "the whole search as JSON on standard output", group, effect: "display" },
 ] as const satisfies readonly OptionSpec[];
 
-/** Options of `train` that mean nothing in a search. */
+/** Options of `train` that mean nothing in a search, or something else. */
 const WITHOUT: readonly string[] = [
   "epochs",
   "schedule",
@@ -44,6 +45,9 @@ const WITHOUT: readonly string[] = [
   "resume",
   "explain",
   "probe",
+  "report",
+  "svg",
+  "json",
   "runs",
   "mlflow",
   "quiet",
@@ -56,6 +60,8 @@ export const findRateCommand: CommandSpec = {
   ...trainCommand,
   name: "find-rate",
   description: "Looks for a learning rate. Defaults in brackets.",
+  // A search has a schedule of its own.
+  sections: trainCommand.sections!.filter(({ title }) => title !== "Schedules"),
   options: [...own, ...trainOptions.filter(({ name }) => !WITHOUT.includes(name))],
 };
 

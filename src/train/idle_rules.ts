@@ -5,11 +5,8 @@
  */
 
 import type { Network } from "../network/network.ts";
-import type { RunMask } from "./run_masks.ts";
+import { layerWords, type RunMask } from "./run_masks.ts";
 import type { TrainingConfig } from "./trainer.ts";
-
-/** Layers of a reason that are named; the others are counted. */
-const NAMED = 3;
 
 /** A layer of the run, and how many rows (or patches) a step has there. */
 interface Layer extends RunMask {
@@ -59,13 +56,7 @@ export function idleRules(
     const { name, why } = RULES[slot];
     const reasons = Map.groupBy(layers, why);
     if (reasons.has(null)) return [];
-    const words = [...reasons].map(([reason, layers]) => `${reason} (${placesOf(layers)})`);
+    const words = [...reasons].map(([reason, layers]) => `${reason} (${layerWords(layers)})`);
     return [`${name} takes effect in no layer of this run: ${words.join("; ")}`];
   });
-}
-
-function placesOf(layers: readonly Layer[]): string {
-  const names = layers.slice(0, NAMED).map(({ layer }) => layer).join(", ");
-  const more = layers.length > NAMED ? ` and ${layers.length - NAMED} more` : "";
-  return `${layers.length === 1 ? "layer" : "layers"} ${names}${more}`;
 }

@@ -7,6 +7,9 @@
 import type { MaskDescription, Network, SlotDescription } from "../network/network.ts";
 import type { SparseOptions } from "../rules/sparse.ts";
 
+/** Layers that are named where there are many; the others are counted. */
+const NAMED = 3;
+
 /** The weights of a layer, and what the rule in training does with them. */
 export interface RunMask extends MaskDescription {
   /** Weights that it has when the schedule has ended. */
@@ -64,4 +67,11 @@ export async function runMasks(network: Network): Promise<RunMask[]> {
 export function emptyLayers(masks: readonly RunMask[]): string[] {
   const empty = masks.filter(({ left }) => left === 0);
   return empty.map(({ layer, kind }) => `layer ${layer} (${kind}) is left without weights`);
+}
+
+/** Some layers in a few words: `layers 0, 3, 5 and 2 more`. */
+export function layerWords(layers: readonly Pick<RunMask, "layer">[]): string {
+  const names = layers.slice(0, NAMED).map(({ layer }) => layer).join(", ");
+  const more = layers.length > NAMED ? ` and ${layers.length - NAMED} more` : "";
+  return `${layers.length === 1 ? "layer" : "layers"} ${names}${more}`;
 }

@@ -6,7 +6,7 @@
 
 import type { Network, SlotDescription } from "../network/network.ts";
 import { idleRules } from "./idle_rules.ts";
-import { emptyLayers, runMasks } from "./run_masks.ts";
+import { emptyLayers, layerWords, type RunMask, runMasks } from "./run_masks.ts";
 import type { TrainingConfig } from "./trainer.ts";
 
 /** The figures of a layer whose inputs are decorrelated. */
@@ -16,21 +16,18 @@ interface Figures {
   readonly resets?: number;
 }
 
+/** What warnings follow from: the run's options, and whether it has probes. */
+type Run = Pick<TrainingConfig, "rule" | "batchSize" | "accumulate"> & { readonly probes: boolean };
+
 /** Warnings of one run: each once. */
 export class Warnings {
-  readonly #run: Pick<TrainingConfig, "rule" | "batchSize">;
+  readonly #run: Run;
   readonly #told = new Set<string>();
-  #others: string[];
+  #others: string[] = [];
 
   /** @param run its options, and whether it has probes */
-  constructor(
-    run: Pick<TrainingConfig, "rule" | "batchSize" | "accumulate"> & { readonly probes: boolean },
-  ) {
+  constructor(run: Run) {
     this.#run = run;
-    const text =
-      "probes have no cosines, norm ratios and squared errors beside accumulate: gradients of batches in parts " +
-      "are not compared with back-propagation's";
-    this.#others = run.probes && run.accumulate > 1 ? [text] : [];
   }
 
   /**
@@ -42,7 +39,8 @@ export class Warnings {
     const masks = await runMasks(network);
     // A schedule is that of all layers.
     const idle = masks.flatMap(({ idle }) => idle ?? []).slice(0, 1);
-    this.#others.push(...emptyLayers(masks), ...idle, ...idleRules(network, this.#run, masks));
+    const rules = idleRules(network, this.#run, masks);
+    this.#others.push(...missingProbes(this.#run, masks), ...emptyLayers(masks), ...idle, ...rules);
   }
 
   /**
@@ -60,6 +58,22 @@ export class Warnings {
     for (const { layer } of found) this.#told.add(layer);
     return [...others, ...found.map(({ text }) => text)];
   }
+}
+
+/** Why gradients are not compared with back-propagation's, where that is so. */
+function missingProbes({ rule, accumulate, probes }: Run, masks: readonly RunMask[]): string[] {
+  if (!probes) return [];
+  const masked = masks.filter(({ sparse, ruled, left, weights }) => sparse || ruled && left < weights);
+  const reasons = [
+    ...(accumulate > 1
+      ? ["beside accumulate: gradients of batches in parts are not compared with back-propagation's"]
+      : []),
+    ...(masked.length > 0 ? [`under masks (${layerWords(masked)}): back-propagation has gradients beside them`] : []),
+    ...(rule.propagation?.kind === "frontContribution"
+      ? ["where front-contribution collapses layers: its outputs are back-propagation's"]
+      : []),
+  ];
+  return reasons.map((reason) => `probes have no cosines, norm ratios and squared errors ${reason}`);
 }
 
 function sentences({ layer, kind, slots }: SlotDescription): { layer: string; text: string }[] {

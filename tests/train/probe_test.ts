@@ -7,6 +7,7 @@ import {
   dense,
   dual,
   EngineError,
+  frontContribution,
   glyphs,
   loadCheckpoint,
   memAop,
@@ -209,6 +210,23 @@ Deno.test("of an epoch whose only batch is short, probes look at that", async ()
   }
   assert(found[0]! < 0.9999, `32 rows: ${found[0]}`);
   assertAlmostEquals(found[1]!, 1, 1e-6, "8 rows");
+});
+
+Deno.test("a run with probes says once that masks and collapsed layers leave some out, and which layers", async () => {
+  const told = async (rule: Rule) => {
+    using network = make();
+    const warnings = [];
+    for await (const p of train(network, table, { ...few, rule, probe: true })) warnings.push(...p.warnings ?? []);
+    return warnings;
+  };
+  const start = "probes have no cosines, norm ratios and squared errors ";
+  const masks = "under masks (layer 1): back-propagation has gradients beside them";
+  assertEquals(await told(sparse()), [start + masks]);
+  assertEquals(await told(sparse({ schedule: "gmp" })), [start + masks], "dense at first");
+  assertEquals(await told(frontContribution({ force: true })), [
+    `${start}where front-contribution collapses layers: its outputs are back-propagation's`,
+  ]);
+  assertEquals(await told(dual({ mode: "activity" })), []);
 });
 
 for (

@@ -112,7 +112,7 @@ export interface Progress {
   /**
    * At the end of an epoch, where there are any: what the rule came through but should not have met, such as a matrix of
    * `decorrelated()` that had to begin anew (one sentence for each layer), layers whose mask leaves them no weight, a schedule of
-   * `sparse()` that the run has no step for, a rule that takes effect in no layer, and probes that `accumulate`, masks and collapsed layers leave out; each once
+   * `sparse()` that the run has no step for, a rule that takes effect in no layer, and probes that `accumulate` and masks leave out; each once
    * in a run.
    */
   readonly warnings?: readonly string[];

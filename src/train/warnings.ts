@@ -60,8 +60,8 @@ export class Warnings {
   }
 }
 
-/** Why gradients are not compared with back-propagation's, where that is so. */
-function missingProbes({ rule, accumulate, probes }: Run, masks: readonly RunMask[]): string[] {
+/** Why gradients are not compared with back-propagation's, where they might differ. */
+function missingProbes({ accumulate, probes }: Run, masks: readonly RunMask[]): string[] {
   if (!probes) return [];
   const masked = masks.filter(({ sparse, ruled, left, weights }) => sparse || ruled && left < weights);
   const reasons = [
@@ -69,9 +69,6 @@ function missingProbes({ rule, accumulate, probes }: Run, masks: readonly RunMas
       ? ["beside accumulate: gradients of batches in parts are not compared with back-propagation's"]
       : []),
     ...(masked.length > 0 ? [`under masks (${layerWords(masked)}): back-propagation has gradients beside them`] : []),
-    ...(rule.propagation?.kind === "frontContribution"
-      ? ["where front-contribution collapses layers: its outputs are back-propagation's"]
-      : []),
   ];
   return reasons.map((reason) => `probes have no cosines, norm ratios and squared errors ${reason}`);
 }

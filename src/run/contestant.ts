@@ -104,6 +104,8 @@ export class Contestant implements Disposable {
     this.#setup = run.setup;
     this.#costs = [run.cost];
     this.#owned = run.owned;
+    // A run that diverges in its first epoch has no state that tells of them.
+    this.#warnings.push(...run.trainer.takeWarnings());
   }
 
   /**

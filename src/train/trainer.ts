@@ -424,6 +424,15 @@ export class Trainer implements Disposable, AsyncDisposable {
   }
 
   /**
+   * What there is to warn of before the first step. What is taken here does not come again with the first epoch.
+   *
+   * @returns sentences without a full stop; see `Progress.warnings`
+   */
+  takeWarnings(): string[] {
+    return this.#warnings.take();
+  }
+
+  /**
    * Writes the network and the whole state of the run, to be resumed.
    *
    * @param path a safetensors file; the old one survives a fault

@@ -43,6 +43,13 @@ export class Warnings {
     this.#others.push(...missingProbes(this.#run, masks), ...emptyLayers(masks), ...idle, ...rules);
   }
 
+  /** What is known without looking at the network again. */
+  take(): string[] {
+    const others = this.#others;
+    this.#others = [];
+    return others;
+  }
+
   /**
    * What there is to warn of since the last call.
    *
@@ -50,8 +57,7 @@ export class Warnings {
    * @returns sentences without a full stop
    */
   async next(network: Network): Promise<string[]> {
-    const others = this.#others;
-    this.#others = [];
+    const others = this.take();
     if (!this.#run.rule.inputs) return others;
     const layers = await network.describeRule();
     const found = layers.filter((layer) => !this.#told.has(layer.layer)).flatMap((layer) => sentences(layer));

@@ -327,6 +327,7 @@ Deno.test("compare() notes rules that take no effect, and schedules that never c
     ],
     learningRates: [0.1],
   });
+  assert(rules[0]!.runs.every(({ warnings }) => warnings.length === 0));
   const found = notes.filter((note) => rules.some(({ name }) => note.startsWith(`${name}: `)));
   assertEquals(found.map((note) => note.replace(/: its first.*/, "")), [
     "all rows: mem-aop takes effect in no layer of this run: k takes all rows of a batch (layers 0, 2); output layer (layer 4)",
@@ -339,4 +340,10 @@ Deno.test("compare() notes rules that take no effect, and schedules that never c
     const own = found.filter((note) => note.startsWith(`${name}: `)).map((note) => note.slice(name.length + 2));
     for (const { warnings } of runs) assertEquals(warnings, own, name);
   }
+});
+
+Deno.test("compare() notes what takes no effect also of runs that diverge in their first epoch", async () => {
+  const { notes, rules } = await compare({ ...small, rules: ["backprop", "mem-aop"], learningRates: [1e30] });
+  assert(rules[1]!.runs.every(({ diverged, curve }) => diverged && curve.length === 0));
+  assertEquals(notes.filter((note) => note.startsWith("mem-aop: mem-aop takes effect in no layer")).length, 1);
 });

@@ -16,6 +16,7 @@ import {
   sgd,
   sparse,
   train,
+  Trainer,
 } from "../../mod.ts";
 import { native } from "../../src/ffi/native.ts";
 import { table } from "../helpers.ts";
@@ -63,6 +64,15 @@ Deno.test("a run says once where nothing becomes sparse, or nothing is decorrela
     await warningsOf(decorrelated({ layers: ["0"], first: "raw" }), { layers }),
     noLayer("decorrelated", "reads the network's input (layer 0); not among the layers (layer 2)"),
   );
+});
+
+Deno.test("warnings that are taken before the first step do not come again with the first epoch", async () => {
+  using network = Network.create({ input: [8, 8, 1], layers: plain, seed: 1, threads: 1 });
+  await using trainer = await Trainer.create(network, images, { rule: memAop(), batchSize: 16, epochs: 2 });
+  const why = "too small to save time (layer 1); output layer (layer 3)";
+  assertEquals(trainer.takeWarnings(), noLayer("mem-aop", why));
+  assertEquals(trainer.takeWarnings(), []);
+  assertEquals((await trainer.epoch()).warnings, undefined);
 });
 
 Deno.test("a run says nothing of rules that take effect in some layer", async () => {

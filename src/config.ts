@@ -13,6 +13,22 @@ export function objectGiven(path: string, value: unknown, expected: string): voi
   throw new ConfigError(path, expected, quoted(value));
 }
 
+/** Refuses what is no text; for arguments such as the path of a file. */
+export function textGiven(path: string, value: unknown, expected: string): void {
+  if (typeof value !== "string") throw new ConfigError(path, expected, value);
+}
+
+/** Refuses what is neither an array nor something like one. */
+export function listGiven(path: string, value: unknown, expected: string): void {
+  if (typeof value === "object" && value !== null && typeof (value as ArrayLike<unknown>).length === "number") return;
+  throw new ConfigError(path, expected, quoted(value));
+}
+
+/** Refuses what are no bytes. */
+export function bytesGiven(path: string, value: unknown): void {
+  if (!(value instanceof Uint8Array)) throw new ConfigError(path, "the bytes of a file as a Uint8Array", quoted(value));
+}
+
 /** Refuses what is no object; for what takes options apart before it can check their names. */
 export function objectOfOptions(path: string, options: unknown, example = ""): void {
   objectGiven(

@@ -47,9 +47,10 @@ const own = [
     effect: "display",
   },
   { name: "picture", type: "text", value: "FILE", help: "an SVG of the losses", group, effect: "display" },
+  { name: "json", type: "flag", help: "the whole search as JSON on standard output", group, effect: "display" },
 ] as const satisfies readonly OptionSpec[];
 
-/** Options of `train` that mean nothing in a search. */
+/** Options of `train` that mean nothing in a search, or something else. */
 const WITHOUT: readonly string[] = [
   "epochs",
   "schedule",
@@ -62,6 +63,9 @@ const WITHOUT: readonly string[] = [
   "resume",
   "explain",
   "probe",
+  "report",
+  "svg",
+  "json",
   "runs",
   "mlflow",
   "quiet",
@@ -74,6 +78,8 @@ export const findRateCommand: CommandSpec = {
   ...trainCommand,
   name: "find-rate",
   description: "Looks for a learning rate. Defaults in brackets.",
+  // A search has a schedule of its own.
+  sections: trainCommand.sections!.filter(({ title }) => title !== "Schedules"),
   options: [...own, ...trainOptions.filter(({ name }) => !WITHOUT.includes(name))],
 };
 

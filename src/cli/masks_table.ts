@@ -5,25 +5,16 @@
  */
 
 import type { Network } from "../network/network.ts";
-import { emptyLayers, runMasks } from "../train/run_masks.ts";
-
-/** What is said about a network's masks. */
-export interface MasksText {
-  /** A line for each dense or conv2d layer; empty where no rule makes weights sparse. */
-  readonly table: string;
-  /** Layers that are, or will be, left without any weight: one sentence each. */
-  readonly warnings: readonly string[];
-}
+import { runMasks } from "../train/run_masks.ts";
 
 /**
  * Describes the masks of a network in training.
  *
- * @param network a network that a run is training
- * @returns the table and the warnings
+ * @param network a network that a run with sparse weights is training
+ * @returns a table: a line for each dense or conv2d layer
  */
-export async function describeMasks(network: Network): Promise<MasksText> {
+export async function masksTable(network: Network): Promise<string> {
   const masks = await runMasks(network);
-  if (!masks.some(({ ruled }) => ruled)) return { table: "", warnings: [] };
   const measured = masks.some((mask) => mask.measured);
   const rows = [["layer", "weights", "now", "in the end", ...(measured ? ["sparse ms", "dense ms", "chosen"] : [])]];
   for (const { layer, kind, weights, nonZeros, left, measured: times } of masks) {
@@ -31,7 +22,7 @@ export async function describeMasks(network: Network): Promise<MasksText> {
     const decided = [ms(times?.sparseMs), ms(times?.denseMs), times ? (times.sparse ? "sparse" : "dense") : ""];
     rows.push([`${layer} (${kind})`, ...[weights, nonZeros, left].map(String), ...(measured ? decided : [])]);
   }
-  return { table: aligned(rows), warnings: emptyLayers(masks) };
+  return aligned(rows);
 }
 
 /** Rows of a table, the first column to the left and the others to the right. */

@@ -27,7 +27,6 @@ export class ProgressView {
   #first: Progress | undefined;
   #drawn = false;
   #last = -Infinity;
-  readonly #warned = new Set<string>();
 
   /** @param quiet whether to show nothing at all */
   constructor(quiet: boolean) {
@@ -89,10 +88,8 @@ export class ProgressView {
     note(`${parts.filter((part) => part !== "").join("  ")}\n`);
   }
 
-  /** Warns, whether quiet or not, of each thing once. */
+  /** Warns, whether quiet or not. */
   warn(text: string): void {
-    if (this.#warned.has(text)) return;
-    this.#warned.add(text);
     this.clear();
     note(`warning: ${text}\n`);
   }

@@ -20,7 +20,7 @@ import { UsageError } from "./errors.ts";
 import { Interrupt } from "./interrupt.ts";
 import { describeMachine } from "./machine.ts";
 import { helpText, parseOptions } from "./options.ts";
-import { describeMasks } from "./masks_table.ts";
+import { masksTable } from "./masks_table.ts";
 import { chooseStopping, makePlan, type Plan } from "./plan.ts";
 import { ProgressView } from "./progress.ts";
 import { reportAtEnd, reportOnStop } from "./report/ending.ts";
@@ -90,9 +90,8 @@ export async function train(args: readonly string[]): Promise<void> {
   interrupt.atOnce = () => `the last checkpoint is kept\nResume with: deno task train --resume ${run.folder}`;
   const { plan: forecast } = await run.trainer.network.describePropagation() as { plan?: RunPlan };
   if (forecast && !json) print(`${forecast.reason}\n`);
-  const masks = await describeMasks(run.trainer.network);
-  if (masks.table && !json) print(`${masks.table}\n`);
-  for (const warning of masks.warnings) view.warn(warning);
+  if (run.trainer.config.rule.weights && !json) print(`${await masksTable(run.trainer.network)}\n`);
+  for (const warning of run.trainer.takeWarnings()) view.warn(warning);
   const validation = data.validation && owned.use(await Dataset.create(data.validation));
   const collapses = plan.training.rule?.slots.propagation?.kind === "frontContribution";
   const shadow = request.values.probe && collapses

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { listGiven, objectGiven, oneOf } from "../config.ts";
 import { ConfigError, DataError } from "../errors.ts";
 import type { FeatureArray, LabelTargets, Table, ValueTargets } from "./table.ts";
 
@@ -30,6 +31,15 @@ export interface NumberArray {
   readonly shape: readonly number[];
   /** product(shape) numbers. */
   readonly values: NumberValues;
+}
+
+/** Refuses what is no array with a type and a shape; for arguments. */
+export function numberArrayGiven(path: string, given: unknown): void {
+  objectGiven(path, given, "an array with a shape such as { type, shape, values }");
+  const { type, shape, values } = given as Partial<NumberArray>;
+  oneOf(`${path}.type`, type, Object.keys(bytesPerNumber));
+  listGiven(`${path}.shape`, shape, "the length of each axis, such as [100, 784]");
+  listGiven(`${path}.values`, values, "a typed array of numbers");
 }
 
 /** Bytes per number of each type. */

@@ -3,9 +3,34 @@
  *
  * @module
  */
+import { objectGiven, typeName } from "../config.ts";
 import { ConfigError, DataError } from "../errors.ts";
 import { elementCount, showShape } from "./array.ts";
 import type { Table } from "./table.ts";
+
+/** Whether something has what a table must have, each of its kind. */
+export function isTable(given: unknown): given is Table {
+  if (typeof given !== "object" || given === null) return false;
+  const { rows, shape, features, targets } = given as Partial<Table>;
+  return Number.isInteger(rows) && rows! >= 0 && Array.isArray(shape) && isFeatures(features) &&
+    (targets?.kind === "labels" && targets.values instanceof Uint32Array ||
+      targets?.kind === "values" && isFeatures(targets.values));
+}
+
+function isFeatures(values: unknown): boolean {
+  return values instanceof Float32Array || values instanceof Float64Array || values instanceof Uint8Array;
+}
+
+/** Refuses what is no table; for arguments. */
+export function tableGiven(path: string, given: unknown): void {
+  if (!isTable(given)) throw new ConfigError(path, "a table of rows, shape, features and targets", typeName(given));
+}
+
+/** Refuses what is no data set with a table of training rows; for arguments. */
+export function dataGiven(path: string, given: unknown): void {
+  objectGiven(path, given, "a data set with training rows");
+  tableGiven(`${path}.train`, (given as { readonly train?: unknown }).train);
+}
 
 /**
  * Refuses a table that cannot be trained on: no rows, lengths that do not fit the shape, NaN or infinity, labels that
@@ -14,9 +39,11 @@ import type { Table } from "./table.ts";
  * @param table rows of features with their targets
  * @param where the file or argument, for messages
  * @returns the table
+ * @throws {ConfigError} where what is given is no table
  * @throws {DataError} for the first fault found
  */
 export function checkTable(table: Table, where: string): Table {
+  tableGiven("table", table);
   const { rows, shape, features, targets } = table;
   if (!Number.isInteger(rows) || rows < 1) {
     throw new DataError(where, "at least one row", `${rows} rows`, { action: "use" });

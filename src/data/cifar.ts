@@ -5,7 +5,7 @@
  * @module
  */
 import { knownOptions } from "../config.ts";
-import { DataError } from "../errors.ts";
+import { ConfigError, DataError } from "../errors.ts";
 import { checkTable } from "./check.ts";
 import { type DownloadControl, downloadFile } from "./download.ts";
 import { readPlain, writeWhole } from "./files.ts";
@@ -81,9 +81,11 @@ export async function cifar10(options: CifarOptions = {}): Promise<Data> {
  *
  * @param paths the files, plain or gzip
  * @returns their records one after the other: shape `[32, 32, 3]` (height, width, channels), bytes with scale 1 / 255
+ * @throws {ConfigError} where what is given is no list
  * @throws {DataError} where a file is missing, holds no whole number of records, or has a label above 9
  */
 export async function readCifar(paths: readonly string[]): Promise<Table> {
+  if (!Array.isArray(paths)) throw new ConfigError("paths", "a list of files", paths);
   const files: Uint8Array<ArrayBuffer>[] = [];
   for (const path of paths) {
     const bytes = await readPlain(path);

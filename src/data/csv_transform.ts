@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { objectGiven, objectOfOptions, textGiven } from "../config.ts";
 import { DataError } from "../errors.ts";
 import { didYouMean } from "../nearest.ts";
 import { type CsvRecord, type CsvSheet, parseNumber, parseSheet } from "./csv_records.ts";
@@ -79,6 +80,7 @@ export interface CsvFeaturesOptions {
  * @param path the CSV file, plain or gzip
  * @param options the transform fitted on the training rows
  * @returns features of shape `[inputs]`
+ * @throws {ConfigError} where the options have no transform
  * @throws {DataError} where a column is missing, a field is no number, or a category was not there in training
  */
 export async function readCsvFeatures(path: string, options: CsvFeaturesOptions): Promise<CsvFeatures> {
@@ -91,9 +93,13 @@ export async function readCsvFeatures(path: string, options: CsvFeaturesOptions)
  * @param text the CSV text
  * @param options the transform, and a name for messages
  * @returns features of shape `[inputs]`
+ * @throws {ConfigError} where there is no text, or the options have no transform
  * @throws {DataError} where a column is missing, a field is no number, or a category was not there in training
  */
 export function parseCsvFeatures(text: string, options: CsvFeaturesOptions & { readonly where?: string }): CsvFeatures {
+  objectOfOptions("parseCsvFeatures", options, "transform");
+  objectGiven("parseCsvFeatures.transform", options.transform, "the transform of the training rows");
+  textGiven("text", text, "the text of a CSV file");
   const { transform, where = "CSV text", precision = "f32", header = transform.headed } = options;
   const sheet = parseSheet(text, { where, header, delimiter: transform.delimiter });
   const columns = transform.columns.map((column) => ({ ...column, index: findColumn(sheet, { column, transform }) }));

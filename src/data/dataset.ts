@@ -4,7 +4,7 @@
  * @module
  */
 
-import { number, objectGiven, oneOf, typeName } from "../config.ts";
+import { listGiven, number, objectGiven, oneOf, typeName } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { Handle } from "../ffi/handle.ts";
 import { native } from "../ffi/native.ts";
@@ -114,9 +114,11 @@ export class Dataset implements Disposable {
    *
    * @param rows numbers of rows, in the wanted order
    * @returns the selection; it lives on where this data set is disposed of
+   * @throws {ConfigError} where what is given is no list
    * @throws {EngineError} `shape-mismatch` where a row does not exist, or none is given
    */
   select(rows: ArrayLike<number>): Dataset {
+    listGiven("rows", rows, "a list of row numbers");
     const list = Uint32Array.from(
       rows,
       (row, index) => number(`rows[${index}]`, row, { min: 0, max: 2 ** 32 - 1, whole: true }),
@@ -157,6 +159,7 @@ function elementType(features: FeatureArray): "u8" | "f32" | "f64" {
 
 function describeTargets(targets: Table["targets"] | undefined): TargetInfo {
   if (targets === undefined) return { kind: "none" };
+  objectGiven("targets", targets, 'targets such as { kind: "labels", values, classes }');
   const names = targets.names && { names: targets.names };
   const count = (name: string, value: number) => number(`targets.${name}`, value, { min: 1, whole: true });
   switch (oneOf("targets.kind", targets.kind, ["labels", "values"])) {

@@ -5,6 +5,7 @@
  */
 import { objectGiven } from "../config.ts";
 import { littleEndianBytes } from "./array.ts";
+import { tableGiven } from "./check.ts";
 import { sha256 } from "./files.ts";
 import type { Data, Table } from "./table.ts";
 
@@ -30,8 +31,10 @@ export async function hashData(data: Data): Promise<string> {
  *
  * @param table rows of features with their targets
  * @returns 64 hexadecimal digits
+ * @throws {ConfigError} where what is given is no table
  */
 export async function hashTable(table: Table): Promise<string> {
+  tableGiven("table", table);
   const { rows, shape, features, targets, scale = [1 / 255], offset = [0] } = table;
   const bytes = features instanceof Uint8Array;
   const description = {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { knownOptions } from "../config.ts";
+import { bytesGiven, knownOptions, objectOfOptions } from "../config.ts";
 import { DataError } from "../errors.ts";
 import {
   bytesPerNumber,
@@ -35,6 +35,7 @@ const types: Readonly<Record<number, NumberType>> = {
  * @param path the file, plain or gzip
  * @param control progress
  * @returns its numbers and shape
+ * @throws {ConfigError} where the options are no object
  * @throws {DataError} where the file is missing, no IDX file, cut off, or longer than its header says
  *
  * @example
@@ -43,6 +44,7 @@ const types: Readonly<Record<number, NumberType>> = {
  * ```
  */
 export async function readIdx(path: string, control: ReadControl = {}): Promise<NumberArray> {
+  objectOfOptions("readIdx", control, "onRead");
   return parseIdx(await readPlain(path, control), path);
 }
 
@@ -52,9 +54,11 @@ export async function readIdx(path: string, control: ReadControl = {}): Promise<
  * @param bytes the whole file
  * @param where its name, for messages
  * @returns its numbers and shape
+ * @throws {ConfigError} where what is given is not bytes
  * @throws {DataError} where the bytes are no IDX file, cut off, or more than the header says
  */
 export function parseIdx(bytes: Uint8Array<ArrayBuffer>, where: string): NumberArray {
+  bytesGiven("bytes", bytes);
   if (bytes.length < 4) throw new DataError(where, "an IDX file of at least 4 bytes", `${bytes.length} bytes`);
   const type = types[bytes[2]!];
   if (bytes[0] !== 0 || bytes[1] !== 0 || type === undefined) {

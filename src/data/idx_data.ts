@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { knownOptions } from "../config.ts";
+import { knownOptions, textGiven } from "../config.ts";
 import { ConfigError, DataError } from "../errors.ts";
 import { checkAlike } from "./check.ts";
 import type { ReadControl } from "./files.ts";
@@ -29,10 +29,12 @@ export interface IdxDataOptions extends ReadControl {
  *   with commas between: training images, training labels, test images, test labels
  * @param options number of classes
  * @returns training rows, and test rows where there are any
+ * @throws {ConfigError} where the source is neither
  * @throws {DataError} where a file is missing or damaged, or training and test rows do not fit together
  */
 export async function idxData(source: string, options: IdxDataOptions = {}): Promise<Data> {
   knownOptions("idxData", options, ["classes", "name", "onRead"]);
+  textGiven("source", source, "a folder, or 2 or 4 paths with commas between");
   const { name = "idx", classes, onRead } = options;
   const told = onRead && { onRead };
   const paths = source.includes(",") ? source.split(",").map((path) => path.trim()) : await filesIn(source);

@@ -4,9 +4,10 @@
  * @module
  */
 
-import { knownOptions, number, oneOf } from "../config.ts";
+import { knownOptions, number, objectGiven, oneOf } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import { type KernelArray, matmul } from "../kernels.ts";
+import { dataGiven } from "./check.ts";
 import type { Data, Table } from "./table.ts";
 
 /** A kernel: a product of two rows in a space of features that may be huge or infinite. */
@@ -77,6 +78,8 @@ export async function kernelTable(tables: readonly [Table, Table], kernel: Kerne
  * @throws {ConfigError} as {@linkcode kernelTable}
  */
 export async function kernelData(data: Data, kernel: Kernel): Promise<Data> {
+  dataGiven("data", data);
+  objectGiven("kernel", kernel, 'a kernel such as { kind: "rbf", gamma: 0.1 }');
   const of = (table: Table) => kernelTable([table, data.train], kernel);
   return {
     name: `${data.name}-${kernel.kind}`,

@@ -5,6 +5,7 @@
  */
 import { ConfigError } from "../errors.ts";
 import { typeName } from "../config.ts";
+import { dataGiven } from "./check.ts";
 import type { Data, Table } from "./table.ts";
 
 /**
@@ -16,6 +17,7 @@ import type { Data, Table } from "./table.ts";
  * @throws {ConfigError} where features are not bytes
  */
 export function normalizeChannels<T extends Data>(data: T): T {
+  dataGiven("data", data);
   const { features, shape } = data.train;
   if (!(features instanceof Uint8Array)) {
     throw new ConfigError("features", "a Uint8Array to normalize", typeName(features));

@@ -5,12 +5,14 @@
  *
  * @module
  */
+import { bytesGiven } from "../config.ts";
 import { DataError } from "../errors.ts";
 import {
   bytesPerNumber,
   elementCount,
   littleEndianBytes,
   type NumberArray,
+  numberArrayGiven,
   numbersFromBytes,
   type NumberType,
   type NumberValues,
@@ -37,9 +39,11 @@ export async function readNpy(path: string): Promise<NumberArray> {
  * @param bytes the whole file
  * @param where its name, for messages
  * @returns its numbers and shape; an array in Fortran order is brought into C order
+ * @throws {ConfigError} where what is given is not bytes
  * @throws {DataError} where the bytes are damaged or hold what is not supported
  */
 export function parseNpy(bytes: Uint8Array<ArrayBuffer>, where: string): NumberArray {
+  bytesGiven("bytes", bytes);
   const start = String.fromCharCode(...bytes.subarray(0, 6));
   if (start !== magic) throw new DataError(where, "an NPY file (first bytes 93 4e 55 4d 50 59)", foundStart(bytes));
   const version = bytes[6];
@@ -69,6 +73,7 @@ export function parseNpy(bytes: Uint8Array<ArrayBuffer>, where: string): NumberA
  *
  * @param path the file
  * @param array numbers and shape
+ * @throws {ConfigError} where what is given is no array with a type and a shape
  * @throws {DataError} where the shape does not fit the numbers
  */
 export async function writeNpy(path: string, array: NumberArray): Promise<void> {
@@ -80,9 +85,11 @@ export async function writeNpy(path: string, array: NumberArray): Promise<void> 
  *
  * @param array numbers and shape
  * @returns the whole file
+ * @throws {ConfigError} where what is given is no array with a type and a shape
  * @throws {DataError} where the shape does not fit the numbers
  */
 export function npyBytes(array: NumberArray): Uint8Array<ArrayBuffer> {
+  numberArrayGiven("array", array);
   const { type, shape, values } = array;
   const size = bytesPerNumber[type];
   if (values.length !== elementCount(shape) || values.BYTES_PER_ELEMENT !== size) {

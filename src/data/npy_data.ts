@@ -6,7 +6,7 @@
 import { knownOptions } from "../config.ts";
 import { ConfigError, DataError } from "../errors.ts";
 import { didYouMean } from "../nearest.ts";
-import { featuresFrom, labelsFrom, type NumberArray, valuesFrom } from "./array.ts";
+import { featuresFrom, labelsFrom, type NumberArray, numberArrayGiven, valuesFrom } from "./array.ts";
 import { checkAlike, checkTable } from "./check.ts";
 import { readNpy } from "./npy.ts";
 import { readNpz } from "./npz.ts";
@@ -127,6 +127,7 @@ interface ArrayPair {
 
 async function named(source: string | NumberArray, argument: string): Promise<NamedArray> {
   if (typeof source === "string") return { array: await readNpy(source), where: source };
+  numberArrayGiven(`the ${argument}`, source);
   return { array: source, where: argument };
 }
 

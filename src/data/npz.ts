@@ -3,8 +3,9 @@
  *
  * @module
  */
+import { bytesGiven, objectGiven, objectOfOptions } from "../config.ts";
 import { DataError } from "../errors.ts";
-import type { NumberArray } from "./array.ts";
+import { type NumberArray, numberArrayGiven } from "./array.ts";
 import { readBytes, writeWhole } from "./files.ts";
 import { npyBytes, parseNpy } from "./npy.ts";
 import { readZip, zipBytes, type ZipOptions } from "./zip.ts";
@@ -26,9 +27,11 @@ export async function readNpz(path: string): Promise<Map<string, NumberArray>> {
  * @param bytes the whole file
  * @param where its name, for messages
  * @returns the arrays by name
+ * @throws {ConfigError} where what is given is not bytes
  * @throws {DataError} where the bytes are damaged or hold what is not supported
  */
 export async function parseNpz(bytes: Uint8Array<ArrayBuffer>, where: string): Promise<Map<string, NumberArray>> {
+  bytesGiven("bytes", bytes);
   const arrays = new Map<string, NumberArray>();
   for (const entry of await readZip(bytes, where)) {
     if (!entry.name.endsWith(".npy")) throw new DataError(where, "entries that end in .npy", entry.name);
@@ -48,8 +51,10 @@ export interface NpzContents extends ZipOptions {
  *
  * @param path the file
  * @param contents the arrays by name, and whether to deflate them
+ * @throws {ConfigError} where there are no arrays by name
  */
 export async function writeNpz(path: string, contents: NpzContents): Promise<void> {
+  objectOfOptions("writeNpz", contents, "arrays");
   await writeWhole(path, await npzBytes(contents.arrays, contents));
 }
 
@@ -59,11 +64,16 @@ export async function writeNpz(path: string, contents: NpzContents): Promise<voi
  * @param arrays the arrays by name
  * @param options whether to deflate
  * @returns the whole archive; the same arrays give the same bytes
+ * @throws {ConfigError} where there are no arrays by name
  */
 export async function npzBytes(
   arrays: Readonly<Record<string, NumberArray>>,
   options: ZipOptions = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const entries = Object.entries(arrays).map(([name, array]) => ({ name: `${name}.npy`, bytes: npyBytes(array) }));
+  objectGiven("arrays", arrays, "arrays by name");
+  const entries = Object.entries(arrays).map(([name, array]) => {
+    numberArrayGiven(`arrays.${name}`, array);
+    return { name: `${name}.npy`, bytes: npyBytes(array) };
+  });
   return await zipBytes(entries, options);
 }

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { objectGiven, objectOfOptions } from "../config.ts";
+import { listGiven, objectGiven, objectOfOptions } from "../config.ts";
 import { ConfigError, DataError } from "../errors.ts";
 import { elementCount } from "./array.ts";
-import { checkFraction } from "./check.ts";
+import { checkFraction, tableGiven } from "./check.ts";
 import { permutation } from "./random.ts";
 import type { Data, LabelTargets, Table, ValueTargets } from "./table.ts";
 
@@ -16,9 +16,12 @@ import type { Data, LabelTargets, Table, ValueTargets } from "./table.ts";
  * @param table the table
  * @param rows which rows, in the wanted order; a row may come twice
  * @returns a table of those rows
+ * @throws {ConfigError} where there is no table, or no list of rows
  * @throws {DataError} where there is no row to take or a row does not exist
  */
 export function takeRows(table: Table, rows: ArrayLike<number>): Table {
+  tableGiven("table", table);
+  listGiven("rows", rows, "a list of row numbers");
   if (rows.length === 0) throw new DataError("the rows to take", "at least one row", "none", { action: "use" });
   for (let index = 0; index < rows.length; index++) {
     const row = rows[index]!;
@@ -36,8 +39,10 @@ export function takeRows(table: Table, rows: ArrayLike<number>): Table {
  * @param table the table
  * @param seed whole number; the same seed gives the same order on every machine
  * @returns a copy
+ * @throws {ConfigError} where what is given is no table
  */
 export function shuffleRows(table: Table, seed: number): Table {
+  tableGiven("table", table);
   return takeRows(table, permutation(table.rows, seed));
 }
 
@@ -127,8 +132,10 @@ export interface Standardization {
  *
  * @param table the training rows, and only those
  * @returns one mean and one deviation per feature, of the values after `scale` and `offset`
+ * @throws {ConfigError} where what is given is no table
  */
 export function fitStandardization(table: Table): Standardization {
+  tableGiven("table", table);
   const width = elementCount(table.shape);
   const values = plainFeatures(table);
   const means = new Array<number>(width).fill(0);
@@ -164,9 +171,14 @@ export function usableDeviation(deviation: number, mean: number): number {
  * @param table training, validation or test rows
  * @param fit what {@linkcode fitStandardization} found on the training rows
  * @returns a table with floating-point features: float64 where the features were, float32 otherwise
+ * @throws {ConfigError} where there is no table, or no means and deviations
  * @throws {DataError} where the fit is for another number of features
  */
 export function standardize(table: Table, fit: Standardization): Table {
+  tableGiven("table", table);
+  objectGiven("fit", fit, "means and deviations such as fitStandardization() gives");
+  listGiven("fit.means", fit.means, "one number for each feature");
+  listGiven("fit.deviations", fit.deviations, "one number for each feature");
   const width = elementCount(table.shape);
   if (fit.means.length !== width || fit.deviations.length !== width) {
     throw new DataError(

@@ -8,6 +8,7 @@
 import { typeName } from "../config.ts";
 import { DataError } from "../errors.ts";
 import { elementCount, showShape } from "./array.ts";
+import { isTable } from "./check.ts";
 import type { FeatureArray, LabelTargets, Table, ValueTargets } from "./table.ts";
 
 /**
@@ -176,19 +177,6 @@ export function checkAlike(part: Table, first: Table, number: number): void {
   }
   const [expected, found] = [describe(first), describe(part)];
   if (expected !== found) throw new DataError(where, `${expected} as in the first part`, found, { action: "use" });
-}
-
-/** Whether a part has what a table must have, each of its kind. */
-function isTable(part: unknown): part is Table {
-  if (typeof part !== "object" || part === null) return false;
-  const { rows, shape, features, targets } = part as Partial<Table>;
-  return Number.isInteger(rows) && rows! >= 0 && Array.isArray(shape) && isFeatures(features) &&
-    (targets?.kind === "labels" && targets.values instanceof Uint32Array ||
-      targets?.kind === "values" && isFeatures(targets.values));
-}
-
-function isFeatures(values: unknown): boolean {
-  return values instanceof Float32Array || values instanceof Float64Array || values instanceof Uint8Array;
 }
 
 function describe({ features, scale, offset, targets }: Table): string {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { boolean, knownOptions, number, oneOf } from "../config.ts";
+import { boolean, knownOptions, number, oneOf, textGiven } from "../config.ts";
 import { readBytes, readFault } from "../data/files.ts";
 import { permutation } from "../data/random.ts";
 import type { Data, Table } from "../data/table.ts";
@@ -128,6 +128,7 @@ export async function imageStream(folder: string, options: ImageStreamOptions = 
 
 /** The folders of images to train on and to test on; without a folder `train`, all images are to train on. */
 async function partsOf(folder: string): Promise<{ train: string; test?: string }> {
+  textGiven("folder", folder, "the path of a folder");
   if (!await isFolder(`${folder}/train`)) return { train: folder };
   const test = `${folder}/test`;
   return { train: `${folder}/train`, ...(await isFolder(test) && { test }) };
@@ -174,9 +175,9 @@ async function names(folder: string, wanted: (entry: Deno.DirEntry) => boolean):
   try {
     for await (const entry of Deno.readDir(folder)) if (wanted(entry)) found.push(entry.name);
   } catch (cause) {
-    throw cause instanceof Deno.errors.NotFound
-      ? new DataError(folder, "a folder", "nothing there", { cause })
-      : readFault(folder, cause);
+    if (cause instanceof Deno.errors.NotFound) throw new DataError(folder, "a folder", "nothing there", { cause });
+    if (cause instanceof Deno.errors.NotADirectory) throw new DataError(folder, "a folder", "a file", { cause });
+    throw readFault(folder, cause);
   }
   return found.sort();
 }

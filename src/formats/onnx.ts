@@ -7,7 +7,7 @@
 
 import { ConfigError } from "../errors.ts";
 import type { Layer } from "../network/layers.ts";
-import type { Network } from "../network/network.ts";
+import { type Network, networkGiven } from "../network/network.ts";
 import { writeWhole } from "../run/files.ts";
 import { type Attribute, type Constant, encodeModel, type Model, type Node, type Value } from "./onnx_schema.ts";
 
@@ -49,9 +49,10 @@ export async function writeOnnx(network: Network, path: string | URL): Promise<v
  *
  * @param network the network
  * @returns the whole file; the same network gives the same bytes
- * @throws {ConfigError} where a number does not fit into 32 bits
+ * @throws {ConfigError} where what is given is no network, or a number does not fit into 32 bits
  */
 export async function onnxBytes(network: Network): Promise<Uint8Array<ArrayBuffer>> {
+  networkGiven(network);
   return await encodeModel(new Exporter(network).model());
 }
 

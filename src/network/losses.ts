@@ -4,7 +4,7 @@
  * @module
  */
 
-import { knownOptions, number, oneOf } from "../config.ts";
+import { knownOptions, number, objectOfOptions, oneOf } from "../config.ts";
 
 /** A loss. */
 export type Loss =
@@ -65,6 +65,7 @@ export function binaryCrossEntropy(options: CrossEntropyOptions = {}): Loss {
  */
 export function checkLoss(loss: Partial<Loss>): Loss {
   const kinds = ["softmaxCrossEntropy", "meanSquaredError", "binaryCrossEntropy"] as const;
+  objectOfOptions("loss", loss, "kind");
   const { kind: given, ...options } = loss;
   const kind = oneOf("loss.kind", given, kinds);
   switch (kind) {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { boolean, knownOptions, number, objectGiven, oneOf, seedNumber, typeName } from "../config.ts";
+import { boolean, knownOptions, number, objectGiven, oneOf, seedNumber, textGiven, typeName } from "../config.ts";
 import { Dataset, type Features } from "../data/dataset.ts";
 import type { Table } from "../data/table.ts";
 import { ConfigError, EngineError } from "../errors.ts";
@@ -200,6 +200,11 @@ export interface GradientOptions {
   readonly training?: boolean;
   /** Seed of dropout. Default 0. */
   readonly seed?: number;
+}
+
+/** Refuses what is no network; for arguments. */
+export function networkGiven(given: unknown): void {
+  if (!(given instanceof Network)) throw new ConfigError("network", "a Network", typeName(given));
 }
 
 /**
@@ -530,6 +535,7 @@ export class Network implements Disposable {
    * @throws {EngineError} where the name, the length or a number cannot be used; nothing has changed then
    */
   write(name: string, values: ParameterArray): void {
+    textGiven("name", name, "the name of a tensor");
     if (typeof values !== "object" || values === null) throw new ConfigError("values", "an array of numbers", values);
     const wide = this.config.precision === "f64" || name.startsWith("training.");
     const fits = wide ? values instanceof Float64Array : values instanceof Float32Array;

@@ -156,7 +156,7 @@ export interface StoppedComparison {
   readonly targetFrom: "options" | "reference";
   /** The rules; the first is the reference. */
   readonly rules: readonly StoppedRule[];
-  /** What has to be said about the comparison as a whole. */
+  /** What has to be said about the comparison as a whole, and what runs had to warn of, after the name of their rule. */
   readonly notes: readonly string[];
 }
 
@@ -284,6 +284,7 @@ function judge(plan: ComparePlan, { train, validation }: Rows, found: Measured):
       ...(warning === undefined ? [] : [warning]),
       ...plan.sides.flatMap((side) => optimizerNote(side, plan.sides[0]!)),
       ...plan.sides.flatMap((side, index) => edgeNote(side, rules[index]!.learningRate)),
+      ...rules.flatMap((rule, index) => runNotes(rule, found.tried[index] ?? [])),
       ...(task && target === null ? [noTargetNote(reference!)] : []),
       ...(target !== null && task && rules.every(({ reached }) => reached === 0) ? ["No rule reached the target"] : []),
     ],
@@ -435,6 +436,13 @@ function edgeNote({ name, learningRates }: PlannedSide, chosen: number | null): 
       Number(chosen.toPrecision(3))
     }); others may suit it better`,
   ];
+}
+
+/** What the runs of a rule had to warn of, each thing once; those that tried rates count where there are no others. */
+function runNotes({ name, runs, unfinished }: StoppedRule, tried: readonly Contestant[]): string[] {
+  const measured = unfinished ? [...runs, unfinished] : runs;
+  const counted = measured.length > 0 ? measured : tried.map((contestant) => contestant.state());
+  return [...new Set(counted.flatMap(({ warnings }) => warnings))].map((warning) => `${name}: ${warning}`);
 }
 
 /** What a contestant is made of. */

@@ -47,6 +47,8 @@ export interface CompareRun {
   readonly testAccuracy: number | null;
   /** Loss on the test rows at the end; `null` without such rows, after divergence, or where it was stopped. */
   readonly testLoss: number | null;
+  /** What it had to warn of, as `Progress.warnings` has it: sentences without a full stop. */
+  readonly warnings: readonly string[];
 }
 
 /** Rows in the engine. */
@@ -89,6 +91,7 @@ export class Contestant implements Disposable {
   readonly #owned: DisposableStack;
   /** Before the first step and after each epoch: masks that change during a run change what its steps cost. */
   readonly #costs: Cost[];
+  readonly #warnings: string[] = [];
 
   private constructor(
     entry: Entry,
@@ -101,6 +104,8 @@ export class Contestant implements Disposable {
     this.#setup = run.setup;
     this.#costs = [run.cost];
     this.#owned = run.owned;
+    // A run that diverges in its first epoch has no state that tells of them.
+    this.#warnings.push(...run.trainer.takeWarnings());
   }
 
   /**
@@ -135,7 +140,8 @@ export class Contestant implements Disposable {
     const { network } = this.#trainer;
     const { signal } = this.entry.training;
     try {
-      const { epoch, step, seconds, trainLoss } = await this.#trainer.epoch();
+      const { epoch, step, seconds, trainLoss, warnings = [] } = await this.#trainer.epoch();
+      this.#warnings.push(...warnings);
       const measure = async () => await network.evaluate(this.#rows.validation, signal ? { signal } : {});
       const { loss, accuracy = null } = await this.#withAverage(measure);
       const last = this.curve.at(-1) ?? { step: 0, seconds: this.#setup };
@@ -182,6 +188,7 @@ export class Contestant implements Disposable {
       multiplyAdds: mean(this.#costs.map(({ multiplyAdds }) => multiplyAdds)),
       testAccuracy: null,
       testLoss: null,
+      warnings: this.#warnings,
     };
   }
 

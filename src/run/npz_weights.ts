@@ -7,7 +7,7 @@
 import { npzBytes, parseNpz } from "../data/npz.ts";
 import type { NumberArray } from "../data/array.ts";
 import { CheckpointError } from "../errors.ts";
-import type { Network } from "../network/network.ts";
+import { type Network, networkGiven } from "../network/network.ts";
 import { fileName, reason, writeWhole } from "./files.ts";
 
 /**
@@ -16,6 +16,7 @@ import { fileName, reason, writeWhole } from "./files.ts";
  *
  * @param network the network
  * @param path the file; the old one survives a fault
+ * @throws {ConfigError} where what is given is no network
  * @throws {CheckpointError} where it cannot be written
  */
 export async function saveNpz(network: Network, path: string | URL): Promise<void> {
@@ -35,6 +36,7 @@ export async function saveNpz(network: Network, path: string | URL): Promise<voi
  *
  * @param network the network that they are for
  * @param path the file
+ * @throws {ConfigError} where what is given is no network
  * @throws {CheckpointError} where the file cannot be read, or an array is missing, too many, of another shape or type, or not
  * finite; the network has not changed then
  *
@@ -73,5 +75,6 @@ export async function loadNpz(network: Network, path: string | URL): Promise<voi
 }
 
 function tensorsOf(network: Network) {
+  networkGiven(network);
   return network.tensors().filter(({ group }) => group === "parameter" || group === "buffer");
 }

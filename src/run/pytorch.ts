@@ -19,6 +19,7 @@ const COUNTER = ".num_batches_tracked";
  *
  * @param network the network that they are for
  * @param path the file
+ * @throws {ConfigError} where what is given is no network
  * @throws {CheckpointError} where the file cannot be read, or an entry is missing, too many, of another shape, not finite or a negative
  * variance; the network has not changed then
  *
@@ -71,6 +72,7 @@ export async function loadPyTorch(network: Network, path: string | URL): Promise
  *
  * @param network the network
  * @param path the file; the old one survives a fault
+ * @throws {ConfigError} where what is given is no network
  * @throws {CheckpointError} where the file cannot be written, or PyTorch has no counterpart of a layer
  */
 export async function savePyTorch(network: Network, path: string | URL): Promise<void> {

@@ -6,7 +6,7 @@
 
 import { CheckpointError } from "../errors.ts";
 import type { Layer } from "../network/layers.ts";
-import type { Network, TensorDescription } from "../network/network.ts";
+import { type Network, networkGiven, type TensorDescription } from "../network/network.ts";
 
 /** One tensor under both names. */
 export interface Entry {
@@ -30,6 +30,7 @@ export interface Entry {
  * @throws {CheckpointError} where an order has no counterpart
  */
 export function pytorchEntries(network: Network): Entry[] {
+  networkGiven(network);
   const { layers } = network.config;
   const modules = resnetModules(layers);
   const images = new Map<string, readonly number[]>();

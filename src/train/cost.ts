@@ -4,7 +4,9 @@
  * @module
  */
 
-import type { SlotDescription } from "../network/network.ts";
+import { typeName } from "../config.ts";
+import { ConfigError } from "../errors.ts";
+import { Network, type SlotDescription } from "../network/network.ts";
 import { fillSlots } from "../rules/mod.ts";
 import type { RunPlan } from "./forecast.ts";
 import type { Trainer } from "./trainer.ts";
@@ -16,8 +18,10 @@ import type { Trainer } from "./trainer.ts";
  *
  * @param trainer a run
  * @returns the count; `undefined` where front contribution has no figures
+ * @throws {ConfigError} where what is given is no Trainer
  */
 export async function stepMultiplyAdds(trainer: Trainer): Promise<number | undefined> {
+  trainerGiven(trainer);
   const { network, config: { ruleName: name, rule, batchSize } } = trainer;
   const { propagation } = fillSlots({ name, slots: rule });
   const described = await network.describePropagation();
@@ -61,8 +65,11 @@ function passesOf(
  *
  * @param trainer a run
  * @returns the bytes
+ * @throws {ConfigError} where what is given is no Trainer
  */
-export async function trainingBytes({ network }: Trainer): Promise<number> {
+export async function trainingBytes(trainer: Trainer): Promise<number> {
+  trainerGiven(trainer);
+  const { network } = trainer;
   const { values, gradients, tangents } = await network.trainingMemory();
   const masked = new Map((await network.masks()).filter(({ sparse }) => sparse).map((mask) => [mask.layer, mask]));
   const bytes = network.tensors().reduce((sum, { name, group, dtype, shape }) => {
@@ -75,6 +82,12 @@ export async function trainingBytes({ network }: Trainer): Promise<number> {
     return sum + (group === "parameter" ? mask.bytes : size * mask.nonZeros);
   }, 0);
   return values + gradients + tangents + bytes;
+}
+
+/** Refuses what is no run; by its parts, since a run knows of what looks at it. */
+export function trainerGiven(given: unknown): void {
+  const { network, config } = (given ?? {}) as Partial<Trainer>;
+  if (!(network instanceof Network) || !config) throw new ConfigError("trainer", "a Trainer", typeName(given));
 }
 
 /** `3.body.0` of `optimizer.first.3.body.0.weight`. */

@@ -11,7 +11,7 @@ import { ConfigError, EngineError } from "../errors.ts";
 import { Dataset } from "../data/dataset.ts";
 import { isStream } from "../data/stream.ts";
 import type { Data, Table } from "../data/table.ts";
-import { Network } from "../network/network.ts";
+import { type Network, networkGiven } from "../network/network.ts";
 import { adam, type Optimizer } from "./optimizers.ts";
 import { constant, type Schedule, stepDecay } from "./schedules.ts";
 import { Snapshot } from "./snapshot.ts";
@@ -110,7 +110,7 @@ export async function findLearningRate(
   for (const name of ["schedule", "epochs", "averageDecay", "stepsPerEpoch", "prefetch"]) {
     if (name in training) knownOptions("findLearningRate", { [name]: 0 }, ["lowest", "highest", "steps"]);
   }
-  if (!(network instanceof Network)) throw new ConfigError("network", "a Network", typeName(network));
+  networkGiven(network);
   number("findLearningRate.lowest", lowest, { above: 0 });
   number("findLearningRate.highest", highest, { above: lowest });
   number("findLearningRate.steps", steps, { min: 2 * WARM_UP, whole: true });

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { listGiven, objectGiven } from "../config.ts";
 import type { Collapse } from "../rules/front_contribution.ts";
 import { fillSlots } from "../rules/mod.ts";
 import { trainingConfig, type TrainOptions } from "./trainer.ts";
@@ -62,8 +63,16 @@ export function planRequest(rows: number, options: TrainOptions): { readonly do:
   return { do: "planFrontContribution", rows, shared, training: { ...rest, rule: slots } };
 }
 
-/** A plan as a table in text. */
+/**
+ * A plan as a table in text.
+ *
+ * @param plan what `Network.plan` gives
+ * @returns the lines
+ * @throws {ConfigError} where what is given is no plan
+ */
 export function describePlan(plan: RunPlan): string {
+  objectGiven("plan", plan, "what Network.plan() gives");
+  listGiven("plan.candidates", plan.candidates, "what Network.plan() gives");
   const whole = (value: number) => Math.round(value).toLocaleString("en");
   const row = (name: string, figures: CostFigures, gain: number, stepGain: number) => [
     name,

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { boolean, knownOptions, number, oneOf } from "../config.ts";
+import { boolean, knownOptions, number, objectOfOptions, oneOf } from "../config.ts";
 
 /** Stochastic gradient descent. */
 export interface SgdOptimizer {
@@ -154,6 +154,7 @@ export const optimizerKinds = ["sgd", "adam", "adamW", "rmsProp"] as const;
  * @throws {ConfigError} where it is none
  */
 export function checkOptimizer(optimizer: { readonly kind: string } & Record<string, unknown>): Optimizer {
+  objectOfOptions("optimizer", optimizer, "kind");
   const { kind: given, learningRate, ...options } = optimizer;
   const kind = oneOf("optimizer.kind", given, optimizerKinds);
   const make = { sgd, adam, adamW, rmsProp }[kind];

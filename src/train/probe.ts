@@ -8,7 +8,7 @@ import { knownOptions, number } from "../config.ts";
 import { EngineError } from "../errors.ts";
 import type { GradientComparison, GradientLikeness, Network } from "../network/network.ts";
 import { fillSlots } from "../rules/mod.ts";
-import { stepMultiplyAdds } from "./cost.ts";
+import { stepMultiplyAdds, trainerGiven } from "./cost.ts";
 import { estimatorKind } from "./estimator.ts";
 import type { Trainer } from "./trainer.ts";
 
@@ -25,8 +25,11 @@ export interface ProbeOptions {
 }
 
 /**
- * Figures about the last step of the run in training, by name. Nothing changes. The last batch of an epoch may have fewer rows than
- * the others; `dropLast` keeps batches alike.
+ * Figures about the last step of the run in training, by name. Nothing changes.
+ *
+ * Probes that a run asks for itself (`TrainOptions.probe`) come after the last step of an epoch, or after the step before where the
+ * last batch has fewer rows than the others: rules that keep a number of rows would look nearer to back-propagation there than they
+ * are. The short batch is looked at where the epoch has no other, and by a run that was resumed just before it.
  *
  * | name | what it is |
  * | --- | --- |
@@ -51,6 +54,7 @@ export interface ProbeOptions {
  * @throws {ConfigError} where an option cannot be used
  */
 export async function probe(trainer: Trainer, options: ProbeOptions = {}): Promise<Record<string, number>> {
+  trainerGiven(trainer);
   knownOptions("probe", options, ["draws"]);
   const draws = number("probe.draws", options.draws ?? DRAWS, { min: 1, whole: true });
   const { network, config: { ruleName: name, rule } } = trainer;

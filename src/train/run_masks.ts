@@ -4,13 +4,18 @@
  * @module
  */
 
-import type { MaskDescription, Network } from "../network/network.ts";
+import type { MaskDescription, Network, SlotDescription } from "../network/network.ts";
 import type { SparseOptions } from "../rules/sparse.ts";
+
+/** Layers that are named where there are many; the others are counted. */
+const NAMED = 3;
 
 /** The weights of a layer, and what the rule in training does with them. */
 export interface RunMask extends MaskDescription {
   /** Weights that it has when the schedule has ended. */
   readonly left: number;
+  /** What the rule put into its slots. */
+  readonly slots: SlotDescription["slots"];
   /** Whether the rule makes weights sparse. */
   readonly ruled: boolean;
   /** Why the rule's schedule never changes its mask, where that is so. */
@@ -36,7 +41,8 @@ export async function runMasks(network: Network): Promise<RunMask[]> {
   const rule = await network.describeRule();
   const masks = await network.masks();
   return masks.map((mask, at) => {
-    const { kind, schedule, target, measured, idle } = rule[at]!.slots.weights as unknown as Figures;
+    const { slots } = rule[at]!;
+    const { kind, schedule, target, measured, idle } = slots.weights as unknown as Figures;
     const sparse = target !== undefined && measured?.sparse !== false;
     const kept = sparse ? Math.round((1 - target) * mask.weights) : mask.nonZeros;
     // A mask only loses weights, but for those that a dense phase brings back.
@@ -44,6 +50,7 @@ export async function runMasks(network: Network): Promise<RunMask[]> {
     return {
       ...mask,
       left,
+      slots,
       ruled: kind === "sparse",
       ...(measured && { measured }),
       ...(idle !== undefined && { idle }),
@@ -60,4 +67,11 @@ export async function runMasks(network: Network): Promise<RunMask[]> {
 export function emptyLayers(masks: readonly RunMask[]): string[] {
   const empty = masks.filter(({ left }) => left === 0);
   return empty.map(({ layer, kind }) => `layer ${layer} (${kind}) is left without weights`);
+}
+
+/** Some layers in a few words: `layers 0, 3, 5 and 2 more`. */
+export function layerWords(layers: readonly Pick<RunMask, "layer">[]): string {
+  const names = layers.slice(0, NAMED).map(({ layer }) => layer).join(", ");
+  const more = layers.length > NAMED ? ` and ${layers.length - NAMED} more` : "";
+  return `${layers.length === 1 ? "layer" : "layers"} ${names}${more}`;
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { knownOptions, number, oneOf } from "../config.ts";
+import { knownOptions, number, objectOfOptions, oneOf } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 
 /** A schedule. */
@@ -83,8 +83,10 @@ export function cosine(options: { readonly finalFactor?: number } = {}): Schedul
  * @param epochs length of the rise, above 0 and below the run's epochs
  * @param then what follows; default constant
  * @returns the schedule
+ * @throws {ConfigError} where the length or what follows cannot be used
  */
 export function warmUp(epochs: number, then: Schedule = constant()): Schedule {
+  objectOfOptions("schedule.then", then, "kind");
   return { kind: "warmUp", epochs: number("schedule.epochs", epochs, { above: 0 }), then };
 }
 
@@ -125,6 +127,7 @@ export const scheduleKinds = ["constant", "step", "cosine", "warmUp", "oneCycle"
  * @throws {ConfigError} where it is none
  */
 export function checkSchedule(schedule: { readonly kind: string } & Record<string, unknown>): Schedule {
+  objectOfOptions("schedule", schedule, "kind");
   const { kind: given, ...options } = schedule;
   const kind = oneOf("schedule.kind", given, scheduleKinds);
   switch (kind) {

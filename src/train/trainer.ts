@@ -4,14 +4,14 @@
  * @module
  */
 
-import { abortSignal, boolean, callback, knownOptions, number, objectGiven, seedNumber, typeName } from "../config.ts";
+import { abortSignal, boolean, callback, knownOptions, number, objectGiven, seedNumber } from "../config.ts";
 import { Dataset } from "../data/dataset.ts";
 import { isStream, type StreamData, type TableStream } from "../data/stream.ts";
 import type { Data, Table } from "../data/table.ts";
 import { CheckpointError, ConfigError, EngineError } from "../errors.ts";
 import { native } from "../ffi/native.ts";
 import { check, encode, newStatus } from "../ffi/status.ts";
-import { Network } from "../network/network.ts";
+import { type Network, networkGiven } from "../network/network.ts";
 import { backprop, fillSlots, isRule, type Rule } from "../rules/mod.ts";
 import { type Checkpoint, saveCheckpoint } from "../run/checkpoint.ts";
 import { type Augment, checkAugment } from "./augment.ts";
@@ -20,7 +20,7 @@ import { type Rows, StoredRows, StreamedRows } from "./rows.ts";
 import { adam, checkOptimizer, type Optimizer } from "./optimizers.ts";
 import { Pace } from "./pace.ts";
 import { probe } from "./probe.ts";
-import { runMasks } from "./run_masks.ts";
+import { ProbeMoment } from "./probe_moment.ts";
 import { Warnings } from "./warnings.ts";
 import { checkSchedule, constant, type Schedule } from "./schedules.ts";
 
@@ -76,7 +76,10 @@ export interface TrainOptions {
   readonly prefetch?: number;
   /** Ends the run with its reason between two chunks of about 0.1 s. */
   readonly signal?: AbortSignal;
-  /** Whether each epoch ends with probes: how near the gradient is to back-propagation's, and more. Default `false`. */
+  /**
+   * Whether each epoch ends with probes: how near the gradient is to back-propagation's, and more, on its last batch, or on the one
+   * before where the last has fewer rows than the others. Default `false`.
+   */
   readonly probe?: boolean;
   /** Called after each such chunk, for progress bars. */
   readonly onProgress?: (progress: Progress) => void;
@@ -109,7 +112,8 @@ export interface Progress {
   /**
    * At the end of an epoch, where there are any: what the rule came through but should not have met, such as a matrix of
    * `decorrelated()` that had to begin anew (one sentence for each layer), layers whose mask leaves them no weight, a schedule of
-   * `sparse()` that the run has no step for, and probes that `accumulate` leaves out; each once in a run.
+   * `sparse()` that the run has no step for, a rule that takes effect in no layer, and probes that `accumulate` and masks leave out; each once
+   * in a run.
    */
   readonly warnings?: readonly string[];
   /** Whether the epoch is complete. */
@@ -279,7 +283,8 @@ export class Trainer implements Disposable, AsyncDisposable {
   readonly #validation: Dataset | undefined;
   readonly #owned: DisposableStack;
   readonly #options: TrainOptions;
-  readonly #probes: boolean;
+  /** When an epoch is probed, in a run with probes. */
+  #moment: ProbeMoment | undefined;
   readonly #pace = new Pace();
   readonly #warnings: Warnings;
   #seconds = 0;
@@ -298,8 +303,9 @@ export class Trainer implements Disposable, AsyncDisposable {
     this.config = config;
     this.#options = options;
     this.#rows = data.rows;
-    this.#probes = boolean("probe", options.probe ?? false);
-    this.#warnings = new Warnings({ ...config, probes: this.#probes });
+    const probes = boolean("probe", options.probe ?? false);
+    this.#moment = probes ? new ProbeMoment(config, 0) : undefined;
+    this.#warnings = new Warnings({ ...config, probes });
     this.#validation = data.validation;
     this.#owned = data.owned;
   }
@@ -328,7 +334,7 @@ export class Trainer implements Disposable, AsyncDisposable {
     using owned = new DisposableStack();
     const take = async (rows: Table | Dataset) =>
       rows instanceof Dataset ? rows : owned.use(await Dataset.create(rows));
-    if (!(network instanceof Network)) throw new ConfigError("network", "a Network", typeName(network));
+    networkGiven(network);
     const { train: source, validation: watched } = partsOf(data);
     const validation = watched && await take(watched);
     const stored = isStream(source) ? undefined : await take(source);
@@ -342,7 +348,7 @@ export class Trainer implements Disposable, AsyncDisposable {
     }
     const trainer = new Trainer(network, config, options, { rows, validation, owned: owned.move() });
     try {
-      trainer.#warnings.begin(await runMasks(network));
+      await trainer.#warnings.begin(network);
     } catch (cause) {
       trainer[Symbol.dispose]();
       throw cause;
@@ -368,6 +374,8 @@ export class Trainer implements Disposable, AsyncDisposable {
     objectGiven("checkpoint", checkpoint, "what loadCheckpoint() gives");
     const { network, run } = checkpoint;
     if (!run) throw new CheckpointError("Cannot resume: this checkpoint holds a network but no training run");
+    objectGiven("checkpoint.run", run, "what loadCheckpoint() gives");
+    objectGiven("checkpoint.run.config", run.config, "what loadCheckpoint() gives");
     const { ruleName, rule, clipNorm, augment, classWeights, averageDecay, stepsPerEpoch, rows, ...rest } = run.config;
     const { train: source } = partsOf(data);
     const found = isStream(source) ? null : source.rows;
@@ -405,13 +413,23 @@ export class Trainer implements Disposable, AsyncDisposable {
       }
       const [extra] = rest.keys();
       if (extra !== undefined) throw new CheckpointError(`Cannot resume: this run has no tensor ${extra}`);
-      const [step = 0] = network.read("training.counters");
+      const [step = 0, , inEpoch = 0] = network.read("training.counters");
+      trainer.#moment &&= new ProbeMoment(trainer.config, inEpoch);
       await trainer.#rows.skip(step);
     } catch (cause) {
       await trainer[Symbol.asyncDispose]();
       refuse(cause);
     }
     return trainer;
+  }
+
+  /**
+   * What there is to warn of before the first step. What is taken here does not come again with the first epoch.
+   *
+   * @returns sentences without a full stop; see `Progress.warnings`
+   */
+  takeWarnings(): string[] {
+    return this.#warnings.take();
   }
 
   /**
@@ -507,18 +525,31 @@ export class Trainer implements Disposable, AsyncDisposable {
     this.#checkLive();
     this.#options.signal?.throwIfAborted();
     const report = new Float64Array(11);
-    const start = performance.now();
+    let start = performance.now();
+    let probes: Record<string, number> | undefined;
     const done = (async () => {
       for (let count = 0; count < most;) {
-        const status = newStatus();
         const rows = await this.#rows.next();
-        // Rows of a stream serve one step of one call.
-        const steps = this.#rows.stored ? most : 1;
-        const code = await this.#call(rows.handle, { steps, report, status });
-        this.#rows.release(rows);
-        check(code, status);
-        count += steps;
-        if (report[7] === 1 || report[8] === 1 || performance.now() - start >= CHUNK_MS) break;
+        try {
+          const until = this.#moment?.stepsUntil(rows);
+          if (until === 0) {
+            const before = performance.now();
+            probes = await probe(this);
+            start += performance.now() - before;
+          }
+          // Rows of a stream serve one step of one call.
+          const steps = this.#rows.stored ? Math.min(most - count, until || Infinity) : 1;
+          const status = newStatus();
+          check(await this.#call(rows.handle, { steps, report, status }), status);
+          count += steps;
+        } finally {
+          this.#rows.release(rows);
+        }
+        const [, , inEpoch = 0, , , , , epochDone, finished] = report;
+        this.#moment?.note(inEpoch);
+        if (epochDone === 1 || finished === 1) break;
+        const enough = this.#rows.stored || performance.now() - start >= CHUNK_MS;
+        if (enough && !this.#moment?.last) break;
       }
     })();
     this.#running = done;
@@ -542,6 +573,7 @@ export class Trainer implements Disposable, AsyncDisposable {
       totalSteps = 0,
     ] = report;
     const warnings = epochDone === 1 ? await this.#warnings.next(this.network) : [];
+    if (epochDone === 1 && this.#moment) probes ??= await probe(this);
     const progress: Progress = {
       epoch: epoch + 1,
       epochs: this.config.epochs,
@@ -554,7 +586,7 @@ export class Trainer implements Disposable, AsyncDisposable {
       seconds: this.#seconds,
       epochDone: epochDone === 1,
       done: finished === 1,
-      ...(epochDone === 1 && this.#probes && { probes: await probe(this) }),
+      ...(probes && { probes }),
       ...(warnings.length > 0 && { warnings }),
     };
     this.#options.onProgress?.(progress);

@@ -5,7 +5,8 @@
  */
 
 import type { Network, SlotDescription } from "../network/network.ts";
-import { emptyLayers, type RunMask } from "./run_masks.ts";
+import { idleRules } from "./idle_rules.ts";
+import { emptyLayers, layerWords, type RunMask, runMasks } from "./run_masks.ts";
 import type { TrainingConfig } from "./trainer.ts";
 
 /** The figures of a layer whose inputs are decorrelated. */
@@ -15,28 +16,38 @@ interface Figures {
   readonly resets?: number;
 }
 
+/** What warnings follow from: the run's options, and whether it has probes. */
+type Run = Pick<TrainingConfig, "rule" | "batchSize" | "accumulate"> & { readonly probes: boolean };
+
 /** Warnings of one run: each once. */
 export class Warnings {
-  readonly #decorrelates: boolean;
+  readonly #run: Run;
   readonly #told = new Set<string>();
-  #others: string[];
+  #others: string[] = [];
 
   /** @param run its options, and whether it has probes */
-  constructor(
-    { rule, accumulate, probes }: Pick<TrainingConfig, "rule" | "accumulate"> & { readonly probes: boolean },
-  ) {
-    this.#decorrelates = rule.inputs?.kind === "decorrelated";
-    const text =
-      "probes have no cosines, norm ratios and squared errors beside accumulate: gradients of batches in parts " +
-      "are not compared with back-propagation's";
-    this.#others = probes && accumulate > 1 ? [text] : [];
+  constructor(run: Run) {
+    this.#run = run;
   }
 
-  /** @param masks those that the run begins with */
-  begin(masks: readonly RunMask[]): void {
+  /**
+   * Looks at a run before its first step.
+   *
+   * @param network the network that it trains
+   */
+  async begin(network: Network): Promise<void> {
+    const masks = await runMasks(network);
     // A schedule is that of all layers.
     const idle = masks.flatMap(({ idle }) => idle ?? []).slice(0, 1);
-    this.#others.push(...emptyLayers(masks), ...idle);
+    const rules = idleRules(network, this.#run, masks);
+    this.#others.push(...missingProbes(this.#run, masks), ...emptyLayers(masks), ...idle, ...rules);
+  }
+
+  /** What is known without looking at the network again. */
+  take(): string[] {
+    const others = this.#others;
+    this.#others = [];
+    return others;
   }
 
   /**
@@ -46,14 +57,26 @@ export class Warnings {
    * @returns sentences without a full stop
    */
   async next(network: Network): Promise<string[]> {
-    const others = this.#others;
-    this.#others = [];
-    if (!this.#decorrelates) return others;
+    const others = this.take();
+    if (!this.#run.rule.inputs) return others;
     const layers = await network.describeRule();
     const found = layers.filter((layer) => !this.#told.has(layer.layer)).flatMap((layer) => sentences(layer));
     for (const { layer } of found) this.#told.add(layer);
     return [...others, ...found.map(({ text }) => text)];
   }
+}
+
+/** Why gradients are not compared with back-propagation's, where they might differ. */
+function missingProbes({ accumulate, probes }: Run, masks: readonly RunMask[]): string[] {
+  if (!probes) return [];
+  const masked = masks.filter(({ sparse, ruled, left, weights }) => sparse || ruled && left < weights);
+  const reasons = [
+    ...(accumulate > 1
+      ? ["beside accumulate: gradients of batches in parts are not compared with back-propagation's"]
+      : []),
+    ...(masked.length > 0 ? [`under masks (${layerWords(masked)}): back-propagation has gradients beside them`] : []),
+  ];
+  return reasons.map((reason) => `probes have no cosines, norm ratios and squared errors ${reason}`);
 }
 
 function sentences({ layer, kind, slots }: SlotDescription): { layer: string; text: string }[] {

@@ -47,6 +47,21 @@ Deno.test("compare prints a table and sentences, and writes JSON, CSV and a page
   assert(!svg.includes("var(") && svg.includes("#0072b2"), "colours that every program knows");
 });
 
+Deno.test("compare says on the terminal, in the JSON and on the page that a rule took no effect", async () => {
+  await using folder = await temporaryFolder();
+  const args = ["--rules", "backprop,mem-aop", "--mem-aop.k", "64", "--mem-aop.min-size", "0", "--seeds", "0"];
+  const { code, stdout } = await run([...small, ...args, "--learning-rates", "0.01", "--out", "c"], {
+    cwd: folder.path,
+  });
+  assertEquals(code, 0);
+  const note =
+    "mem-aop: mem-aop takes effect in no layer of this run: k takes all rows of a batch (layer 0); output layer (layer 2)";
+  assertStringIncludes(stdout, `Note: ${note}\n`);
+  assertStringIncludes(await Deno.readTextFile(`${folder.path}/c/compare.html`), `<li>${note}</li>`);
+  const whole = JSON.parse(await Deno.readTextFile(`${folder.path}/c/compare.json`));
+  assert(whole.notes.includes(note), whole.notes.join("\n"));
+});
+
 Deno.test("compare takes rules that suit any data where none are named, and prints one JSON object with --json", async () => {
   await using folder = await temporaryFolder();
   const { code, stdout, stderr } = await run([...small, "--seeds", "0", "--learning-rates", "0.01", "--json"], {

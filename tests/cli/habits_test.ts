@@ -143,8 +143,15 @@ Deno.test("export writes ONNX, npz and a state_dict; find-rate draws and suggest
   assertEquals(advice?.[1], small.slice(0, -2).join(" "), "what was searched for, without the search");
   const svg = await Deno.readTextFile(`${folder.path}/rates.svg`);
   assertStringIncludes(svg, "learning rate");
-  const unknown = await run(["find-rate", "--epochs", "3"], at);
-  assertEquals(unknown.code, 2);
+  const { stdout: help } = await run(["find-rate", "--help"], at);
+  assertStringIncludes(help, "the whole search as JSON");
+  for (const option of ["--epochs", "--schedule", "--report", "--svg", "--out", "--quiet", "--test-data"]) {
+    const unknown = await run(["find-rate", option], at);
+    const start = `error: Cannot use ${option}: expected an option of find-rate`;
+    assertEquals([unknown.code, unknown.stderr.startsWith(start)], [2, true], unknown.stderr);
+    assert(!new RegExp(`^  ${option} `, "m").test(help), `${option} in the help`);
+  }
+  assert(!help.includes("warm-up"), "schedules, which nothing would read");
 });
 
 Deno.test("a run whose first checkpoint cannot be written leaves no folder behind", async () => {

@@ -52,3 +52,17 @@ Deno.test("train warns of layers without weights, which it makes on request only
   assertEquals(allowed.stderr.split("warning: layer 0 (dense) is left without weights\n").length, 2, "once");
   assertEquals(allowed.stderr.includes("layer 2 (dense) is left"), false);
 });
+
+Deno.test("train warns of schedules and rules that do nothing before its first epoch, and once", async () => {
+  await using folder = await temporaryFolder();
+  const cases = [
+    ["the schedule rigl never changes a mask", "sparse", "--sparse.schedule", "rigl", "--sparse.every", "9999"],
+    ["mem-aop takes effect in no layer of this run: too small", "mem-aop"],
+  ];
+  for (const [text, ...rule] of cases) {
+    const { code, stderr } = await run([...small, "--rule", ...rule], { cwd: folder.path });
+    const [before, ...after] = stderr.split(`warning: ${text}`);
+    assertEquals([code, after.length], [0, 1], stderr);
+    assertEquals([before!.includes("epoch 1/"), after[0]!.includes("epoch 1/")], [false, true], stderr);
+  }
+});

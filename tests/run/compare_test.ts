@@ -351,3 +351,37 @@ Deno.test("compare() names the rule that refuses the network", async () => {
   );
   assertStringIncludes(fault.message, "Cannot compare sparse: ");
 });
+
+Deno.test("compare() notes rules that take no effect, and schedules that never change a mask, after the rule's name", async () => {
+  const { notes, rules } = await compare({
+    ...small,
+    rules: [
+      "backprop",
+      { name: "all rows", rule: memAop({ k: 24, minSize: 0 }) },
+      { name: "some rows", rule: memAop({ k: 23, minSize: 0 }) },
+      "mem-aop",
+      { name: "late", rule: sparse({ sparsity: 0.5, schedule: "rigl", every: 500 }) },
+      { name: "no zeros", rule: sparse({ sparsity: 0, layers: ["0", "2"] }) },
+    ],
+    learningRates: [0.1],
+  });
+  assert(rules[0]!.runs.every(({ warnings }) => warnings.length === 0));
+  const found = notes.filter((note) => rules.some(({ name }) => note.startsWith(`${name}: `)));
+  assertEquals(found.map((note) => note.replace(/: its first.*/, "")), [
+    "all rows: mem-aop takes effect in no layer of this run: k takes all rows of a batch (layers 0, 2); output layer (layer 4)",
+    "mem-aop: mem-aop takes effect in no layer of this run: too small to save time (layers 0, 2); output layer (layer 4)",
+    "late: the schedule rigl never changes a mask",
+    "no zeros: sparse takes effect in no layer of this run: keeps all weights (layers 0, 2); stays dense: not among the " +
+    "layers, or below minSparsity (layer 4)",
+  ]);
+  for (const { name, runs } of rules) {
+    const own = found.filter((note) => note.startsWith(`${name}: `)).map((note) => note.slice(name.length + 2));
+    for (const { warnings } of runs) assertEquals(warnings, own, name);
+  }
+});
+
+Deno.test("compare() notes what takes no effect also of runs that diverge in their first epoch", async () => {
+  const { notes, rules } = await compare({ ...small, rules: ["backprop", "mem-aop"], learningRates: [1e30] });
+  assert(rules[1]!.runs.every(({ diverged, curve }) => diverged && curve.length === 0));
+  assertEquals(notes.filter((note) => note.startsWith("mem-aop: mem-aop takes effect in no layer")).length, 1);
+});

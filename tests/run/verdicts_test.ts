@@ -32,7 +32,8 @@ function madeRun(
     validationLoss: 2 - accuracy,
     validationAccuracy: accuracy,
   }));
-  return { seed, learningRate: 0.1, curve, diverged: false, bytes, multiplyAdds, testAccuracy: null, testLoss: null };
+  const tested = { testAccuracy: null, testLoss: null };
+  return { seed, learningRate: 0.1, curve, diverged: false, bytes, multiplyAdds, ...tested, warnings: [] };
 }
 
 const side = (name: string, runs: readonly Made[]): Side => ({

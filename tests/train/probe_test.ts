@@ -7,10 +7,13 @@ import {
   dense,
   dual,
   EngineError,
+  frontContribution,
   glyphs,
+  loadCheckpoint,
   memAop,
   Network,
   probe,
+  type Progress,
   relu,
   type Rule,
   sgd,
@@ -22,6 +25,7 @@ import {
 } from "../../mod.ts";
 import { native } from "../../src/ffi/native.ts";
 import { rules } from "../../src/rules/mod.ts";
+import { bits, inTemporaryFolder } from "../helpers.ts";
 
 // Opened before the first test: what is opened within a test has to be closed there.
 native();
@@ -139,6 +143,88 @@ Deno.test("a run with probes and batches in parts says once which probes are mis
     "probes have no cosines, norm ratios and squared errors beside accumulate: gradients of batches in parts are not compared " +
     "with back-propagation's",
   ]);
+});
+
+Deno.test("probes look past a short batch that ends an epoch, in memory, in a stream and in a run that was resumed", async () => {
+  // 32, 32 and 8 rows: eight rows of eight are all of them.
+  const short = glyphs({ rows: 72, testRows: 1 }).train;
+  const options = { ...few, rule: memAop({ k: 8, minSize: 0 }), shuffle: false, probe: true };
+  async function* parts() {
+    await Promise.resolve();
+    yield short;
+  }
+  using alone = make();
+  const expected: Record<string, number>[] = [];
+  {
+    const { probe: _, ...rest } = options;
+    await using trainer = await Trainer.create(alone, short, rest);
+    for (let step = 1; step <= 6; step++) {
+      await trainer.step();
+      if (step % 3 === 2) expected.push(await probe(trainer));
+    }
+  }
+  assert(expected.every((found) => found["probe.cosine.1.weight"]! < 0.9999));
+  const probesBy = async (trainer: Trainer, go: () => Promise<Progress>) => {
+    const found = [];
+    for (let done = false; !done;) {
+      const progress = await go();
+      if (progress.probes) found.push(progress.probes);
+      done = progress.done;
+    }
+    await trainer[Symbol.asyncDispose]();
+    return found;
+  };
+  for (const [data, own] of [[short, options], [() => parts(), { ...options, stepsPerEpoch: 3 }]] as const) {
+    for (const way of ["step", "chunk", "epoch"] as const) {
+      using network = make();
+      const trainer = await Trainer.create(network, data, own);
+      assertEquals(await probesBy(trainer, () => trainer[way]()), expected, `${way} of ${typeof data}`);
+      assertEquals(bits(network), bits(alone));
+    }
+  }
+  await inTemporaryFolder(async (folder) => {
+    const path = `${folder}/checkpoint.safetensors`;
+    using network = make();
+    await using begun = await Trainer.create(network, short, options);
+    await begun.step();
+    await begun.save(path);
+    const checkpoint = await loadCheckpoint(path);
+    using again = checkpoint.network;
+    const trainer = await Trainer.resume(checkpoint, short, { probe: true });
+    assertEquals(await probesBy(trainer, () => trainer.chunk()), expected);
+    assertEquals(bits(again), bits(alone));
+  });
+});
+
+Deno.test("of an epoch whose only batch is short, probes look at that", async () => {
+  using network = make();
+  const rows = glyphs({ rows: 40, testRows: 1 }).train;
+  async function* parts() {
+    await Promise.resolve();
+    yield rows;
+  }
+  const found = [];
+  const options = { ...few, rule: memAop({ k: 8, minSize: 0 }), stepsPerEpoch: 1, probe: true };
+  for await (const { probes } of train(network, () => parts(), options)) {
+    found.push(probes!["probe.cosine.1.weight"]!);
+  }
+  assert(found[0]! < 0.9999, `32 rows: ${found[0]}`);
+  assertAlmostEquals(found[1]!, 1, 1e-6, "8 rows");
+});
+
+Deno.test("a run with probes says once that masks leave some out, and which layers have them", async () => {
+  const told = async (rule: Rule) => {
+    using network = make();
+    const warnings = [];
+    for await (const p of train(network, table, { ...few, rule, probe: true })) warnings.push(...p.warnings ?? []);
+    return warnings;
+  };
+  const start = "probes have no cosines, norm ratios and squared errors ";
+  const masks = "under masks (layer 1): back-propagation has gradients beside them";
+  assertEquals(await told(sparse()), [start + masks]);
+  assertEquals(await told(sparse({ schedule: "gmp" })), [start + masks], "dense at first");
+  assertEquals(await told(frontContribution({ force: true })), [], "its outputs are back-propagation's");
+  assertEquals(await told(dual({ mode: "activity" })), []);
 });
 
 for (

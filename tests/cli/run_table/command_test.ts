@@ -15,7 +15,7 @@ Deno.test("runs lists, shows, compares, exports and deletes what train has enter
   assertEquals(await good("runs"), "No runs\n");
   assertEquals([...Deno.readDirSync(cwd)], [], "what only reads makes no file");
   await good("train", ...small, "--out", "a", "--seed", "1");
-  await good("train", ...small, "--out", "b", "--seed", "2", "--rule", "mem-aop");
+  await good("train", ...small, "--out", "b", "--seed", "2", "--rule", "mem-aop", "--mem-aop.min-size", "0");
   await good("train", ...small, "--out", "c", "--runs", "none");
 
   await t.step("list", async () => {

@@ -1,6 +1,6 @@
 /**
  * How good the suggestions of `findLearningRate` are: for networks on the embedded data and three optimizers, the rate of a grid at
- * which a whole run ends with the smallest training loss, and by what factor suggestions for other seeds miss it. Rates beside the
+ * which a whole run ends with the smallest loss on test rows, and by what factor suggestions for other seeds miss it. Rates beside the
  * best of a grid in steps of √10 are as good as it within its resolution, a factor of 1.8.
  *
  * deno run --allow-ffi --allow-read --allow-env bench/find_rate.ts [--only glyphs] [--seeds 3]
@@ -22,6 +22,7 @@ import {
   Network,
   type Optimizer,
   sgd,
+  spectra,
   spirals,
   train,
 } from "../mod.ts";
@@ -70,6 +71,7 @@ const TASKS: readonly Task[] = [
   },
   { name: "spirals 2-64-64-3", data: spirals(), model: perceptron([2], 3, 64, 64), batchSize: 32, epochs: 20 },
   { name: "spirals 2-32-3", data: spirals(), model: perceptron([2], 3, 32), batchSize: 128, epochs: 20 },
+  { name: "spectra 5000-32-4", data: spectra(), model: perceptron([5000], 4, 32), batchSize: 20, epochs: 10 },
 ];
 
 function perceptron(input: readonly number[], outputs: number, ...hidden: number[]): Model {
@@ -89,12 +91,12 @@ const { tasks, seeds } = readOptions({
   seeds: number("--seeds", values.seeds ?? 3, { min: 1, whole: true }),
 }));
 
-/** Training loss after a whole run; infinite where it diverged. */
+/** Loss of the test rows after a whole run; infinite where it diverged. */
 async function lossAfter({ data, model, batchSize, epochs }: Task, optimizer: Optimizer): Promise<number> {
   using network = Network.create({ ...model, seed: 1 });
   try {
     for await (const _ of train(network, data.train, { optimizer, batchSize, epochs, seed: 1 }));
-    return (await network.evaluate(data.train)).loss;
+    return (await network.evaluate(data.test!)).loss;
   } catch (fault) {
     if (fault instanceof EngineError && fault.code === "not-finite") return Infinity;
     throw fault;

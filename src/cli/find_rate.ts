@@ -110,16 +110,18 @@ export async function findRate(args: readonly string[]): Promise<void> {
     highest,
     steps,
   });
+  print(
+    request.values.json
+      ? `${JSON.stringify(search)}\n`
+      : `${told(search, { lowest, highest, steps })}\nTry      deno task train ${
+        [...trainingArguments(args), "--learning-rate", short(search.suggested)].join(" ")
+      }\n`,
+  );
+  // What was found is not lost with a picture that cannot be written.
   if (picture !== undefined) {
     await writeWhole(picture, [new TextEncoder().encode(await draw(search))]);
     note(`Drew the losses of ${search.points.length} steps to ${picture}\n`);
   }
-  if (request.values.json) return print(`${JSON.stringify(search)}\n`);
-  print(
-    `${told(search, { lowest, highest, steps })}\nTry      deno task train ${
-      [...trainingArguments(args), "--learning-rate", short(search.suggested)].join(" ")
-    }\n`,
-  );
 }
 
 /** A search in words. */

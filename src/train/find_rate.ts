@@ -23,7 +23,7 @@ export const SEARCH = { lowest: 1e-6, highest: 10, steps: 100 } as const;
 /** Share of the smoothed loss that a step leaves. */
 const SMOOTHING = 0.9;
 
-/** A loss that many times the smallest ends the sweep. */
+/** A loss that many times the smallest ends the sweep, and one that many times the largest at the start a trial. */
 const DIVERGED = 4;
 
 /** Steps whose median loss is the loss at the start, and from which on a smoothed loss is one. */
@@ -66,7 +66,10 @@ export interface RatePoint {
 export interface RateTrial {
   /** Its learning rate. */
   readonly rate: number;
-  /** Mean loss over the last quarter of its steps; infinite where it diverged. */
+  /**
+   * Mean loss over the last quarter of its steps. Infinite where it ran away: to no number, or to four times the largest loss of the
+   * sweep's first ten steps, even where it came back, since such a network has large weights and is sure of what it is wrong about.
+   */
   readonly loss: number;
 }
 
@@ -146,19 +149,26 @@ export async function findLearningRate(
   // A hair less than a step, so that rounding cannot miss one.
   const growing = stepDecay((1 - 1e-9) / perEpoch, (highest / lowest) ** (1 / (steps - 1)));
   const points = await sweep((onStep) => run(lowest, growing, onStep));
-  const start = middle(points.slice(0, WARM_UP).map(({ loss }) => loss));
+  const first = points.slice(0, WARM_UP).map(({ loss }) => loss);
   const smallest = points.slice(WARM_UP - 1).reduce(
     (a, b) => b.smoothed < a.smoothed ? b : a,
     points.at(-1) ?? NOWHERE,
   );
-  const trials = await tryRates(smallest.rate, { lowest, steps, run: (rate, onStep) => run(rate, constant(), onStep) });
+  const ceiling = DIVERGED * Math.max(...first);
+  const trials = await tryRates(smallest.rate, {
+    lowest,
+    steps,
+    ceiling,
+    run: (rate, onStep) => run(rate, constant(), onStep),
+  });
   const best = trials.reduce((a, b) => b.loss < a.loss ? b : a, NOWHERE);
+  const start = middle(first);
   if (!(best.loss < start)) {
     throw new ConfigError(
-      "findLearningRate.lowest and highest",
-      `a range with a rate at which ${steps} steps bring the loss down`,
+      "findLearningRate.lowest",
+      `beside it and the highest a rate between them at which ${steps} steps bring the loss down`,
       Number.isFinite(best.loss)
-        ? `${best.loss.toPrecision(4)} at best, from ${start.toPrecision(4)}`
+        ? `a loss of ${best.loss.toPrecision(4)} at best, from ${start.toPrecision(4)}`
         : "a loss that runs away",
     );
   }
@@ -205,9 +215,10 @@ async function sweep(run: (onStep: OnStep) => Promise<void>): Promise<RatePoint[
 /** The runs at single rates. */
 async function tryRates(
   highest: number,
-  { lowest, steps, run }: {
+  { lowest, steps, ceiling, run }: {
     readonly lowest: number;
     readonly steps: number;
+    readonly ceiling: number;
     readonly run: (rate: number, onStep: OnStep) => Promise<void>;
   },
 ): Promise<RateTrial[]> {
@@ -215,7 +226,7 @@ async function tryRates(
   let [best, worse] = [Infinity, 0];
   for (let rate = highest; rate >= lowest && worse < PATIENCE; rate /= SPACING) {
     const losses: number[] = [];
-    await run(rate, (loss) => void losses.push(loss));
+    await run(rate, (loss) => loss <= ceiling && losses.push(loss) > 0);
     const loss = losses.length < steps ? Infinity : mean(losses.slice(-Math.ceil(JUDGED * steps)));
     trials.push({ rate, loss });
     // Runs that diverge say only that the rate is too high.

@@ -14,6 +14,7 @@ import {
   relu,
   sgd,
   sparse,
+  spectra,
   spirals,
   train,
   Trainer,
@@ -134,10 +135,23 @@ Deno.test("findLearningRate() tries growing rates, then single ones, leaves the 
     await assertRejects(
       () => findLearningRate(network, data, { optimizer: sgd(1), batchSize: 16, ...range }),
       ConfigError,
-      "Cannot use findLearningRate.lowest and highest: expected a range with a rate at which 100 steps bring the loss down but found ",
+      "Cannot use findLearningRate.lowest: expected beside it and the highest a rate between them at which 100 steps bring the loss down but found ",
     );
   }
   assertSameBits(bits(network), before, "the network after refusals");
+});
+
+Deno.test("findLearningRate() does not fall for rates at which a network runs away and ends at a loss of 0", async () => {
+  const data = spectra({ rows: 800 });
+  using network = Network.create({ ...mlp({ input: data.train.shape, outputs: 4, hidden: [16] }), seed: 1 });
+  const { trials, suggested } = await findLearningRate(network, data, { batchSize: 20 });
+  const diverged = trials.filter(({ loss }) => loss === Infinity).map(({ rate }) => rate);
+  assert(diverged.length > 1 && Math.min(...diverged) > suggested, `${diverged} above ${suggested}`);
+  assert(suggested > 3e-4 && suggested < 3e-2, `${suggested}`);
+});
+
+Deno.test("findLearningRate() refuses what it cannot use", async () => {
+  using network = Network.create(model);
   const wrong = findLearningRate(network, data, { epochs: 3 } as Record<string, number>);
   await assertRejects(() => wrong, ConfigError, "Cannot use findLearningRate.epochs");
   await assertRejects(

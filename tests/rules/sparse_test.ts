@@ -472,6 +472,14 @@ Deno.test("mem-aop chooses rows, which are multiplied at the mask", async () => 
   }
 });
 
+Deno.test("mem-aop that keeps all rows of a layer leaves sparse steps as they are, bit for bit", async () => {
+  using alone = make();
+  using both = make();
+  await run(alone, 8, { optimizer: sgd(0.1), rule: sparse({ sparsity: 0.7 }) });
+  await run(both, 8, { optimizer: sgd(0.1), rule: combine(sparse({ sparsity: 0.7 }), memAop({ minSize: 1e9 })) });
+  assertSameBits(bits(both), bits(alone), "the network");
+});
+
 const cannot: Record<string, [SparseOptions, string]> = {
   "sparsity 1": [{ sparsity: 1 }, "Cannot use sparse.sparsity: expected a number from 0 up and below 1 but found 1"],
   "no number": [{ sparsity: "much" as unknown as number }, "Cannot use sparse.sparsity"],

@@ -57,7 +57,10 @@ impl<T: Real> Products<T> {
 
     /// Whether every row makes an outer product, always.
     pub fn all(&self) -> bool {
-        matches!(self, Products::All(_))
+        match self {
+            Products::All(_) => true,
+            Products::MemAop(rule) => rule.keeps_all(),
+        }
     }
 
     /// Whether it keeps patches of a convolution.

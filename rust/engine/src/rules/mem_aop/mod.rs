@@ -250,6 +250,11 @@ impl<T: Real> Chosen<'_, T> {
 }
 
 impl<T: Real> MemAop<T> {
+    /// Whether it keeps all rows, whatever they are.
+    pub fn keeps_all(&self) -> bool {
+        matches!(self.mode, Mode::Exact(_))
+    }
+
     /// Whether it keeps patches.
     pub fn keeps_patches(&self) -> bool {
         matches!(self.mode, Mode::Patches(_))

@@ -68,13 +68,21 @@ export function parseSheet(text: string, options: SheetOptions): CsvSheet {
     }
   }
   const headed = options.header ?? looksLikeHeader(records, width);
-  const names = Array.from({ length: width }, (_, column) => {
-    const name = headed ? first.fields[column]!.trim() : "";
-    return name === "" ? `column ${column + 1}` : name;
-  });
+  const names = columnNames(headed ? first : undefined, width);
   const body = headed ? records.slice(1) : records;
   if (body.length === 0) throw new DataError(where, "at least one record below the header", "only the header");
   return { where, headed, names, records: body };
+}
+
+/**
+ * Names of columns.
+ *
+ * @param header the record that has them, where there is one
+ * @param width how many columns
+ * @returns a name for each; `column 1` and so on where the header has none
+ */
+export function columnNames(header: CsvRecord | undefined, width: number): string[] {
+  return Array.from({ length: width }, (_, column) => header?.fields[column]?.trim() || `column ${column + 1}`);
 }
 
 /**
@@ -170,6 +178,7 @@ function isMissing(field: string): boolean {
   return /^\s*(?:|\?|-|na|n\/a|nan|null|none|[+-]?inf(?:inity)?)\s*$/i.test(field);
 }
 
-function isBlank(field: string | undefined): boolean {
+/** Whether a field says nothing. */
+export function isBlank(field: string | undefined): boolean {
   return field === undefined || field.trim() === "";
 }

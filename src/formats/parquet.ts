@@ -8,6 +8,7 @@
 import { knownOptions, number } from "../config.ts";
 import { CSV_OPTIONS, type CsvData, type CsvOptions, sheetData } from "../data/csv.ts";
 import type { CsvRecord, CsvSheet } from "../data/csv_records.ts";
+import { placeColumns } from "../data/csv_transform.ts";
 import type { CsvStream } from "../data/csv_stream.ts";
 import { readFault } from "../data/files.ts";
 import { type Fitted, fittedTable } from "../data/fitted.ts";
@@ -96,10 +97,8 @@ export async function parquetStream(path: string, options: ParquetStreamOptions 
     transform,
     read: async (path) => {
       const other = await ParquetFile.open(path);
-      if (String(other.names) !== String(file.names)) {
-        throw new DataError(path, `the columns ${file.names.join(", ")}`, other.names.join(", "));
-      }
-      return await joinParts(tables(other, fitted), path);
+      const placed = placeColumns(other.sheet([]), transform);
+      return await joinParts(tables(other, { ...fitted, transform: placed }), path);
     },
   };
 }

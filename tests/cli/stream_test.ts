@@ -207,6 +207,11 @@ for (
     ],
     [[...stream, "--test-fraction", "0.2"], 2, "Cannot use --test-fraction with --stream: expected --test-data PATH"],
     [[...stream, "--test-data", "no.csv"], 1, "Cannot read no.csv: expected a file but found nothing there"],
+    [
+      ["--data", "csv:renamed.csv", "--stream", "--test-data", "x.csv"],
+      1,
+      "Cannot read x.csv: expected a column weight but found none of that name",
+    ],
     [[...stream, "--shuffle-seed", "1"], 2, "Cannot use --shuffle-seed with --stream: expected no such option"],
     [
       [...stream, "--class-weights", "balanced"],
@@ -237,10 +242,15 @@ for (
   Deno.test(`train refuses ${args.join(" ")}`, async () => {
     await using folder = await temporaryFolder();
     await Deno.writeTextFile(`${folder.path}/x.csv`, csv(60));
+    await Deno.writeTextFile(`${folder.path}/renamed.csv`, csv(60).replace("a,b,kind", "a,weight,kind"));
     const refused = await run([...common, ...args], { cwd: folder.path });
     assertStringIncludes(refused.stderr, message);
     assertEquals([refused.code, refused.stdout], [code, ""]);
     assertEquals(refused.stderr.trimEnd().split("\n").length, 1, refused.stderr);
-    assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["x.csv"], "no run folder is left");
+    assertEquals(
+      [...Deno.readDirSync(folder.path)].map(({ name }) => name).sort(),
+      ["renamed.csv", "x.csv"],
+      "no run folder is left",
+    );
   });
 }

@@ -365,6 +365,16 @@ Deno.test("parseCsvFeatures() finds columns by position, with or without the tar
   );
 });
 
+Deno.test("parseCsvFeatures() tells columns of one name apart by position, in files that are as wide", () => {
+  const { transform } = parseCsv("x,x,y\n1,5,0\n2,6,1", { target: "y", task: "regression", standardize: false });
+  assertEquals(parseCsvFeatures("x,x,y\n3,4,0", { transform }).features, Float32Array.of(3, 4));
+  assertThrows(
+    () => parseCsvFeatures("x,x\n3,4", { transform, where }),
+    DataError,
+    `Cannot read ${where}: expected one column x but found 2 of that name`,
+  );
+});
+
 Deno.test("parseCsvFeatures() names what does not fit", () => {
   const { transform } = parseCsv(houses, housesOptions);
   const parse = (text: string) => () => parseCsvFeatures(text, { transform, where });

@@ -9,7 +9,7 @@ import { number } from "../../config.ts";
 import { environment } from "../../data/places.ts";
 import { CheckpointError } from "../../errors.ts";
 import { didYouMean } from "../../nearest.ts";
-import { reason, writeWhole } from "../../run/files.ts";
+import { writeWhole } from "../../run/files.ts";
 import { UsageError } from "../errors.ts";
 import type { Values } from "../options.ts";
 import { rewriteReport } from "../report/rewrite.ts";
@@ -20,6 +20,7 @@ import { filterRuns, findRun, sortRuns } from "./choose.ts";
 import { asCsv, asJsonLines, formats, type WholeRun, writeTensorBoard } from "./export.ts";
 import { pushRun, serverAddress, ServerError } from "./mlflow.ts";
 import type { options } from "./options.ts";
+import { removeRunFiles } from "./remove.ts";
 import { compareText, listText, showText } from "./show.ts";
 import type { RunRow, RunStatus, RunTable } from "./table.ts";
 
@@ -175,7 +176,8 @@ export const actions: Readonly<Record<string, Action>> = {
         if (status === "running") {
           throw new UsageError(`the run ${id.slice(0, 8)}`, "a run that has ended", "one in training");
         }
-        if (values.files) await removeFolder(folder);
+        const kept = values.files ? await removeRunFiles({ id, folder }) : undefined;
+        if (kept !== undefined) note(`Kept ${folder}: ${kept}\n`);
         table.remove(id);
       }
       print(`Deleted ${count(runs.length)}\n`);
@@ -205,13 +207,6 @@ async function enterFolder(table: RunTable, word: string): Promise<void> {
 
 function endOf(last: RunEvent | undefined): RunStatus {
   return last?.event === "done" ? "finished" : "interrupted";
-}
-
-async function removeFolder(folder: string): Promise<void> {
-  await Deno.remove(folder, { recursive: true }).catch((cause) => {
-    if (cause instanceof Deno.errors.NotFound) return;
-    throw new CheckpointError(`Cannot delete ${folder}: ${reason(cause)}`, { cause });
-  });
 }
 
 function jsonLine({ options, machine, ...row }: RunRow): string {

@@ -57,6 +57,25 @@ Deno.test("runs lists, shows, compares, exports and deletes what train has enter
     assertEquals([...Deno.readDirSync(cwd)].some(({ name }) => name === "a"), false);
   });
 
+  await t.step("delete leaves what is not of the run", async () => {
+    await good("train", ...small, "--out", "d", "--svg", "--probe");
+    await Deno.writeTextFile(`${cwd}/d/thesis.txt`, "years of work");
+    await Deno.writeTextFile(`${cwd}/d/best.safetensors.0123abcd.tmp`, "half");
+    const place = `${await Deno.realPath(cwd)}/d`;
+    const mine = await run(["runs", "delete", "d", "--files"], { cwd });
+    assertEquals(mine, { code: 0, stdout: "Deleted 1 run\n", stderr: `Kept ${place}: thesis.txt is not of the run\n` });
+    assertEquals([...Deno.readDirSync(`${cwd}/d`)].map(({ name }) => name), ["thesis.txt"]);
+    await Deno.remove(`${cwd}/d`, { recursive: true });
+    await good("train", ...small, "--out", "d");
+    const [old] = jsonLines(await good("runs", "show", "d", "--json"));
+    await Deno.remove(`${cwd}/d`, { recursive: true });
+    await good("train", ...small, "--out", "d");
+    const other = await run(["runs", "delete", old!.id as string, "--files"], { cwd });
+    assertEquals([other.code, other.stderr], [0, `Kept ${place}: it holds another run\n`]);
+    await good("runs", "delete", "d", "--files");
+    assertEquals([...Deno.readDirSync(cwd)].some(({ name }) => name === "d"), false);
+  });
+
   await t.step("refusals", async () => {
     for (
       const [args, message] of [

@@ -36,9 +36,13 @@ Deno.test("train --early-stopping stops, keeps the best network, and stops there
   assertEquals(again.code, 0, again.stderr);
   assertEquals(jsonLines(again.stdout), [done]);
   // What predict takes by default is the best network, and a run of as many epochs tests it alike.
+  const words = await run(["train", ...small, ...options.filter((word) => word !== "--json"), "--out", "b"], at);
+  assertStringIncludes(words.stdout, `with backprop: ${best + 2} of 60 epochs, `);
+  assertStringIncludes(words.stdout, `Stopped early: the network of epoch ${best}, the best, is kept`);
+  const accuracy = (100 * (events[best - 1]!.validationAccuracy as number)).toFixed(2);
   assertMatch(
-    (await run(["train", ...small, ...options.filter((word) => word !== "--json"), "--out", "b"], at)).stdout,
-    new RegExp(`Stopped early: the network of epoch ${best}, the best, is kept`),
+    words.stdout,
+    new RegExp(`Validation accuracy {2}[▁-█]+ {2}.* → .* %, ${accuracy} % in epoch ${best}\\n`),
   );
 });
 

@@ -27,7 +27,8 @@ export function listText(runs: readonly RunRow[]): string {
     "rate",
     "seed",
     "epochs",
-    "loss",
+    "train loss",
+    "validation loss",
     "accuracy",
     "test",
   ];
@@ -41,7 +42,8 @@ export function listText(runs: readonly RunRow[]): string {
     figure(run.learningRate),
     String(run.seed),
     `${run.epoch}/${Math.ceil(run.epochs)}`,
-    shown(run.validationLoss ?? run.trainLoss),
+    shown(run.trainLoss),
+    shown(run.validationLoss),
     share(run.accuracy),
     run.testAccuracy === null ? shown(run.testMeanAbsoluteError) : share(run.testAccuracy),
   ]);

@@ -39,6 +39,19 @@ Deno.test("RunTable keeps rows and figures, the best accuracy, and the end", asy
   assertEquals([table.runs(), table.metrics("a")], [[], []]);
 });
 
+Deno.test("RunTable has the figures of the network that early stopping keeps, not of the last one", async () => {
+  await using folder = await temporaryFolder();
+  using table = new RunTable(`${folder.path}/runs.db`);
+  const events = [epoch(1, 2, 0.5), epoch(2, 1, 0.9), epoch(3, 1.5, 0.8), done(0.75, 2)];
+  table.enter({ folder: "/runs/b", record: record("b"), events, status: "finished" });
+  table.enter({ folder: "/runs/a", record: record("a", { seed: 1 }), events: [], status: "running" });
+  for (const event of events) table.add("a", event);
+  for (const { epoch, trainLoss, validationLoss, accuracy } of table.runs()) {
+    assertEquals([epoch, trainLoss, validationLoss, accuracy], [3, 1, 0.5, 0.9]);
+  }
+  assertEquals(filterRuns(table.runs(), ["accuracy>0.85"]).length, 2);
+});
+
 Deno.test("RunTable forgets figures after the checkpoint when a run goes on", async () => {
   await using folder = await temporaryFolder();
   using table = new RunTable(`${folder.path}/runs.db`);

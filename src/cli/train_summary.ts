@@ -45,7 +45,7 @@ export async function summarizeRun(
     `${threadWords}, ${instructionSet}`,
     ...stoppingWords(done, trainer.config.epochs),
     testWords(data, done),
-    ...productWords(await trainer.network.describeRule()),
+    ...productWords(await trainer.network.describeRule(), shareOfLastBatch(trainer, { record, done })),
     ...curves(events, done),
     "",
     `Run folder  ${folder}`,
@@ -106,13 +106,24 @@ function testWords(data: Data, done: DoneEvent): string {
   return `Test on ${data.test?.rows.toLocaleString("en")} rows: ${words.join(", ")}`;
 }
 
-/** Which outer products make the weight gradients of which layers, where a rule chooses among them. */
-function productWords(layers: readonly SlotDescription[]): string[] {
+/** How much of a batch the last step had: the one that ends an epoch may have fewer rows than the others. */
+function shareOfLastBatch(
+  { config: { batchSize, stepsPerEpoch, dropLast } }: Trainer,
+  { record, done }: Pick<RunOutcome, "record" | "done">,
+): number {
+  const rows = record.data.rows.train;
+  const short = dropLast ? 0 : rows % batchSize;
+  const ended = done.step % (stepsPerEpoch ?? Math.ceil(rows / batchSize)) === 0;
+  return ended && short > 0 ? short / batchSize : 1;
+}
+
+/** Which outer products make the weight gradients of which layers, where a rule chooses among them; of a whole batch. */
+function productWords(layers: readonly SlotDescription[], share: number): string[] {
   const words = layers.map(({ layer, slots: { products } }) => {
     const { kind, keeps, why, k, of, policy, memory } = products;
     if (kind !== "memAop") return undefined;
     if (why !== undefined) return `${layer}: all rows (${why})`;
-    const rows = of === undefined ? `${k}` : `${k} of ${of}`;
+    const rows = of === undefined ? `${k}` : `${k} of ${Math.round((of as number) / share)}`;
     return `${layer}: ${rows} ${keeps} (${policy}${memory ? " with memory" : ""})`;
   }).filter((text) => text !== undefined);
   return words.length === 0 ? [] : [`Weight gradients of layers from ${words.join("; ")}`];

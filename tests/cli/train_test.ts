@@ -209,3 +209,25 @@ Deno.test("train warns of a decorrelation matrix that had to begin anew, once fo
     );
   }
 });
+
+Deno.test("the summary says how many rows of a whole batch make weight gradients, whatever the last batch is", async () => {
+  await using folder = await temporaryFolder();
+  const cwd = folder.path;
+  const args = [
+    "train",
+    "--data",
+    "spirals",
+    "--validation-split",
+    "0",
+    "--hidden",
+    "16,16",
+    "--rule",
+    "mem-aop",
+    "--quiet",
+  ];
+  const rule = ["--mem-aop.k", "16", "--mem-aop.min-size", "0", "--batch-size", "64", "--runs", "none", "--no-report"];
+  for (const [rows, epochs] of [["200", "2"], ["192", "2"], ["200", "1.5"]] as const) {
+    const { stdout, stderr } = await run([...args, ...rule, "--rows", rows, "--epochs", epochs], { cwd });
+    assertStringIncludes(stdout, "Weight gradients of layers from 0: 16 of 64 rows (topK with memory); ", stderr);
+  }
+});

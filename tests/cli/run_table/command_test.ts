@@ -21,6 +21,7 @@ Deno.test("runs lists, shows, compares, exports and deletes what train has enter
   await t.step("list", async () => {
     const text = await good("runs");
     assertEquals(text.trimEnd().split("\n").length, 3, "a head and two runs");
+    assertStringIncludes(text, "  train loss  validation loss  accuracy  ");
     assertMatch(text, /finished .* spirals +mlp 8 +backprop .* 2\/2 .* a\n/);
     const sorted = jsonLines(await good("runs", "list", "--json", "--sort", "-seed"));
     assertEquals(sorted.map(({ seed, status }) => [seed, status]), [[2, "finished"], [1, "finished"]]);

@@ -47,7 +47,9 @@ export function listText(runs: readonly RunRow[]): string {
     share(run.accuracy),
     run.testAccuracy === null ? shown(run.testMeanAbsoluteError) : share(run.testAccuracy),
   ]);
-  return textTable([[...head, "folder"], ...rows.map((row, index) => [...row, basename(runs[index]!.folder)])]);
+  const all = [[...head, "folder"], ...rows.map((row, index) => [...row, basename(runs[index]!.folder)])];
+  // An identity may be all digits, or 5e347887.
+  return textTable(all, ["run", "data", "model", "folder"]);
 }
 
 /** Everything about a run. */

@@ -1,8 +1,9 @@
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { RunTableError, UsageError } from "../../../src/cli/errors.ts";
 import { filterRuns, findRun, sortRuns } from "../../../src/cli/run_table/choose.ts";
 import { inWords, openDatabase } from "../../../src/cli/run_table/database.ts";
+import { listText } from "../../../src/cli/run_table/show.ts";
 import { RunTable } from "../../../src/cli/run_table/table.ts";
 import { temporaryFolder } from "../helpers.ts";
 import { done, epoch, record } from "./fixtures.ts";
@@ -172,6 +173,10 @@ Deno.test("filterRuns, sortRuns and findRun know columns and options", async (t)
     assertEquals(ids(filterRuns(runs, ["learning-rate>=0.2", "seed<3"])), ["aa22"]);
     assertEquals(ids(filterRuns(runs, ["accuracy!=0.9"])), ["aa22", "bb33"]);
     assertEquals(ids(filterRuns(runs, ["accuracy>0.9"])), ["aa22"]);
+    assertEquals(ids(filterRuns(runs, ["hidden=16", "8", "seed=2"])), ["aa22"], "--where hidden=16,8,seed=2");
+    assertEquals(ids(filterRuns(runs, ["hidden=[16", "8]"])).length, 3);
+    assertEquals(ids(filterRuns(runs, ["hidden!=16", "8"])), []);
+    assertEquals(ids(filterRuns(runs, ["created>2026", "created<2027"])).length, 3);
   });
 
   await t.step("order", () => {
@@ -191,10 +196,32 @@ Deno.test("filterRuns, sortRuns and findRun know columns and options", async (t)
       const [work, message] of [
         [() => filterRuns(runs, ["rule"]), "Cannot use --where: expected conditions such as rule=sparse or"],
         [() => filterRuns(runs, ["rul=sparse"]), "a column or an option of train (did you mean rule?) but found rul"],
+        [
+          () => filterRuns(runs, ["rule=sparse", "8"]),
+          "Cannot use --where: expected conditions such as rule=sparse or",
+        ],
+        [
+          () => filterRuns(runs, ["rule=sparse accuracy>0.5"]),
+          "Cannot use --where rule=sparse accuracy>0.5: expected commas between conditions but found a blank before accuracy",
+        ],
+        [
+          () => filterRuns(runs, ["rule>3"]),
+          "Cannot use --where rule>3: expected =, != or ~ after rule, which is no number but found >",
+        ],
+        [() => filterRuns(runs, ["hidden>8"]), "expected =, != or ~ after hidden, which is no number but found >"],
         [() => sortRuns(runs, "-loss"), "Cannot use --sort: expected a column or an option of train"],
         [() => findRun(runs, "cc"), "Cannot use the run cc: expected an identity or a folder of deno task runs"],
         [() => findRun(runs, "aa"), "expected letters that stand for one run but found aa11, aa22"],
       ] as const
     ) assertStringIncludes(assertThrows(work, UsageError).message, message);
   });
+});
+
+Deno.test("listText() has identities at the left, also those that look like numbers", async () => {
+  await using folder = await temporaryFolder();
+  using table = new RunTable(`${folder.path}/runs.db`);
+  table.enter({ folder: "/runs/7", record: record("5e34"), events: [done(1)], status: "finished" });
+  assertMatch(listText(table.runs()), /^run {3,}status .*\n5e34  finished /);
+  table.enter({ folder: "/runs/7", record: record("12345678901"), events: [done(1)], status: "finished" });
+  assertMatch(listText(table.runs()), /\n12345678  finished .*\n5e34 {6}finished /);
 });

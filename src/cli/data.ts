@@ -39,7 +39,8 @@ export async function loadFrom(values: TrainValues, control: DownloadControl & R
   try {
     return await loadNamed(sources, { name, options: options as DataOptions });
   } catch (fault) {
-    const option = fault instanceof ConfigError ? dataOptionNames[fault.path.split(".").at(-1)!] : undefined;
+    const path = fault instanceof ConfigError ? fault.path.split(".").at(-1)! : "";
+    const option = path === "validationFraction" ? "validation-split" : dataOptionNames[path];
     throw option === undefined ? fault : UsageError.of(fault as ConfigError, `--${option}`);
   }
 }

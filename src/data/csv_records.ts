@@ -43,7 +43,7 @@ export interface SheetOptions extends ReadControl {
  * Reads CSV text. Columns at the right that are empty in every record are dropped, and so are blank records.
  *
  * Without `header`, the first record is taken as one where a word in it stands over a column of numbers, or, in a file
- * without a column of numbers, where none of its fields comes again below it.
+ * without a column of numbers, where none of its fields comes again below it; words without any record below are one.
  *
  * @param text the whole file
  * @param options file name, header, delimiter
@@ -156,7 +156,10 @@ function readQuoted(text: string, start: number): { field: string; end: number; 
 
 function looksLikeHeader(records: readonly CsvRecord[], width: number): boolean {
   const [first, ...below] = records;
-  if (first === undefined || below.length === 0) return false;
+  if (first === undefined) return false;
+  const isWord = (field: string) => !isMissing(field) && parseNumber(field) === undefined;
+  // Of one row nothing can be learnt: words alone are names without rows.
+  if (below.length === 0) return first.fields.slice(0, width).every(isWord);
   let numberColumns = 0;
   for (let column = 0; column < width; column++) {
     const numeric = below.every(({ fields }) =>
@@ -164,8 +167,7 @@ function looksLikeHeader(records: readonly CsvRecord[], width: number): boolean 
     );
     if (!numeric) continue;
     numberColumns++;
-    const top = first.fields[column]!;
-    if (!isMissing(top) && parseNumber(top) === undefined) return true;
+    if (isWord(first.fields[column]!)) return true;
   }
   if (numberColumns > 0) return false;
   return first.fields.slice(0, width).every((top, column) =>

@@ -215,7 +215,9 @@ function damaged(where: string, cause: unknown): DataError {
 
 /** A value as text, which brings every number back exactly. */
 function field(value: unknown, where: string): string {
-  if (value === null || value === undefined) return "";
+  // A gap is null; what is not there at all has been lost with its page.
+  if (value === undefined) throw damaged(where, new Error("a page with fewer values than the row group has rows"));
+  if (value === null) return "";
   if (value instanceof Date) return value.toISOString();
   if (typeof value === "boolean") return value ? "1" : "0";
   if (typeof value === "string" || typeof value === "number" || typeof value === "bigint") return String(value);

@@ -52,6 +52,9 @@ Deno.test("parseSheet() finds out whether there is a header", () => {
   assertEquals(headed("cap,odor\nx,p\ny,p"), true, "words that never come again");
   assertEquals(headed("x,p\ny,p\nx,a"), false, "words that come again");
   assertEquals(headed("a,b\n1,\n2,3"), true, "gaps below");
+  assertEquals(headed("a,2"), false, "one row");
+  const alone = "expected at least one record below the header but found only the header";
+  assertThrows(() => headed("a,b\n"), DataError, alone);
   assertEquals(parseSheet("1,2\n3,4", { where, header: true }).names, ["1", "2"]);
   assertEquals(parseSheet("a,b\n1,2", { where, header: false }).records.length, 2);
 });

@@ -323,6 +323,18 @@ Deno.test("parquetStream() fits on the first rows, and names the row group or th
     assertEquals(parts.map(({ rows }) => rows), [20, 20], "what stands before it has come");
     assertEquals([...parts[0]!.features], [...first.features.subarray(0, 60)], "means and deviations of 30 rows");
 
+    // The header of a page that says 16 values where the group has 20: zigzag of both, in one byte.
+    const short = grouped();
+    const start = rangesOf(short)[2]![0];
+    const count = short.indexOf(40, start + 8);
+    short[count] = 32;
+    await Deno.writeFile(path, short);
+    await assertRejects(
+      () => readParquet(path),
+      DataError,
+      ": expected a Parquet file but found other or damaged bytes (a page with fewer values than the row group has rows)",
+    );
+
     await Deno.writeFile(path, grouped("SNAPPY", 100));
     const few = await parquetStream(path, { oneHot: ["town"], fitRows: 2 });
     await assertRejects(

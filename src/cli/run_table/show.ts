@@ -5,7 +5,7 @@
  */
 
 import { basename } from "node:path";
-import { figure, percent } from "../progress.ts";
+import { epochOf, figure, percent } from "../progress.ts";
 import { sparkline } from "../sparkline.ts";
 import { textTable } from "../text_table.ts";
 import type { WholeRun } from "./export.ts";
@@ -41,7 +41,7 @@ export function listText(runs: readonly RunRow[]): string {
     run.rule,
     figure(run.learningRate),
     String(run.seed),
-    `${run.epoch}/${Math.ceil(run.epochs)}`,
+    epochOf(run.epoch, run.epochs, 0),
     shown(run.trainLoss),
     shown(run.validationLoss),
     share(run.accuracy),
@@ -81,7 +81,7 @@ export function compareText(runs: readonly RunRow[]): string {
     .filter(([, ...cells]) => new Set(cells).size > 1);
   const results = [
     ["status", ...runs.map(({ status }) => status)],
-    ["epochs", ...runs.map(({ epoch, epochs }) => `${epoch}/${Math.ceil(epochs)}`)],
+    ["epochs", ...runs.map(({ epoch, epochs }) => epochOf(epoch, epochs, 0))],
     ["seconds", ...runs.map(({ seconds }) => seconds.toFixed(1))],
     ["train loss", ...runs.map(({ trainLoss }) => shown(trainLoss))],
     ["validation loss", ...runs.map(({ validationLoss }) => shown(validationLoss))],

@@ -109,7 +109,7 @@ Deno.test("runs lists, shows, compares, exports and deletes what train has enter
           ["--runs", "new/x.db"],
           "Cannot use the table of runs new/x.db: expected a file that train or runs add has made but found nothing there",
         ],
-        [["compare", "b"], "Cannot use compare: expected two or more runs but found b"],
+        [["compare", "b"], "Cannot use compare: expected two or more runs but found only b"],
         [["show", "nothing"], "Cannot use the run nothing: expected an identity or a folder"],
         [["export", "--format", "xml"], "Cannot use --format: expected one of csv, jsonl, tensorboard but found xml"],
         [["push"], "Cannot use push: expected --mlflow URL, or LEANPROP_MLFLOW but found no server"],

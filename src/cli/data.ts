@@ -68,6 +68,9 @@ export function dataOptions(
       ? value ? "grey" : "rgb"
       : value;
   }
+  if (values.download && !set.known.includes("download")) {
+    throw new UsageError(`--download with ${set.name}`, "a data set that can be downloaded", "one that cannot");
+  }
   const { precision, download, "data-dir": dataDir, "fit-rows": fitRows } = values;
   for (const [key, value] of Object.entries({ precision, download, dataDir, fitRows })) {
     if (value !== undefined && set.known.includes(key)) options[key] = value;

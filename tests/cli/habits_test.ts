@@ -135,6 +135,8 @@ Deno.test("export writes ONNX, npz and a state_dict; find-rate draws and suggest
     const { code, stderr } = await run(["export", "--checkpoint", "a", "--out", name], at);
     assertEquals([code, stderr], [0, `Wrote the network of a to ${name}\n`]);
     assert((await bytes(`${folder.path}/${name}`)).startsWith(start), name);
+    const again = await run(["export", "--checkpoint", "a", "--out", name], at);
+    assertEquals(again.stderr, `Wrote the network of a to ${name}, over the file that was there\n`);
     const back = await run(["predict", "--checkpoint", name, "--input", "rows.npy"], at);
     const wanted =
       `error: Cannot read ${name}: expected a safetensors file that train or Network.save wrote but found `;

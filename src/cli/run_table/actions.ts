@@ -12,6 +12,7 @@ import { didYouMean } from "../../nearest.ts";
 import { writeWhole } from "../../run/files.ts";
 import { UsageError } from "../errors.ts";
 import type { Values } from "../options.ts";
+import { placeInWords } from "../replaced.ts";
 import { rewriteReport } from "../report/rewrite.ts";
 import { readEvents, readRecord, type RunEvent } from "../run_folder.ts";
 import { isTraining } from "../run_lock.ts";
@@ -108,9 +109,10 @@ export const actions: Readonly<Record<string, Action>> = {
       }
       const runs = chosen(work).map((row): WholeRun => ({ row, metrics: work.table.metrics(row.id) }));
       const place = to ?? (format === "tensorboard" ? "tensorboard" : `runs.${format}`);
+      const where = await placeInWords(place);
       if (format === "tensorboard") await writeTensorBoard(runs, place);
       else await writeWhole(place, [new TextEncoder().encode(format === "csv" ? asCsv(runs) : asJsonLines(runs))]);
-      print(`Wrote ${count(runs.length)} to ${place}\n`);
+      print(`Wrote ${count(runs.length)} to ${where}\n`);
     },
   },
   report: {

@@ -6,6 +6,7 @@
 
 import { basename } from "node:path";
 import { epochOf, figure, percent } from "../progress.ts";
+import { changes } from "../rounding.ts";
 import { sparkline } from "../sparkline.ts";
 import { textTable } from "../text_table.ts";
 import type { WholeRun } from "./export.ts";
@@ -97,7 +98,8 @@ export function compareText(runs: readonly RunRow[]): string {
 function drawn(curve: readonly MetricRow[]): string {
   const values = curve.map(({ value }) => value);
   const last = figure(values.at(-1)!);
-  return values.length === 1 ? last : `${sparkline(values)}  ${figure(values[0]!)} → ${last}`;
+  const flat = curve[0]!.name.startsWith("probe.") && !changes(values);
+  return values.length === 1 || flat ? last : `${sparkline(values)}  ${figure(values[0]!)} → ${last}`;
 }
 
 function shown(value: number | null): string {

@@ -44,6 +44,10 @@ Deno.test("runs lists, shows, compares, exports and deletes what train has enter
   await t.step("export", async () => {
     assertEquals(await good("runs", "export", "a", "--to", "a.csv"), "Wrote 1 run to a.csv\n");
     assertStringIncludes(await Deno.readTextFile(`${cwd}/a.csv`), ",trainLoss,");
+    assertEquals(
+      await good("runs", "export", "a", "--to", "a.csv"),
+      "Wrote 1 run to a.csv, over the file that was there\n",
+    );
     assertEquals(await good("runs", "export", "--format", "jsonl"), "Wrote 2 runs to runs.jsonl\n");
     await good("runs", "export", "--format", "tensorboard", "--to", "events");
     assertEquals([...Deno.readDirSync(`${cwd}/events`)].length, 2);

@@ -3,8 +3,8 @@ import { DatabaseSync } from "node:sqlite";
 import { RunTableError, UsageError } from "../../../src/cli/errors.ts";
 import { filterRuns, findRun, sortRuns } from "../../../src/cli/run_table/choose.ts";
 import { inWords, openDatabase } from "../../../src/cli/run_table/database.ts";
-import { listText } from "../../../src/cli/run_table/show.ts";
-import { RunTable } from "../../../src/cli/run_table/table.ts";
+import { listText, showText } from "../../../src/cli/run_table/show.ts";
+import { type MetricRow, type RunRow, RunTable } from "../../../src/cli/run_table/table.ts";
 import { temporaryFolder } from "../helpers.ts";
 import { done, epoch, record } from "./fixtures.ts";
 
@@ -224,4 +224,27 @@ Deno.test("listText() has identities at the left, also those that look like numb
   assertMatch(listText(table.runs()), /^run {3,}status .*\n5e34  finished /);
   table.enter({ folder: "/runs/7", record: record("12345678901"), events: [done(1)], status: "finished" });
   assertMatch(listText(table.runs()), /\n12345678  finished .*\n5e34 {6}finished /);
+});
+
+Deno.test("showText() draws no curve of what changes by rounding only", () => {
+  const row = { options: "{}", machine: "{}" } as RunRow;
+  const curve = (name: string, values: readonly number[]) =>
+    values.map((value, index): MetricRow => ({
+      run: "a",
+      step: index,
+      name,
+      value,
+      epoch: index,
+      seconds: 0,
+      sent: 0,
+    }));
+  const metrics = [
+    ...curve("probe.cosine", [1, 1 - 2e-16, 1 + 2e-16]),
+    ...curve("probe.normRatio", [0.5, 1]),
+    ...curve("trainLoss", [2e-7, 1e-7]),
+  ];
+  const text = showText({ row, metrics });
+  assertMatch(text, /probe\.cosine {5}1\n/);
+  assertMatch(text, /probe\.normRatio {2}▁█ {2}0\.5 → 1\n/);
+  assertMatch(text, /trainLoss {8}█▁ {2}2\.00e-7 → 1\.00e-7\n/);
 });

@@ -221,9 +221,9 @@ Deno.test("listText() has identities at the left, also those that look like numb
   await using folder = await temporaryFolder();
   using table = new RunTable(`${folder.path}/runs.db`);
   table.enter({ folder: "/runs/7", record: record("5e34"), events: [done(1)], status: "finished" });
-  assertMatch(listText(table.runs()), /^run {3,}status .*\n5e34  finished /);
+  assertMatch(listText(table.runs()), /^run {3,}status .*\n5e34 {2}finished /);
   table.enter({ folder: "/runs/7", record: record("12345678901"), events: [done(1)], status: "finished" });
-  assertMatch(listText(table.runs()), /\n12345678  finished .*\n5e34 {6}finished /);
+  assertMatch(listText(table.runs()), /\n12345678 {2}finished .*\n5e34 {6}finished /);
 });
 
 Deno.test("showText() draws no curve of what changes by rounding only", () => {

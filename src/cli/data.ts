@@ -39,7 +39,8 @@ export async function loadFrom(values: TrainValues, control: DownloadControl & R
   try {
     return await loadNamed(sources, { name, options: options as DataOptions });
   } catch (fault) {
-    const option = fault instanceof ConfigError ? dataOptionNames[fault.path.split(".").at(-1)!] : undefined;
+    const path = fault instanceof ConfigError ? fault.path.split(".").at(-1)! : "";
+    const option = path === "validationFraction" ? "validation-split" : dataOptionNames[path];
     throw option === undefined ? fault : UsageError.of(fault as ConfigError, `--${option}`);
   }
 }
@@ -66,6 +67,9 @@ export function dataOptions(
       : key === "colour"
       ? value ? "grey" : "rgb"
       : value;
+  }
+  if (values.download && !set.known.includes("download")) {
+    throw new UsageError(`--download with ${set.name}`, "a data set that can be downloaded", "one that cannot");
   }
   const { precision, download, "data-dir": dataDir, "fit-rows": fitRows } = values;
   for (const [key, value] of Object.entries({ precision, download, dataDir, fitRows })) {

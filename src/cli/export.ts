@@ -9,6 +9,7 @@ import { saveNpz } from "../run/npz_weights.ts";
 import { savePyTorch } from "../run/pytorch.ts";
 import { UsageError } from "./errors.ts";
 import { type CommandSpec, helpText, type OptionSpec, parseOptions } from "./options.ts";
+import { placeInWords } from "./replaced.ts";
 import { note, print } from "./terminal.ts";
 import { loadTrained, networkFile } from "./trained_network.ts";
 
@@ -68,6 +69,7 @@ export async function exportNetwork(args: readonly string[]): Promise<void> {
     );
   }
   using network = await loadTrained(await networkFile(checkpoint));
+  const where = await placeInWords(out);
   await write(network, out);
-  note(`Wrote the network of ${checkpoint} to ${out}\n`);
+  note(`Wrote the network of ${checkpoint} to ${where}\n`);
 }

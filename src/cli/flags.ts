@@ -17,8 +17,11 @@ export interface FlagNames {
 /** The place in a refusal, after what `compare` puts before it. */
 const PLACE = /^(Cannot compare (?<side>[\w+-]+): )?Cannot use (?<path>[\w.-]+)(\[\d+\])?(?=:)/;
 
-/** An option that a message advises. */
-const ADVICE = /\bwith ([a-z]+[A-Z]\w*)\b/g;
+/** An option that a message advises, or two. */
+const ADVICE = /\b(with|under) ([a-z]+[A-Z]\w*)(?: or ([a-z]\w*))?\b/g;
+
+/** Options of the API that are objects, and what the command line has for what is in them. */
+const OBJECTS: Readonly<Record<string, readonly string[]>> = { augment: ["crop", "flip"] };
 
 /** A rule, or an option of one with its value, that the engine advises as the API writes it. */
 const CODE = /\b(backprop)\(\)|\b(force|allowEmpty): true\b/g;
@@ -32,10 +35,11 @@ const CODE = /\b(backprop)\(\)|\b(force|allowEmpty): true\b/g;
  * @returns the message; as it was where the command line has no such option
  */
 export function nameFlags(message: string, names: FlagNames): string {
-  const advised = message.replace(
-    ADVICE,
-    (whole, option: string) => names.options.includes(kebab(option)) ? `with --${kebab(option)}` : whole,
-  );
+  const advised = message.replace(ADVICE, (whole, word: string, ...options: (string | undefined)[]) => {
+    const flags = options.slice(0, 2).flatMap((option) => option === undefined ? [] : [kebab(option)]);
+    const known = flags.every((flag) => names.options.includes(flag));
+    return known ? `${word} ${flags.map((flag) => `--${flag}`).join(" or ")}` : whole;
+  });
   const side = PLACE.exec(message)?.groups?.side;
   const taking = side === undefined ? names : { ...names, rules: side.split("+") };
   const told = advised.replace(CODE, (whole, rule?: string, option?: string) => {
@@ -65,11 +69,11 @@ export function rulesNamed(args: readonly string[]): string[] | undefined {
 }
 
 /** One flag as a rule; several only where rules that take part share the name and the engine does not say whose option it is. */
-function flagsOf(path: string, { options, rules: parts }: FlagNames): string[] {
+function flagsOf(path: string, { options, rules: taking }: FlagNames): string[] {
   const words = path.split(".");
   const [first, last] = [words[0]!, words.at(-1)!];
   const owners = first === "rule"
-    ? rules.filter(({ name }) => parts === undefined || parts.includes(name))
+    ? rules.filter(({ name }) => taking === undefined || taking.includes(name))
     : rules.filter(({ name }) => name === kebab(first));
   const ofRules = words.length === 1
     ? []
@@ -77,6 +81,8 @@ function flagsOf(path: string, { options, rules: parts }: FlagNames): string[] {
   if (ofRules.length > 0) return ofRules;
   // The times of a schedule are called as other options are, and so are options of rules.
   const whole = first === "schedule" || first === "rule" || owners.length > 0;
+  const parts = words.length === 1 ? OBJECTS[first]?.filter((name) => options.includes(name)) ?? [] : [];
+  if (parts.length > 0) return parts.map((name) => `--${name}`);
   const candidates = whole ? [kebab(first), `${kebab(first)}s`] : [kebab(last), kebab(first)];
   return candidates.filter((name) => options.includes(name)).slice(0, 1).map((name) => `--${name}`);
 }

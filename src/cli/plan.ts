@@ -8,6 +8,7 @@ import { knownOptions } from "../config.ts";
 import type { Data, Table } from "../data/table.ts";
 import { ConfigError } from "../errors.ts";
 import { didYouMean, nearest } from "../nearest.ts";
+import { checkLayer } from "../network/layers.ts";
 import { binaryCrossEntropy, checkLoss, type Loss, meanSquaredError, softmaxCrossEntropy } from "../network/losses.ts";
 import { cnn, convnet, mlp, type Model, resnet18 } from "../network/models.ts";
 import type { NetworkOptions } from "../network/network.ts";
@@ -183,11 +184,25 @@ function buildModel(
   }
 }
 
-/** Checks what a JSON file says about a network; layers and loss are checked where they are built. */
+/** Checks what a JSON file says about a network, as far as that goes without data. */
 export function checkModel(json: Record<string, unknown>, where: string): ModelFile {
   knownOptions(where, json, ["input", "layers", "loss"]);
   if (!Array.isArray(json.layers)) throw new ConfigError(`${where}, layers`, "a list of layers", json.layers);
+  json.layers.forEach((layer, index) => inFile(`${where}, layers[${index}]`, (path) => checkLayer(layer, path)));
+  if (json.loss !== undefined) inFile(where, () => checkLoss(json.loss as Partial<Loss>));
   return json as unknown as ModelFile;
+}
+
+/** Checks a part of a file, whose name then stands in what is refused. */
+function inFile(part: string, check: (path: string) => unknown): void {
+  try {
+    check(part);
+  } catch (fault) {
+    if (!(fault instanceof ConfigError)) throw fault;
+    const named = fault.path.startsWith(part);
+    if (!named) fault.message = fault.message.replace("Cannot use ", `Cannot use ${part}, `);
+    throw fault;
+  }
 }
 
 /** Options of rules as `ruleByName` takes them: by rule, in camel case; `named` are the rules that take part, with + or without. */

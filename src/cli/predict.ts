@@ -11,6 +11,7 @@ import { UsageError } from "./errors.ts";
 import { type CommandSpec, helpText, type OptionSpec, parseOptions } from "./options.ts";
 import { readInput } from "./predict_input.ts";
 import { csv, jsonLines, npy, type Predictions, table } from "./predict_output.ts";
+import { placeInWords } from "./replaced.ts";
 import { readRecord, type RunRecord } from "./run_folder.ts";
 import { note, print } from "./terminal.ts";
 import { loadTrained, networkFile } from "./trained_network.ts";
@@ -108,8 +109,9 @@ export async function predict(args: readonly string[]): Promise<void> {
   };
   if (out === undefined || write === undefined) return print(json ? jsonLines(predictions) : table(predictions));
   const contents = write(predictions);
+  const where = await placeInWords(out);
   await writeWhole(out, [typeof contents === "string" ? new TextEncoder().encode(contents) : contents]);
-  note(`Wrote predictions of ${predictions.rows.toLocaleString("en")} rows to ${out}\n`);
+  note(`Wrote predictions of ${predictions.rows.toLocaleString("en")} rows to ${where}\n`);
 }
 
 /** What the training data was, where the checkpoint lies in the folder of a run. */

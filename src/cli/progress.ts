@@ -63,7 +63,7 @@ export class ProgressView {
     this.#first ??= progress;
     if (!this.#redraws || performance.now() - this.#last < REDRAW_MS) return;
     const { epoch, epochs, step, totalSteps, trainLoss } = progress;
-    const left = `epoch ${epoch}/${Math.ceil(epochs)}  `;
+    const left = `epoch ${epochOf(epoch, epochs)}  `;
     const right = `  ${percent(step / totalSteps, 0)}  loss ${figure(trainLoss)}${this.#timeLeft(progress)}`;
     // One column is left free: a terminal that wraps would keep every drawing.
     const width = Math.min(WIDEST, columns() - 1 - left.length - right.length);
@@ -77,9 +77,8 @@ export class ProgressView {
   epoch(event: EpochEvent, epochs: number): void {
     if (this.#quiet) return;
     this.clear();
-    const total = String(Math.ceil(epochs));
     const parts = [
-      `epoch ${String(event.epoch).padStart(total.length)}/${total}`,
+      `epoch ${epochOf(event.epoch, epochs)}`,
       `loss ${figure(event.trainLoss)}`,
       event.validationLoss === null ? "" : `validation loss ${figure(event.validationLoss)}`,
       event.validationAccuracy === null ? "" : `accuracy ${percent(event.validationAccuracy, 2)}`,
@@ -124,6 +123,11 @@ export class ProgressView {
 
 function megabytes(bytes: number): string {
   return (bytes / 1e6).toFixed(1);
+}
+
+/** `3/10`, ` 3/10` where lines shall stand under each other, `1.5/1.5` for the last half of an epoch. */
+export function epochOf(epoch: number, epochs: number, width: number = String(epochs).length): string {
+  return `${String(Math.min(epoch, epochs)).padStart(width)}/${epochs}`;
 }
 
 /** A share in percent, such as `97.83 %`. */

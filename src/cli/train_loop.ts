@@ -6,7 +6,7 @@
 
 import type { Dataset } from "../data/dataset.ts";
 import type { Table } from "../data/table.ts";
-import { CheckpointError, EngineError } from "../errors.ts";
+import { CheckpointError, DataError, EngineError } from "../errors.ts";
 import { Network } from "../network/network.ts";
 import type { EarlyStopping, Watched } from "../train/early_stopping.ts";
 import type { Metrics } from "../train/metrics.ts";
@@ -86,6 +86,7 @@ interface State {
  * @returns its last event
  * @throws {Interruption} when the signal aborts; the state is saved then
  * @throws {CheckpointError} where the folder cannot be written to
+ * @throws {DataError} where rows of a stream cannot be read; the state is saved then
  */
 export async function trainToEnd(run: Run): Promise<DoneEvent> {
   const { trainer, step, events, view } = run;
@@ -122,6 +123,13 @@ export async function trainToEnd(run: Run): Promise<DoneEvent> {
     }
   } catch (fault) {
     if (fault instanceof Interruption) throw await saveForLater(run, { state, interruption: fault });
+    if (fault instanceof DataError) {
+      // Rows that cannot be read: the network is where its last whole step has left it, and none of that shall be lost.
+      const [step = 0] = trainer.network.read("training.counters");
+      state.step = step;
+      await saveState(run, state);
+      fault.message = `${fault.message}; ${keptWords(run, state)}`;
+    }
     if (fault instanceof EngineError && fault.code === "not-finite") {
       const words = fault.message.replace("clipNorm", "--clip-norm");
       throw new EngineError(fault.code, `${words}; ${keptWords(run, state)}`, { cause: fault });
@@ -198,20 +206,24 @@ function figuresOf({ validationLoss, validationAccuracy }: EpochEvent): Watched 
   return { loss: validationLoss, accuracy: validationAccuracy };
 }
 
-/** Saves the exact state (line first, then checkpoint; see `keepEvents`); gives the words to leave with. */
+/** Saves the exact state; gives the words to leave with. */
 async function saveForLater(
   run: Run,
   { state, interruption }: { readonly state: State; readonly interruption: Interruption },
 ): Promise<Interruption> {
-  const { folder } = run;
+  run.tracking?.event(await saveState(run, state));
+  const message = `Interrupted after ${state.step} steps; the state is saved\n` +
+    `Resume with: deno task train --resume ${run.folder}`;
+  return new Interruption(interruption.exitCode, message);
+}
+
+/** Saves the exact state: line first, then checkpoint; see `keepEvents`. Gives the line. */
+async function saveState(run: Run, state: State): Promise<InterruptedEvent> {
   const { step, seconds, pending } = state;
   const event: InterruptedEvent = { event: "interrupted", step, seconds, ...(pending && { pending }) };
-  await appendEvent(folder, event);
+  await appendEvent(run.folder, event);
   await save(run, state);
-  run.tracking?.event(event);
-  const message = `Interrupted after ${step} steps; the state is saved\n` +
-    `Resume with: deno task train --resume ${folder}`;
-  return new Interruption(interruption.exitCode, message);
+  return event;
 }
 
 /** Writes the checkpoint. */

@@ -8,7 +8,7 @@ import type { Data } from "../data/table.ts";
 import type { SlotDescription } from "../network/network.ts";
 import type { Trainer } from "../train/trainer.ts";
 import { figure, percent } from "./progress.ts";
-import type { DoneEvent, RunEvent, RunRecord } from "./run_folder.ts";
+import type { DoneEvent, EpochEvent, RunEvent, RunRecord } from "./run_folder.ts";
 import { sparkline } from "./sparkline.ts";
 
 /** What a summary is made of. */
@@ -34,19 +34,19 @@ export async function summarizeRun(
   { folder, trainer, record, data, events, done, report }: RunOutcome,
 ): Promise<string> {
   const { parameters, threads, instructionSet } = trainer.network.describe();
-  const { epochs, ruleName } = trainer.config;
+  const { ruleName } = trainer.config;
   const threadWords = `${threads} ${threads === 1 ? "thread" : "threads"}`;
   const lines = [
     "",
     `Trained a network of ${parameters.toLocaleString("en")} parameters on ${data.name} with ${ruleName}: ` +
-    `${epochs} ${epochs === 1 ? "epoch" : "epochs"}, ${record.data.rows.train.toLocaleString("en")} rows, ${
+    `${epochWords(trainer.config.epochs, { done, events })}, ${record.data.rows.train.toLocaleString("en")} rows, ${
       done.seconds.toFixed(1)
     } s, ` +
     `${threadWords}, ${instructionSet}`,
     ...stoppingWords(done, trainer.config.epochs),
     testWords(data, done),
-    ...productWords(await trainer.network.describeRule()),
-    ...curves(events),
+    ...productWords(await trainer.network.describeRule(), shareOfLastBatch(trainer, { record, done })),
+    ...curves(events, done),
     "",
     `Run folder  ${folder}`,
     ...(report === undefined ? [] : [`Report      ${report}`]),
@@ -54,6 +54,13 @@ export async function summarizeRun(
     `Repeat      deno task train --config ${folder}/config.json`,
   ];
   return `${lines.join("\n")}\n`;
+}
+
+/** How many epochs there were, which early stopping makes fewer than were asked for. */
+function epochWords(epochs: number, { done, events }: Pick<RunOutcome, "done" | "events">): string {
+  const words = `${epochs} ${epochs === 1 ? "epoch" : "epochs"}`;
+  const last = events.findLast((event) => event.event === "epoch");
+  return done.stoppedEarly && last ? `${last.epoch} of ${words}` : words;
 }
 
 function stoppingWords({ bestEpoch, stoppedEarly }: DoneEvent, epochs: number): string[] {
@@ -65,21 +72,27 @@ function stoppingWords({ bestEpoch, stoppedEarly }: DoneEvent, epochs: number): 
   ];
 }
 
-/** Loss and accuracy in a line each, where there is more than one epoch. */
-function curves(events: readonly RunEvent[]): string[] {
+/** Loss and accuracy in a line each, where there is more than one epoch; where they were watched, on those rows. */
+function curves(events: readonly RunEvent[], { bestEpoch }: DoneEvent): string[] {
   const epochs = events.filter((event) => event.event === "epoch");
   if (epochs.length < 2) return [];
-  const line = (name: string, values: readonly number[], show: (value: number) => string) => {
+  const watched = epochs.some(({ validationLoss }) => validationLoss !== null);
+  const line = (name: string, read: (event: EpochEvent) => number | null, show: (value: number) => string) => {
+    const values = epochs.flatMap((event) => read(event) ?? []);
     const [first, last] = [values[0], values.at(-1)];
     if (first === undefined || last === undefined) return [];
-    return [`${name.padEnd(10)}${sparkline(values)}  ${show(first)} → ${show(last)}`];
+    const best = epochs.find(({ epoch }) => epoch === bestEpoch);
+    const kept = best && read(best);
+    const words = kept == null ? "" : `, ${show(kept)} in epoch ${bestEpoch}`;
+    return [`${name.padEnd(21)}${sparkline(values)}  ${show(first)} → ${show(last)}${words}`];
   };
-  const accuracies = epochs.flatMap(({ validationAccuracy, trainAccuracy }) =>
-    validationAccuracy ?? trainAccuracy ?? []
-  );
+  const accuracy = (share: number) => percent(share, 2);
   return [
-    ...line("Loss", epochs.map(({ trainLoss }) => trainLoss), figure),
-    ...line("Accuracy", accuracies, (share) => percent(share, 2)),
+    ...line("Training loss", ({ trainLoss }) => trainLoss, figure),
+    ...line("Validation loss", ({ validationLoss }) => validationLoss, figure),
+    ...watched
+      ? line("Validation accuracy", ({ validationAccuracy }) => validationAccuracy, accuracy)
+      : line("Training accuracy", ({ trainAccuracy }) => trainAccuracy, accuracy),
   ];
 }
 
@@ -93,13 +106,24 @@ function testWords(data: Data, done: DoneEvent): string {
   return `Test on ${data.test?.rows.toLocaleString("en")} rows: ${words.join(", ")}`;
 }
 
-/** Which outer products make the weight gradients of which layers, where a rule chooses among them. */
-function productWords(layers: readonly SlotDescription[]): string[] {
+/** How much of a batch the last step had: the one that ends an epoch may have fewer rows than the others. */
+function shareOfLastBatch(
+  { config: { batchSize, stepsPerEpoch, dropLast } }: Trainer,
+  { record, done }: Pick<RunOutcome, "record" | "done">,
+): number {
+  const rows = record.data.rows.train;
+  const short = dropLast ? 0 : rows % batchSize;
+  const ended = done.step % (stepsPerEpoch ?? Math.ceil(rows / batchSize)) === 0;
+  return ended && short > 0 ? short / batchSize : 1;
+}
+
+/** Which outer products make the weight gradients of which layers, where a rule chooses among them; of a whole batch. */
+function productWords(layers: readonly SlotDescription[], share: number): string[] {
   const words = layers.map(({ layer, slots: { products } }) => {
     const { kind, keeps, why, k, of, policy, memory } = products;
     if (kind !== "memAop") return undefined;
     if (why !== undefined) return `${layer}: all rows (${why})`;
-    const rows = of === undefined ? `${k}` : `${k} of ${of}`;
+    const rows = of === undefined ? `${k}` : `${k} of ${Math.round((of as number) / share)}`;
     return `${layer}: ${rows} ${keeps} (${policy}${memory ? " with memory" : ""})`;
   }).filter((text) => text !== undefined);
   return words.length === 0 ? [] : [`Weight gradients of layers from ${words.join("; ")}`];

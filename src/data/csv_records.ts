@@ -43,7 +43,7 @@ export interface SheetOptions extends ReadControl {
  * Reads CSV text. Columns at the right that are empty in every record are dropped, and so are blank records.
  *
  * Without `header`, the first record is taken as one where a word in it stands over a column of numbers, or, in a file
- * without a column of numbers, where none of its fields comes again below it.
+ * without a column of numbers, where none of its fields comes again below it; words without any record below are one.
  *
  * @param text the whole file
  * @param options file name, header, delimiter
@@ -68,13 +68,21 @@ export function parseSheet(text: string, options: SheetOptions): CsvSheet {
     }
   }
   const headed = options.header ?? looksLikeHeader(records, width);
-  const names = Array.from({ length: width }, (_, column) => {
-    const name = headed ? first.fields[column]!.trim() : "";
-    return name === "" ? `column ${column + 1}` : name;
-  });
+  const names = columnNames(headed ? first : undefined, width);
   const body = headed ? records.slice(1) : records;
   if (body.length === 0) throw new DataError(where, "at least one record below the header", "only the header");
   return { where, headed, names, records: body };
+}
+
+/**
+ * Names of columns.
+ *
+ * @param header the record that has them, where there is one
+ * @param width how many columns
+ * @returns a name for each; `column 1` and so on where the header has none
+ */
+export function columnNames(header: CsvRecord | undefined, width: number): string[] {
+  return Array.from({ length: width }, (_, column) => header?.fields[column]?.trim() || `column ${column + 1}`);
 }
 
 /**
@@ -148,7 +156,10 @@ function readQuoted(text: string, start: number): { field: string; end: number; 
 
 function looksLikeHeader(records: readonly CsvRecord[], width: number): boolean {
   const [first, ...below] = records;
-  if (first === undefined || below.length === 0) return false;
+  if (first === undefined) return false;
+  const isWord = (field: string) => !isMissing(field) && parseNumber(field) === undefined;
+  // Of one row nothing can be learnt: words alone are names without rows.
+  if (below.length === 0) return first.fields.slice(0, width).every(isWord);
   let numberColumns = 0;
   for (let column = 0; column < width; column++) {
     const numeric = below.every(({ fields }) =>
@@ -156,8 +167,7 @@ function looksLikeHeader(records: readonly CsvRecord[], width: number): boolean 
     );
     if (!numeric) continue;
     numberColumns++;
-    const top = first.fields[column]!;
-    if (!isMissing(top) && parseNumber(top) === undefined) return true;
+    if (isWord(first.fields[column]!)) return true;
   }
   if (numberColumns > 0) return false;
   return first.fields.slice(0, width).every((top, column) =>
@@ -170,6 +180,7 @@ function isMissing(field: string): boolean {
   return /^\s*(?:|\?|-|na|n\/a|nan|null|none|[+-]?inf(?:inity)?)\s*$/i.test(field);
 }
 
-function isBlank(field: string | undefined): boolean {
+/** Whether a field says nothing. */
+export function isBlank(field: string | undefined): boolean {
   return field === undefined || field.trim() === "";
 }

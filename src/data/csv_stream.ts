@@ -7,10 +7,10 @@
 import { knownOptions, number } from "../config.ts";
 import { DataError } from "../errors.ts";
 import { type CsvOptions, parseCsv } from "./csv.ts";
-import { type CsvSheet, parseSheet } from "./csv_records.ts";
-import type { CsvTransform } from "./csv_transform.ts";
+import { columnNames, type CsvSheet, isBlank, parseSheet } from "./csv_records.ts";
+import { type CsvTransform, placeColumns } from "./csv_transform.ts";
 import { type ReadControl, readFault, telling } from "./files.ts";
-import { fittedTable } from "./fitted.ts";
+import { type Fitted, fittedTable } from "./fitted.ts";
 import { joinParts } from "./stream.ts";
 import type { Table } from "./table.ts";
 
@@ -49,7 +49,7 @@ export interface CsvStream {
   readonly shape: readonly number[];
   /** What the columns became. */
   readonly transform: CsvTransform;
-  /** All rows of another file with the same columns, treated as this one's, such as rows to watch. */
+  /** All rows of another file, treated as this one's, such as rows to watch; its columns are found by name where the file has a header. */
   readonly read: (path: string) => Promise<Table>;
 }
 
@@ -77,7 +77,6 @@ export async function csvStream(path: string, options: CsvStreamOptions = {}): P
   number("fitRows", fitRows, { min: 1, whole: true });
   number("partRows", partRows, { min: 1, whole: true });
   let transform: CsvTransform | undefined;
-  let names: readonly string[] | undefined;
   let shape: readonly number[] = [];
   let records = 0;
   for await (const block of blocks(path, fitRows + 1, onRead && { onRead })) {
@@ -86,47 +85,38 @@ export async function csvStream(path: string, options: CsvStreamOptions = {}): P
     const fit = parseCsv(block.text, { ...columns, where: path });
     transform = fit.transform;
     shape = fit.train.shape;
-    const { header, delimiter = "," } = columns;
-    names = parseSheet(block.text, { where: path, delimiter, ...(header !== undefined && { header }) }).names;
   }
-  if (!transform || !names) throw new DataError(path, "at least one record", "an empty file");
-  const fitted = { path, transform, names, partRows, precision: columns.precision ?? "f32" };
+  if (!transform) throw new DataError(path, "at least one record", "an empty file");
+  const fitted = { transform, partRows, precision: columns.precision ?? "f32" };
   return {
-    train: () => tables(fitted),
+    train: () => tables(path, fitted),
     rows: records - (transform.headed ? 1 : 0),
     shape,
     transform,
-    read: (path) => joinParts(tables({ ...fitted, path }), path),
+    read: (path) => joinParts(tables(path, fitted), path),
   };
 }
 
-/** What a pass over a file needs to know. */
-interface Fitted {
-  readonly path: string;
-  readonly transform: CsvTransform;
-  readonly names: readonly string[];
-  readonly partRows: number;
-  readonly precision: "f32" | "f64";
-}
-
-async function* tables({ path, transform, names, partRows, precision }: Fitted): AsyncGenerator<Table, void, void> {
-  let first = true;
+/** A pass over a file, with its columns by their names in it. */
+async function* tables(
+  path: string,
+  { transform, precision, partRows }: Fitted & { readonly partRows: number },
+): AsyncGenerator<Table, void, void> {
+  const { headed, delimiter } = transform;
+  let names: readonly string[] | undefined;
+  let placed = transform;
   for await (const { text, line } of blocks(path, partRows)) {
-    const header = first && transform.headed;
-    first = false;
     const where = line === 1 ? path : `${path}, after line ${line - 1}`;
-    const alone = header && text.trimEnd().split(/\r\n|\r|\n/).length === 1;
-    if (alone) continue;
-    const { records } = parseSheet(text, { where, header, delimiter: transform.delimiter });
-    const sheet: CsvSheet = {
-      where: path,
-      headed: transform.headed,
-      names,
-      records: records.map((record) => ({ ...record, line: record.line + line - 1 })),
-    };
-    const short = sheet.records.find(({ fields }) => fields.length < transform.width);
-    if (short) throw new DataError(`${path}, line ${short.line}`, `${transform.width} fields`, short.fields.length);
-    yield fittedTable(sheet, { transform, precision });
+    const block = parseSheet(text, { where, header: false, delimiter });
+    const header = names === undefined && headed ? block.records[0] : undefined;
+    const records = block.records.slice(header ? 1 : 0).map((record) => ({ ...record, line: record.line + line - 1 }));
+    names ??= columnNames(header, headed ? block.names.length : transform.width);
+    const sheet: CsvSheet = { where: path, headed, names, records };
+    if (header) placed = placeColumns(sheet, transform);
+    const { width } = placed;
+    const other = records.find(({ fields }) => fields.length < width || !fields.slice(width).every(isBlank));
+    if (other) throw new DataError(`${path}, line ${other.line}`, `${width} fields`, `${other.fields.length} fields`);
+    if (records.length > 0) yield fittedTable(sheet, { transform: placed, precision });
   }
 }
 

@@ -223,21 +223,30 @@ function inputCount(column: NumberColumn | OneHotColumn): number {
   return column.kind === "number" ? 1 : column.categories.length;
 }
 
+/**
+ * The transform for another file that has the target columns too: by name where both have names.
+ *
+ * @param sheet the other file
+ * @param transform what was fitted
+ * @returns the same, with the positions that the columns have there
+ * @throws {DataError} where a column is missing
+ */
+export function placeColumns(sheet: CsvSheet, transform: CsvTransform): CsvTransform {
+  const place = <Column extends TargetColumn>(column: Column) => ({
+    ...column,
+    index: findColumn(sheet, { column, transform }),
+  });
+  const { columns, targets } = transform;
+  return { ...transform, width: sheet.names.length, columns: columns.map(place), targets: targets.map(place) };
+}
+
 /** Where a training column is in another file, which may lack the target columns. */
 function findColumn(
   sheet: CsvSheet,
-  wanted: { readonly column: NumberColumn | OneHotColumn; readonly transform: CsvTransform },
+  wanted: { readonly column: TargetColumn; readonly transform: CsvTransform },
 ): number {
   const { column, transform } = wanted;
-  if (transform.headed && sheet.headed) {
-    const index = sheet.names.indexOf(column.name);
-    if (index >= 0) return index;
-    throw new DataError(
-      sheet.where,
-      `a column ${column.name}${didYouMean(column.name, sheet.names)}`,
-      "none of that name",
-    );
-  }
+  if (transform.headed && sheet.headed) return findName(sheet, wanted);
   const width = sheet.names.length;
   if (width === transform.width) return column.index;
   if (width === transform.width - transform.targets.length) {
@@ -245,4 +254,16 @@ function findColumn(
   }
   const withoutTargets = transform.width - transform.targets.length;
   throw new DataError(sheet.where, `${withoutTargets} columns (${transform.width} with targets)`, width);
+}
+
+/** By name; columns that share theirs are told apart by position, as long as the file is as wide. */
+function findName(
+  { names, where }: CsvSheet,
+  { column: { name, index }, transform }: { readonly column: TargetColumn; readonly transform: CsvTransform },
+): number {
+  const found = names.flatMap((other, position) => other === name ? [position] : []);
+  if (found.length === 0) throw new DataError(where, `a column ${name}${didYouMean(name, names)}`, "none of that name");
+  if (found.length === 1) return found[0]!;
+  if (names.length === transform.width && found.includes(index)) return index;
+  throw new DataError(where, `one column ${name}`, `${found.length} of that name`);
 }

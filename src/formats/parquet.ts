@@ -8,6 +8,7 @@
 import { knownOptions, number } from "../config.ts";
 import { CSV_OPTIONS, type CsvData, type CsvOptions, sheetData } from "../data/csv.ts";
 import type { CsvRecord, CsvSheet } from "../data/csv_records.ts";
+import { placeColumns } from "../data/csv_transform.ts";
 import type { CsvStream } from "../data/csv_stream.ts";
 import { readFault } from "../data/files.ts";
 import { type Fitted, fittedTable } from "../data/fitted.ts";
@@ -96,10 +97,8 @@ export async function parquetStream(path: string, options: ParquetStreamOptions 
     transform,
     read: async (path) => {
       const other = await ParquetFile.open(path);
-      if (String(other.names) !== String(file.names)) {
-        throw new DataError(path, `the columns ${file.names.join(", ")}`, other.names.join(", "));
-      }
-      return await joinParts(tables(other, fitted), path);
+      const placed = placeColumns(other.sheet([]), transform);
+      return await joinParts(tables(other, { ...fitted, transform: placed }), path);
     },
   };
 }
@@ -216,7 +215,9 @@ function damaged(where: string, cause: unknown): DataError {
 
 /** A value as text, which brings every number back exactly. */
 function field(value: unknown, where: string): string {
-  if (value === null || value === undefined) return "";
+  // A gap is null; what is not there at all has been lost with its page.
+  if (value === undefined) throw damaged(where, new Error("a page with fewer values than the row group has rows"));
+  if (value === null) return "";
   if (value instanceof Date) return value.toISOString();
   if (typeof value === "boolean") return value ? "1" : "0";
   if (typeof value === "string" || typeof value === "number" || typeof value === "bigint") return String(value);

@@ -22,6 +22,9 @@ const FOLDED = "folded.";
 /** Key in the file's metadata. */
 const KEY = "leanprop";
 
+/** What is read here. */
+const WANTED = "a safetensors file that train or Network.save wrote";
+
 /** Version of what stands under that key. */
 const FORMAT = 1;
 
@@ -144,8 +147,8 @@ export async function loadCheckpoint(
   const file = await Deno.readFile(path).catch((cause) => {
     throw new CheckpointError(`Cannot read ${where}: ${reason(cause)}`, { cause });
   });
-  const { metadata, tensors } = decodeSafetensors(file, where);
-  const header = parseHeader(metadata[KEY], where);
+  const { metadata, tensors } = decodeSafetensors(file, where, WANTED);
+  const header = parseHeader(metadata, where);
   const network = build(header, where, options);
   try {
     const rest = expand(network, new Map(tensors), where);
@@ -213,11 +216,12 @@ export async function loadAlone(
   }
 }
 
-function parseHeader(text: string | undefined, where: string): Header {
+function parseHeader({ [KEY]: text, format }: Readonly<Record<string, string>>, where: string): Header {
   if (text === undefined) {
-    throw new CheckpointError(
-      `Cannot read ${where}: expected a leanprop checkpoint but found a safetensors file of another program`,
-    );
+    const found = format === "pt"
+      ? "weights without their network, as export and PyTorch write them (loadPyTorch reads those)"
+      : "one of another program";
+    throw new CheckpointError(`Cannot read ${where}: expected ${WANTED} but found ${found}`);
   }
   let header: Header;
   try {

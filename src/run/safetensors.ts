@@ -7,6 +7,7 @@
  */
 
 import { CheckpointError } from "../errors.ts";
+import { otherFile } from "./other_files.ts";
 
 /** Element types that leanprop reads and writes, by their name in the format. */
 const BYTES = { F64: 8, F32: 4, F16: 2, U32: 4, I64: 8, I32: 4, U8: 1 } as const;
@@ -69,15 +70,22 @@ export function encodeSafetensors({ metadata, tensors }: Safetensors): Uint8Arra
  *
  * @param file the whole file
  * @param where its name, for messages
+ * @param wanted what the file should be, for messages
  * @returns metadata and tensors; their bytes are views into `file`
  * @throws {CheckpointError} saying what is wrong and where
  */
-export function decodeSafetensors(file: Uint8Array<ArrayBuffer>, where: string): Safetensors {
+export function decodeSafetensors(
+  file: Uint8Array<ArrayBuffer>,
+  where: string,
+  wanted: string = "a safetensors file",
+): Safetensors {
   const fail = (expected: string, found: unknown): never => {
     throw new CheckpointError(`Cannot read ${where}: expected ${expected} but found ${found}`);
   };
-  if (file.length < 8) fail("a safetensors file", `only ${file.length} bytes`);
+  if (file.length < 8) fail(wanted, `only ${file.length} bytes`);
   const headerLength = new DataView(file.buffer, file.byteOffset).getBigUint64(0, true);
+  const other = headerLength > BigInt(file.length - 8) ? otherFile(file) : undefined;
+  if (other !== undefined) fail(wanted, other);
   if (headerLength > BigInt(MOST_HEADER)) {
     fail("a safetensors header of at most 100 MB", `one of ${headerLength} bytes`);
   }

@@ -92,3 +92,16 @@ Deno.test("advice that the engine gives in code names flags and rules of the com
     "Cannot use --sparse.sparsity: expected less (--sparse.allow-empty overrides this) but found 0.9",
   );
 });
+
+Deno.test("nameFlags() has what the command line calls options that are objects, and two that are advised", () => {
+  const names = { options: ["crop", "flip", "one-hot", "ignore"] };
+  const told = (words: string) => nameFlags(words, names);
+  assertEquals(told("Cannot use augment: expected images"), "Cannot use --crop or --flip: expected images");
+  assertEquals(told("Cannot use augment.crop: expected less"), "Cannot use --crop: expected less");
+  assertEquals(
+    told("a number (words need the column under oneHot or ignore) but found x"),
+    "a number (words need the column under --one-hot or --ignore) but found x",
+  );
+  const api = "a class (more of them with fitRows or more)";
+  assertEquals(told(api), api, "no such option here");
+});

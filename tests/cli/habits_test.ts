@@ -36,9 +36,13 @@ Deno.test("train --early-stopping stops, keeps the best network, and stops there
   assertEquals(again.code, 0, again.stderr);
   assertEquals(jsonLines(again.stdout), [done]);
   // What predict takes by default is the best network, and a run of as many epochs tests it alike.
+  const words = await run(["train", ...small, ...options.filter((word) => word !== "--json"), "--out", "b"], at);
+  assertStringIncludes(words.stdout, `with backprop: ${best + 2} of 60 epochs, `);
+  assertStringIncludes(words.stdout, `Stopped early: the network of epoch ${best}, the best, is kept`);
+  const accuracy = (100 * (events[best - 1]!.validationAccuracy as number)).toFixed(2);
   assertMatch(
-    (await run(["train", ...small, ...options.filter((word) => word !== "--json"), "--out", "b"], at)).stdout,
-    new RegExp(`Stopped early: the network of epoch ${best}, the best, is kept`),
+    words.stdout,
+    new RegExp(`Validation accuracy {2}[▁-█]+ {2}.* → .* %, ${accuracy} % in epoch ${best}\\n`),
   );
 });
 
@@ -117,10 +121,26 @@ Deno.test("export writes ONNX, npz and a state_dict; find-rate draws and suggest
   const at = { cwd: folder.path };
   const trained = await run(["train", ...small, "--epochs", "1", "--quiet", "--out", "a"], at);
   assertEquals(trained.code, 0, trained.stderr);
-  for (const [name, start] of [["net.onnx", "080a"], ["net.npz", "504b"], ["net.safetensors", ""]] as const) {
+  for (
+    const [name, start, what] of [
+      ["net.onnx", "080a", "an ONNX file"],
+      ["net.npz", "504b", "a zip archive, as NPZ files and those of torch.save are"],
+      [
+        "net.safetensors",
+        "",
+        "weights without their network, as export and PyTorch write them (loadPyTorch reads those)",
+      ],
+    ] as const
+  ) {
     const { code, stderr } = await run(["export", "--checkpoint", "a", "--out", name], at);
     assertEquals([code, stderr], [0, `Wrote the network of a to ${name}\n`]);
     assert((await bytes(`${folder.path}/${name}`)).startsWith(start), name);
+    const again = await run(["export", "--checkpoint", "a", "--out", name], at);
+    assertEquals(again.stderr, `Wrote the network of a to ${name}, over the file that was there\n`);
+    const back = await run(["predict", "--checkpoint", name, "--input", "rows.npy"], at);
+    const wanted =
+      `error: Cannot read ${name}: expected a safetensors file that train or Network.save wrote but found `;
+    assertEquals([back.code, back.stderr], [1, `${wanted}${what}\n`]);
   }
   const refused = await run(["export", "--checkpoint", "a", "--out", "net.pb"], at);
   assertEquals(

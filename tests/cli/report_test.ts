@@ -16,7 +16,11 @@ Deno.test("train writes a report of one file: curves, confusions, predictions, c
   const { code, stdout, stderr } = await run([...args, "--quiet", "--probe", "--out", "a"], { cwd: folder.path });
   assertEquals([code, stderr], [0, ""]);
   assertStringIncludes(stdout, "Report      a/report.html\n");
-  assertMatch(stdout, /\nLoss {6}█[▁-█]▁ {2}[\d.]+ → [\d.]+\nAccuracy {2}[▁-█]{3} {2}[\d.]+ % → [\d.]+ %\n/);
+  assertMatch(
+    stdout,
+    /\nTraining loss {8}█[▁-█]▁ {2}[\d.]+ → [\d.]+\nValidation loss {6}[▁-█]{3} {2}[\d.]+ → [\d.]+\n/,
+  );
+  assertMatch(stdout, /\nValidation accuracy {2}[▁-█]{3} {2}[\d.]+ % → [\d.]+ %\n/);
   const page = await Deno.readTextFile(`${folder.path}/a/report.html`);
   for (
     const title of ["Loss over epochs", "Loss over time", "Accuracy over epochs", "Accuracy over time", "Learning rate"]

@@ -117,6 +117,27 @@ Deno.test({
   },
 });
 
+Deno.test("train --stream keeps all steps before a row that cannot be read, and says so", async () => {
+  await using folder = await temporaryFolder();
+  const cwd = folder.path;
+  // Of the first part of 4096 rows 81 batches of 50; the fault is in the second.
+  await Deno.writeTextFile(`${cwd}/x.csv`, `${csv(5000)}1,none,x\n`);
+  await Deno.writeTextFile(`${cwd}/new.csv`, "a,b\n0,1\n");
+  const data = ["--data", "csv:x.csv", "--stream", "--fit-rows", "1000", "--shuffle-window", "0"];
+  const failed = await run([...common, ...data, "--runs", "runs.db", "--out", "a"], { cwd });
+  const words = "error: Cannot read x.csv, line 5002, column 2 (b): expected a finite number but found none; " +
+    "a/checkpoint.safetensors still holds the state after 81 steps\n";
+  assertEquals([failed.code, failed.stderr], [1, words]);
+  const [row] = jsonLines((await run(["runs", "--json", "--runs", "runs.db"], { cwd })).stdout);
+  assertEquals([row!.status, row!.message], ["failed", words.slice("error: ".length).trimEnd()]);
+  const predicted = await run(["predict", "--checkpoint", "a", "--input", "new.csv"], { cwd });
+  assertEquals([predicted.code, predicted.stderr], [0, ""]);
+  const resumed = await run(["train", "--resume", "a", "--quiet"], { cwd });
+  assertEquals([resumed.code, resumed.stderr], [1, words], "no step is taken twice");
+  const events = jsonLines(await Deno.readTextFile(`${cwd}/a/metrics.jsonl`));
+  assertEquals(events.map(({ event, step }) => [event, step]), [["interrupted", 81], ["interrupted", 81]]);
+});
+
 /** Dark and light images in a folder for each. */
 async function writeImages(folder: string): Promise<void> {
   for (const [index, name] of ["dark", "light"].entries()) {
@@ -207,6 +228,11 @@ for (
     ],
     [[...stream, "--test-fraction", "0.2"], 2, "Cannot use --test-fraction with --stream: expected --test-data PATH"],
     [[...stream, "--test-data", "no.csv"], 1, "Cannot read no.csv: expected a file but found nothing there"],
+    [
+      ["--data", "csv:renamed.csv", "--stream", "--test-data", "x.csv"],
+      1,
+      "Cannot read x.csv: expected a column weight but found none of that name",
+    ],
     [[...stream, "--shuffle-seed", "1"], 2, "Cannot use --shuffle-seed with --stream: expected no such option"],
     [
       [...stream, "--class-weights", "balanced"],
@@ -237,10 +263,15 @@ for (
   Deno.test(`train refuses ${args.join(" ")}`, async () => {
     await using folder = await temporaryFolder();
     await Deno.writeTextFile(`${folder.path}/x.csv`, csv(60));
+    await Deno.writeTextFile(`${folder.path}/renamed.csv`, csv(60).replace("a,b,kind", "a,weight,kind"));
     const refused = await run([...common, ...args], { cwd: folder.path });
     assertStringIncludes(refused.stderr, message);
     assertEquals([refused.code, refused.stdout], [code, ""]);
     assertEquals(refused.stderr.trimEnd().split("\n").length, 1, refused.stderr);
-    assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["x.csv"], "no run folder is left");
+    assertEquals(
+      [...Deno.readDirSync(folder.path)].map(({ name }) => name).sort(),
+      ["renamed.csv", "x.csv"],
+      "no run folder is left",
+    );
   });
 }

@@ -209,3 +209,69 @@ Deno.test("train warns of a decorrelation matrix that had to begin anew, once fo
     );
   }
 });
+
+Deno.test("the summary says how many rows of a whole batch make weight gradients, whatever the last batch is", async () => {
+  await using folder = await temporaryFolder();
+  const cwd = folder.path;
+  const args = [
+    "train",
+    "--data",
+    "spirals",
+    "--validation-split",
+    "0",
+    "--hidden",
+    "16,16",
+    "--rule",
+    "mem-aop",
+    "--quiet",
+  ];
+  const rule = ["--mem-aop.k", "16", "--mem-aop.min-size", "0", "--batch-size", "64", "--runs", "none", "--no-report"];
+  for (const [rows, epochs] of [["200", "2"], ["192", "2"], ["200", "1.5"]] as const) {
+    const { stdout, stderr } = await run([...args, ...rule, "--rows", rows, "--epochs", epochs], { cwd });
+    assertStringIncludes(stdout, "Weight gradients of layers from 0: 16 of 64 rows (topK with memory); ", stderr);
+  }
+});
+
+Deno.test("train refuses in the words of the command line, and names the file that a fault is in", async () => {
+  await using folder = await temporaryFolder();
+  const cwd = folder.path;
+  const files = {
+    "head.csv": "a,b\n",
+    "one.csv": "a,b\n1,2\n",
+    "words.csv": "a,b\nx,1\ny,2\n",
+    "key.json": '{"layers":[{"kind":"dense","units":4},{"kind":"dense","unit":10}]}',
+    "value.json": '{"layers":[{"kind":"dense","units":-4}]}',
+    "loss.json": '{"layers":[{"kind":"dense","units":10}],"loss":{"kind":"mse"}}',
+  };
+  for (const [name, text] of Object.entries(files)) await Deno.writeTextFile(`${cwd}/${name}`, text);
+  for (
+    const [args, code, message] of [
+      [["--download"], 2, "Cannot use --download with glyphs: expected a data set that can be downloaded"],
+      [["--data", "energy", "--flip"], 2, "Cannot use --crop or --flip: expected data with images of shape"],
+      [["--data", "csv:head.csv", "--task", "regression"], 1, "record below the header but found only the header"],
+      [
+        ["--data", "csv:one.csv", "--task", "regression"],
+        2,
+        "Cannot use --validation-split: expected at least two training rows but found 1 row",
+      ],
+      [["--data", "csv:words.csv", "--task", "regression"], 1, "(words need the column under --one-hot or --ignore)"],
+      [["--model", "key.json"], 1, "Cannot use key.json, layers[1].unit: expected one of kind, units"],
+      [["--model", "value.json"], 1, "Cannot use value.json, layers[0]"],
+      [["--model", "loss.json"], 1, "Cannot use loss.json, loss.kind: expected"],
+    ] as const
+  ) {
+    const outcome = await run(["train", ...args, "--runs", "none"], { cwd });
+    assertEquals([outcome.code, outcome.stdout], [code, ""], outcome.stderr);
+    assertStringIncludes(outcome.stderr, message);
+  }
+});
+
+Deno.test("half an epoch counts as half", async () => {
+  await using folder = await temporaryFolder();
+  const args = ["train", "--data", "spirals", "--rows", "200", "--hidden", "4", "--epochs", "1.5", "--out", "a"];
+  const { stderr, stdout } = await run(args, { cwd: folder.path });
+  assertMatch(stderr, /^epoch {3}1\/1\.5 {2}loss .*\nepoch 1\.5\/1\.5 {2}loss /);
+  assertStringIncludes(stdout, "with backprop: 1.5 epochs, ");
+  assertStringIncludes((await run(["runs"], { cwd: folder.path })).stdout, "  1.5/1.5  ");
+  assertStringIncludes(await Deno.readTextFile(`${folder.path}/a/report.html`), ", 1.5 of 1.5 epochs in ");
+});

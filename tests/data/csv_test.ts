@@ -52,6 +52,9 @@ Deno.test("parseSheet() finds out whether there is a header", () => {
   assertEquals(headed("cap,odor\nx,p\ny,p"), true, "words that never come again");
   assertEquals(headed("x,p\ny,p\nx,a"), false, "words that come again");
   assertEquals(headed("a,b\n1,\n2,3"), true, "gaps below");
+  assertEquals(headed("a,2"), false, "one row");
+  const alone = "expected at least one record below the header but found only the header";
+  assertThrows(() => headed("a,b\n"), DataError, alone);
   assertEquals(parseSheet("1,2\n3,4", { where, header: true }).names, ["1", "2"]);
   assertEquals(parseSheet("a,b\n1,2", { where, header: false }).records.length, 2);
 });
@@ -362,6 +365,16 @@ Deno.test("parseCsvFeatures() finds columns by position, with or without the tar
     () => parseCsvFeatures("5", { transform, where }),
     DataError,
     "a.csv: expected 2 columns (3 with targets) but found 1",
+  );
+});
+
+Deno.test("parseCsvFeatures() tells columns of one name apart by position, in files that are as wide", () => {
+  const { transform } = parseCsv("x,x,y\n1,5,0\n2,6,1", { target: "y", task: "regression", standardize: false });
+  assertEquals(parseCsvFeatures("x,x,y\n3,4,0", { transform }).features, Float32Array.of(3, 4));
+  assertThrows(
+    () => parseCsvFeatures("x,x\n3,4", { transform, where }),
+    DataError,
+    `Cannot read ${where}: expected one column x but found 2 of that name`,
   );
 });
 

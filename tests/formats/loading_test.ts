@@ -323,6 +323,18 @@ Deno.test("parquetStream() fits on the first rows, and names the row group or th
     assertEquals(parts.map(({ rows }) => rows), [20, 20], "what stands before it has come");
     assertEquals([...parts[0]!.features], [...first.features.subarray(0, 60)], "means and deviations of 30 rows");
 
+    // The header of a page that says 16 values where the group has 20: zigzag of both, in one byte.
+    const short = grouped();
+    const start = rangesOf(short)[2]![0];
+    const count = short.indexOf(40, start + 8);
+    short[count] = 32;
+    await Deno.writeFile(path, short);
+    await assertRejects(
+      () => readParquet(path),
+      DataError,
+      ": expected a Parquet file but found other or damaged bytes (a page with fewer values than the row group has rows)",
+    );
+
     await Deno.writeFile(path, grouped("SNAPPY", 100));
     const few = await parquetStream(path, { oneHot: ["town"], fitRows: 2 });
     await assertRejects(
@@ -340,7 +352,7 @@ Deno.test("parquetStream() fits on the first rows, and names the row group or th
     await assertRejects(
       () => few.read(`${folder}/y.parquet`),
       DataError,
-      "expected the columns town, size, kind but found town",
+      "expected a column size but found none of that name",
     );
   });
 });
@@ -365,5 +377,60 @@ Deno.test("streams read rows to watch from another file as they read their own",
       DataError,
       `Cannot read ${folder}/z.csv: expected at least`,
     );
+  });
+});
+
+Deno.test("streams find the columns of another file by name, and refuse one that lacks them", async () => {
+  await inTemporaryFolder(async (folder) => {
+    const lines = Array.from(
+      { length: 30 },
+      (_, i) => [`${["a", "b"][i % 2]}`, `${i % 9}`, `${["x", "y", "z"][i % 3]}`],
+    );
+    const write = async (name: string, head: readonly string[], rows: readonly (readonly string[])[]) => {
+      const path = `${folder}/${name}`;
+      await Deno.writeTextFile(path, [head, ...rows].map((row) => `${row.join(",")}\n`).join(""));
+      return path;
+    };
+    const named = ["town", "size", "kind"];
+    const path = await write("x.csv", named, lines);
+    const other = await write("y.csv", ["kind", "note", "size", "town"], lines.map(([t, s, k]) => [k!, "", s!, t!]));
+    const renamed = await write("z.csv", ["town", "seize", "kind"], lines);
+    for (const partRows of [1, 7, 1000]) {
+      const stream = await csvStream(path, { oneHot: ["town"], partRows });
+      assertEquals(await stream.read(other), await stream.read(path));
+      await assertRejects(
+        () => stream.read(renamed),
+        DataError,
+        `Cannot read ${renamed}: expected a column size (did you mean seize?) but found none of that name`,
+      );
+      const [head = [], ...rows] = lines;
+      const bare = await write("bare.csv", head, rows);
+      await assertRejects(() => stream.read(bare), DataError, "expected a column town but found none of that name");
+    }
+    const twice = await write(
+      "twice.csv",
+      ["town", "size", "size", "kind"],
+      lines.map(([t, s, k]) => [t!, s!, s!, k!]),
+    );
+    const stream = await csvStream(path, { oneHot: ["town"] });
+    await assertRejects(() => stream.read(twice), DataError, "expected one column size but found 2 of that name");
+
+    const bare = await csvStream(await write("w.csv", ["1", "2", "x"], lines.map(([, s, k]) => [s!, "7", k!])));
+    const narrow = await write("narrow.csv", ["1", "x"], lines.map(([, s, k]) => [s!, k!]));
+    const wide = await write("wide.csv", ["1", "2", "3", "x"], lines.map(([, s, k]) => [s!, "7", "7", k!]));
+    await assertRejects(() => bare.read(narrow), DataError, `${narrow}, line 1: expected 3 fields but found 2 fields`);
+    await assertRejects(() => bare.read(wide), DataError, `${wide}, line 1: expected 3 fields but found 4 fields`);
+
+    await Deno.writeFile(`${folder}/x.parquet`, grouped());
+    const parquet = await parquetStream(`${folder}/x.parquet`, { oneHot: ["town"] });
+    const turned = [2, 0, 1].map((at) => ({
+      name: named[at]!,
+      data: lines.map((line) => at === 1 ? Number(line[1]) : line[at]!),
+      type: at === 1 ? "DOUBLE" as const : "STRING" as const,
+    }));
+    await Deno.writeFile(`${folder}/y.parquet`, new Uint8Array(parquetWriteBuffer({ columnData: turned })));
+    const straight = [1, 2, 0].map((at) => turned[at]!);
+    await Deno.writeFile(`${folder}/z.parquet`, new Uint8Array(parquetWriteBuffer({ columnData: straight })));
+    assertEquals(await parquet.read(`${folder}/y.parquet`), await parquet.read(`${folder}/z.parquet`));
   });
 });

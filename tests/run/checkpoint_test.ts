@@ -198,9 +198,11 @@ Deno.test("Network.load() refuses what is no checkpoint of this program", async 
     const refused = (sentence: string) => assertRejects(() => Network.load(path), CheckpointError, sentence);
     await refused(`Cannot read ${path}: the file or its folder does not exist`);
     await Deno.writeTextFile(path, "weights");
-    await refused("a safetensors file but found only 7 bytes");
+    await refused("expected a safetensors file that train or Network.save wrote but found only 7 bytes");
     await write(path, undefined, new Map());
-    await refused("expected a leanprop checkpoint but found a safetensors file of another program");
+    await refused("wrote but found weights without their network, as export and PyTorch write them");
+    await Deno.writeFile(path, new Blob(encodeSafetensors({ metadata: {}, tensors: new Map() })).stream());
+    await refused("expected a safetensors file that train or Network.save wrote but found one of another program");
     await write(path, "{network", new Map());
     await refused("expected JSON under the metadata key leanprop but found other text");
     for (const header of ["null", "5", "[]", '"text"']) {

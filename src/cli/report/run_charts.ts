@@ -4,14 +4,12 @@
  * @module
  */
 
+import { changes } from "../rounding.ts";
 import type { EpochEvent } from "../run_folder.ts";
 import { drawLines, type LineChart, type NamedChart, type Series } from "./charts.ts";
 
 /** Most curves of one chart of probes. */
 const MOST_SERIES = 8;
-
-/** What changes less than this, as a share of the largest value or of 1, changes by rounding only. */
-const ROUNDING = 1e-6;
 
 type Reader = (event: EpochEvent) => number | null;
 
@@ -69,7 +67,7 @@ export async function probeCharts(events: readonly EpochEvent[]): Promise<NamedC
       name: layerOf(name, group),
       points: pointsOf(events, ({ epoch }) => epoch, ({ probes }) => probes?.[name] ?? null),
     }));
-    const changing = series.some(({ points }) => spread(points.map(([, y]) => y)) > ROUNDING);
+    const changing = series.some(({ points }) => changes(points.map(([, y]) => y)));
     const title = group.replace(/^probe\./, "");
     return changing
       ? [{ name: group.replaceAll(".", "-"), title: `Probe: ${title}`, x: "epoch", y: title, series }]
@@ -81,12 +79,6 @@ export async function probeCharts(events: readonly EpochEvent[]): Promise<NamedC
 async function drawAll(charts: readonly (LineChart & { name: string })[]): Promise<NamedChart[]> {
   const some = charts.filter(({ series }) => series.some(({ points }) => points.length > 0));
   return await Promise.all(some.map(async (chart) => ({ name: chart.name, svg: await drawLines(chart) })));
-}
-
-/** How far values lie apart, as a share of the largest of them or of 1. */
-function spread(values: readonly number[]): number {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  return (high - low) / Math.max(1, Math.abs(low), Math.abs(high));
 }
 
 /** `probe.cosine` of `probe.cosine.1.weight`, `probe.products.keptShare` of `probe.products.1.keptShare`. */

@@ -94,8 +94,11 @@ function summary(
   const last = events.findLast((event) => event.event === "epoch");
   return [
     `Begun ${created.slice(0, 16).replace("T", " ")} UTC`,
-    `${last?.epoch ?? 0} of ${Math.ceil(training.epochs)} epochs in ${(last?.seconds ?? 0).toFixed(1)} s of training`,
+    `${Math.min(last?.epoch ?? 0, training.epochs)} of ${training.epochs} epochs in ${
+      (last?.seconds ?? 0).toFixed(1)
+    } s of training`,
     last === undefined ? "" : `training loss ${figure(last.trainLoss)}`,
+    done?.bestEpoch === undefined ? "" : `the network of epoch ${done.bestEpoch}, the best, is kept`,
     done?.testLoss == null ? "" : `test loss ${figure(done.testLoss)}`,
     done?.testAccuracy == null ? "" : `test accuracy ${percent(done.testAccuracy, 2)}`,
     done?.testMeanAbsoluteError == null ? "" : `test mean absolute error ${figure(done.testMeanAbsoluteError)}`,

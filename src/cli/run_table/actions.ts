@@ -9,9 +9,10 @@ import { number } from "../../config.ts";
 import { environment } from "../../data/places.ts";
 import { CheckpointError } from "../../errors.ts";
 import { didYouMean } from "../../nearest.ts";
-import { reason, writeWhole } from "../../run/files.ts";
+import { writeWhole } from "../../run/files.ts";
 import { UsageError } from "../errors.ts";
 import type { Values } from "../options.ts";
+import { placeInWords } from "../replaced.ts";
 import { rewriteReport } from "../report/rewrite.ts";
 import { readEvents, readRecord, type RunEvent } from "../run_folder.ts";
 import { isTraining } from "../run_lock.ts";
@@ -20,6 +21,7 @@ import { filterRuns, findRun, sortRuns } from "./choose.ts";
 import { asCsv, asJsonLines, formats, type WholeRun, writeTensorBoard } from "./export.ts";
 import { pushRun, serverAddress, ServerError } from "./mlflow.ts";
 import type { options } from "./options.ts";
+import { removeRunFiles } from "./remove.ts";
 import { compareText, listText, showText } from "./show.ts";
 import type { RunRow, RunStatus, RunTable } from "./table.ts";
 
@@ -107,9 +109,10 @@ export const actions: Readonly<Record<string, Action>> = {
       }
       const runs = chosen(work).map((row): WholeRun => ({ row, metrics: work.table.metrics(row.id) }));
       const place = to ?? (format === "tensorboard" ? "tensorboard" : `runs.${format}`);
+      const where = await placeInWords(place);
       if (format === "tensorboard") await writeTensorBoard(runs, place);
       else await writeWhole(place, [new TextEncoder().encode(format === "csv" ? asCsv(runs) : asJsonLines(runs))]);
-      print(`Wrote ${count(runs.length)} to ${place}\n`);
+      print(`Wrote ${count(runs.length)} to ${where}\n`);
     },
   },
   report: {
@@ -175,7 +178,8 @@ export const actions: Readonly<Record<string, Action>> = {
         if (status === "running") {
           throw new UsageError(`the run ${id.slice(0, 8)}`, "a run that has ended", "one in training");
         }
-        if (values.files) await removeFolder(folder);
+        const kept = values.files ? await removeRunFiles({ id, folder }) : undefined;
+        if (kept !== undefined) note(`Kept ${folder}: ${kept}\n`);
         table.remove(id);
       }
       print(`Deleted ${count(runs.length)}\n`);
@@ -205,13 +209,6 @@ async function enterFolder(table: RunTable, word: string): Promise<void> {
 
 function endOf(last: RunEvent | undefined): RunStatus {
   return last?.event === "done" ? "finished" : "interrupted";
-}
-
-async function removeFolder(folder: string): Promise<void> {
-  await Deno.remove(folder, { recursive: true }).catch((cause) => {
-    if (cause instanceof Deno.errors.NotFound) return;
-    throw new CheckpointError(`Cannot delete ${folder}: ${reason(cause)}`, { cause });
-  });
 }
 
 function jsonLine({ options, machine, ...row }: RunRow): string {

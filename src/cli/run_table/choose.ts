@@ -12,29 +12,54 @@ import { columns, type RunRow, textColumns } from "./table.ts";
 /** Conditions: `rule=sparse`, `accuracy>0.9`, `folder~mnist`. */
 const CONDITION = /^([\w.-]+)(!=|<=|>=|=|<|>|~)(.*)$/;
 
+/** Columns of text whose order is that of time. */
+const TIMES: readonly string[] = ["created", "updated"] satisfies (keyof RunRow)[];
+
 type Cell = string | number | null;
 
 /**
  * Runs that meet all conditions.
  *
  * @param runs the runs
- * @param conditions columns or options of `train`, compared with =, !=, <, <=, >, >= or ~ (contains)
+ * @param conditions columns or options of `train`, compared with =, !=, <, <=, >, >= or ~ (contains); a list in several words
  * @returns those that meet them
- * @throws {UsageError} for text that is no condition, a column that is none, or numbers compared with text
+ * @throws {UsageError} for text that is no condition, a column that is none, numbers compared with text, or an order of words
  */
 export function filterRuns(runs: readonly RunRow[], conditions: readonly string[]): RunRow[] {
-  const tests = conditions.map((text) => {
-    const [, name, sign, wanted] = CONDITION.exec(text) ?? [];
-    if (name === undefined || sign === undefined || wanted === undefined) {
+  const tests = joinLists(runs, conditions).map((text) => {
+    const [, name, sign, given] = CONDITION.exec(text) ?? [];
+    if (name === undefined || sign === undefined || given === undefined) {
       throw new UsageError("--where", "conditions such as rule=sparse or accuracy>0.9", text);
     }
     const read = reader(name, { runs, option: "--where" });
-    if (sign !== "~" && holdsNumbers(name, runs.map(read)) && !isNumber(wanted)) {
+    const wanted = holdsLists(runs, name) ? given.replace(/^\[(.*)\]$/, "$1") : given;
+    const [, next] = /\s([\w.-]+)(?:!=|<=|>=|=|<|>|~)/.exec(wanted) ?? [];
+    if (next !== undefined && namesOf(runs).includes(next)) {
+      throw new UsageError(`--where ${text}`, "commas between conditions", `a blank before ${next}`);
+    }
+    const numbers = holdsNumbers(name, runs.map(read));
+    if (sign !== "~" && numbers && !isNumber(wanted)) {
       throw new UsageError(`--where ${text}`, `a number after ${sign}`, wanted || "nothing");
+    }
+    if (/[<>]/.test(sign) && !numbers && !TIMES.includes(name) && runs.some((row) => read(row) !== null)) {
+      throw new UsageError(`--where ${text}`, `=, != or ~ after ${name}, which is no number`, sign);
     }
     return (row: RunRow) => meets(read(row), sign, wanted);
   });
   return runs.filter((row) => tests.every((test) => test(row)));
+}
+
+/** `hidden=256,128` in one piece: commas stand between conditions, and in lists. */
+function joinLists(runs: readonly RunRow[], words: readonly string[]): string[] {
+  const conditions: string[] = [];
+  for (const word of words) {
+    const before = conditions.at(-1);
+    const name = before === undefined ? undefined : CONDITION.exec(before)?.[1];
+    const goesOn = name !== undefined && !CONDITION.test(word) && holdsLists(runs, name);
+    if (goesOn) conditions.push(`${conditions.pop()},${word}`);
+    else conditions.push(word);
+  }
+  return conditions;
 }
 
 /**
@@ -77,23 +102,36 @@ export function findRun(runs: readonly RunRow[], word: string): RunRow {
   throw new UsageError(what, "letters that stand for one run", found.map(({ id }) => id.slice(0, 12)).join(", "));
 }
 
-/** How a column, or an option of `train`, is read. */
+/** How a column, or an option of `train`, is read; lists as they are written on the command line. */
 function reader(
   name: string,
   { runs, option }: { readonly runs: readonly RunRow[]; readonly option: string },
 ): (row: RunRow) => Cell {
   const column = columns.find((column) => column === name);
   if (column !== undefined) return (row) => row[column];
-  const optionsOf = (row: RunRow) => JSON.parse(row.options) as Record<string, unknown>;
-  const known = [...new Set(runs.flatMap((row) => Object.keys(optionsOf(row))))];
-  if (!known.includes(name) && runs.length > 0) {
-    const names = [...columns, ...known];
+  const names = namesOf(runs);
+  if (!names.includes(name) && runs.length > 0) {
     throw new UsageError(option, `a column or an option of train${didYouMean(name, names)}`, name);
   }
   return (row) => {
     const value = optionsOf(row)[name] ?? null;
+    if (Array.isArray(value)) return value.join(",") || "none";
     return typeof value === "number" || typeof value === "string" || value === null ? value : JSON.stringify(value);
   };
+}
+
+function optionsOf(row: RunRow): Record<string, unknown> {
+  return JSON.parse(row.options);
+}
+
+/** Columns, and options that some run was given. */
+function namesOf(runs: readonly RunRow[]): string[] {
+  return [...columns, ...new Set(runs.flatMap((row) => Object.keys(optionsOf(row))))];
+}
+
+/** Whether an option of `train` has lists. */
+function holdsLists(runs: readonly RunRow[], name: string): boolean {
+  return runs.some((row) => Array.isArray(optionsOf(row)[name]));
 }
 
 /** Whether a column, or an option of `train`, has only numbers. */

@@ -63,7 +63,8 @@ function checkTaken(
     const names = taken.map((name) => `--${name}`).join(", ");
     throw new UsageError(`--${other} with ${what}`, `its options (${names})`, "one of another action");
   }
-  if (words.length < fewest || words.length > most) throw new UsageError(what, expects, words.join(" ") || "none");
+  const found = words.length === 0 ? "none" : `${words.length < fewest ? "only " : ""}${words.join(" ")}`;
+  if (words.length < fewest || words.length > most) throw new UsageError(what, expects, found);
 }
 
 /** Opens the table. What only reads makes none: a table that was asked for by name has to be there, any other is empty. */

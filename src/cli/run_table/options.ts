@@ -75,7 +75,7 @@ export const options = [
     group,
     effect: "display",
   },
-  { name: "files", type: "flag", help: "of delete: removes the folders of the runs too", group, effect: "display" },
+  { name: "files", type: "flag", help: "of delete: removes the files of the runs too", group, effect: "display" },
   {
     name: "mlflow",
     type: "text",

@@ -5,7 +5,8 @@
  */
 
 import { basename } from "node:path";
-import { figure, percent } from "../progress.ts";
+import { epochOf, figure, percent } from "../progress.ts";
+import { changes } from "../rounding.ts";
 import { sparkline } from "../sparkline.ts";
 import { textTable } from "../text_table.ts";
 import type { WholeRun } from "./export.ts";
@@ -27,7 +28,8 @@ export function listText(runs: readonly RunRow[]): string {
     "rate",
     "seed",
     "epochs",
-    "loss",
+    "train loss",
+    "validation loss",
     "accuracy",
     "test",
   ];
@@ -40,12 +42,15 @@ export function listText(runs: readonly RunRow[]): string {
     run.rule,
     figure(run.learningRate),
     String(run.seed),
-    `${run.epoch}/${Math.ceil(run.epochs)}`,
-    shown(run.validationLoss ?? run.trainLoss),
+    epochOf(run.epoch, run.epochs, 0),
+    shown(run.trainLoss),
+    shown(run.validationLoss),
     share(run.accuracy),
     run.testAccuracy === null ? shown(run.testMeanAbsoluteError) : share(run.testAccuracy),
   ]);
-  return textTable([[...head, "folder"], ...rows.map((row, index) => [...row, basename(runs[index]!.folder)])]);
+  const all = [[...head, "folder"], ...rows.map((row, index) => [...row, basename(runs[index]!.folder)])];
+  // An identity may be all digits, or 5e347887.
+  return textTable(all, ["run", "data", "model", "folder"]);
 }
 
 /** Everything about a run. */
@@ -77,7 +82,7 @@ export function compareText(runs: readonly RunRow[]): string {
     .filter(([, ...cells]) => new Set(cells).size > 1);
   const results = [
     ["status", ...runs.map(({ status }) => status)],
-    ["epochs", ...runs.map(({ epoch, epochs }) => `${epoch}/${Math.ceil(epochs)}`)],
+    ["epochs", ...runs.map(({ epoch, epochs }) => epochOf(epoch, epochs, 0))],
     ["seconds", ...runs.map(({ seconds }) => seconds.toFixed(1))],
     ["train loss", ...runs.map(({ trainLoss }) => shown(trainLoss))],
     ["validation loss", ...runs.map(({ validationLoss }) => shown(validationLoss))],
@@ -93,7 +98,8 @@ export function compareText(runs: readonly RunRow[]): string {
 function drawn(curve: readonly MetricRow[]): string {
   const values = curve.map(({ value }) => value);
   const last = figure(values.at(-1)!);
-  return values.length === 1 ? last : `${sparkline(values)}  ${figure(values[0]!)} → ${last}`;
+  const flat = curve[0]!.name.startsWith("probe.") && !changes(values);
+  return values.length === 1 || flat ? last : `${sparkline(values)}  ${figure(values[0]!)} → ${last}`;
 }
 
 function shown(value: number | null): string {

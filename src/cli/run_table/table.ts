@@ -47,11 +47,11 @@ export interface RunRow {
   readonly step: number;
   /** Seconds spent in training. */
   readonly seconds: number;
-  /** Loss of the last epoch. */
+  /** Loss of the last epoch; at the end of a run with early stopping of the one whose network is kept. */
   readonly trainLoss: number | null;
-  /** Loss on the validation rows after it. */
+  /** Loss on the validation rows after that epoch. */
   readonly validationLoss: number | null;
-  /** Accuracy on the validation rows after it. */
+  /** Accuracy on the validation rows after that epoch. */
   readonly accuracy: number | null;
   /** Best accuracy on the validation rows. */
   readonly bestAccuracy: number | null;
@@ -268,6 +268,16 @@ export class RunTable implements Disposable {
       : "";
     this.#database.prepare(`UPDATE runs SET ${names.map((name) => `${name} = ?`)}${best} WHERE id = ?`)
       .run(...Object.values(set), id);
+    if (event.event === "done" && event.bestEpoch !== undefined) this.#keepEpoch(id, event.bestEpoch);
+  }
+
+  /** What a row says of a finished run is about the network that was tested and is kept. */
+  #keepEpoch(id: string, epoch: number): void {
+    const figure = "(SELECT value FROM metrics WHERE run = runs.id AND epoch = ? AND name = ?)";
+    const statement =
+      `UPDATE runs SET trainLoss = ${figure}, validationLoss = ${figure}, accuracy = ${figure} WHERE id = ?`;
+    const names = ["trainLoss", "validationLoss", "validationAccuracy"];
+    this.#database.prepare(statement).run(...names.flatMap((name) => [epoch, name]), id);
   }
 }
 

@@ -21,6 +21,7 @@ Deno.test("runs lists, shows, compares, exports and deletes what train has enter
   await t.step("list", async () => {
     const text = await good("runs");
     assertEquals(text.trimEnd().split("\n").length, 3, "a head and two runs");
+    assertStringIncludes(text, "  train loss  validation loss  accuracy  ");
     assertMatch(text, /finished .* spirals +mlp 8 +backprop .* 2\/2 .* a\n/);
     const sorted = jsonLines(await good("runs", "list", "--json", "--sort", "-seed"));
     assertEquals(sorted.map(({ seed, status }) => [seed, status]), [[2, "finished"], [1, "finished"]]);
@@ -43,6 +44,10 @@ Deno.test("runs lists, shows, compares, exports and deletes what train has enter
   await t.step("export", async () => {
     assertEquals(await good("runs", "export", "a", "--to", "a.csv"), "Wrote 1 run to a.csv\n");
     assertStringIncludes(await Deno.readTextFile(`${cwd}/a.csv`), ",trainLoss,");
+    assertEquals(
+      await good("runs", "export", "a", "--to", "a.csv"),
+      "Wrote 1 run to a.csv, over the file that was there\n",
+    );
     assertEquals(await good("runs", "export", "--format", "jsonl"), "Wrote 2 runs to runs.jsonl\n");
     await good("runs", "export", "--format", "tensorboard", "--to", "events");
     assertEquals([...Deno.readDirSync(`${cwd}/events`)].length, 2);
@@ -55,6 +60,25 @@ Deno.test("runs lists, shows, compares, exports and deletes what train has enter
     assertEquals(jsonLines(await good("runs", "--json")).length, 3, "c was trained without an entry");
     await good("runs", "delete", "a", "--files");
     assertEquals([...Deno.readDirSync(cwd)].some(({ name }) => name === "a"), false);
+  });
+
+  await t.step("delete leaves what is not of the run", async () => {
+    await good("train", ...small, "--out", "d", "--svg", "--probe");
+    await Deno.writeTextFile(`${cwd}/d/thesis.txt`, "years of work");
+    await Deno.writeTextFile(`${cwd}/d/best.safetensors.0123abcd.tmp`, "half");
+    const place = `${await Deno.realPath(cwd)}/d`;
+    const mine = await run(["runs", "delete", "d", "--files"], { cwd });
+    assertEquals(mine, { code: 0, stdout: "Deleted 1 run\n", stderr: `Kept ${place}: thesis.txt is not of the run\n` });
+    assertEquals([...Deno.readDirSync(`${cwd}/d`)].map(({ name }) => name), ["thesis.txt"]);
+    await Deno.remove(`${cwd}/d`, { recursive: true });
+    await good("train", ...small, "--out", "d");
+    const [old] = jsonLines(await good("runs", "show", "d", "--json"));
+    await Deno.remove(`${cwd}/d`, { recursive: true });
+    await good("train", ...small, "--out", "d");
+    const other = await run(["runs", "delete", old!.id as string, "--files"], { cwd });
+    assertEquals([other.code, other.stderr], [0, `Kept ${place}: it holds another run\n`]);
+    await good("runs", "delete", "d", "--files");
+    assertEquals([...Deno.readDirSync(cwd)].some(({ name }) => name === "d"), false);
   });
 
   await t.step("refusals", async () => {
@@ -89,7 +113,7 @@ Deno.test("runs lists, shows, compares, exports and deletes what train has enter
           ["--runs", "new/x.db"],
           "Cannot use the table of runs new/x.db: expected a file that train or runs add has made but found nothing there",
         ],
-        [["compare", "b"], "Cannot use compare: expected two or more runs but found b"],
+        [["compare", "b"], "Cannot use compare: expected two or more runs but found only b"],
         [["show", "nothing"], "Cannot use the run nothing: expected an identity or a folder"],
         [["export", "--format", "xml"], "Cannot use --format: expected one of csv, jsonl, tensorboard but found xml"],
         [["push"], "Cannot use push: expected --mlflow URL, or LEANPROP_MLFLOW but found no server"],

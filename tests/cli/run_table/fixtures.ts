@@ -59,7 +59,7 @@ export function epoch(number: number, trainLoss: number, accuracy: number): Epoc
 }
 
 /** The line of a finished run. */
-export function done(testAccuracy: number): DoneEvent {
+export function done(testAccuracy: number, bestEpoch?: number): DoneEvent {
   return {
     event: "done",
     testLoss: 0.5,
@@ -67,6 +67,7 @@ export function done(testAccuracy: number): DoneEvent {
     testMeanAbsoluteError: null,
     step: 27,
     seconds: 0.75,
+    ...(bestEpoch !== undefined && { bestEpoch, stoppedEarly: true }),
     checkpoint: "nowhere",
   };
 }

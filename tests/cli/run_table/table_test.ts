@@ -1,9 +1,10 @@
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { DatabaseSync } from "node:sqlite";
 import { RunTableError, UsageError } from "../../../src/cli/errors.ts";
 import { filterRuns, findRun, sortRuns } from "../../../src/cli/run_table/choose.ts";
 import { inWords, openDatabase } from "../../../src/cli/run_table/database.ts";
-import { RunTable } from "../../../src/cli/run_table/table.ts";
+import { listText, showText } from "../../../src/cli/run_table/show.ts";
+import { type MetricRow, type RunRow, RunTable } from "../../../src/cli/run_table/table.ts";
 import { temporaryFolder } from "../helpers.ts";
 import { done, epoch, record } from "./fixtures.ts";
 
@@ -37,6 +38,19 @@ Deno.test("RunTable keeps rows and figures, the best accuracy, and the end", asy
   assertEquals(losses.map(({ step, value }) => [step, value]), [[9, 2], [18, 1], [27, 1.5]]);
   table.remove("a");
   assertEquals([table.runs(), table.metrics("a")], [[], []]);
+});
+
+Deno.test("RunTable has the figures of the network that early stopping keeps, not of the last one", async () => {
+  await using folder = await temporaryFolder();
+  using table = new RunTable(`${folder.path}/runs.db`);
+  const events = [epoch(1, 2, 0.5), epoch(2, 1, 0.9), epoch(3, 1.5, 0.8), done(0.75, 2)];
+  table.enter({ folder: "/runs/b", record: record("b"), events, status: "finished" });
+  table.enter({ folder: "/runs/a", record: record("a", { seed: 1 }), events: [], status: "running" });
+  for (const event of events) table.add("a", event);
+  for (const { epoch, trainLoss, validationLoss, accuracy } of table.runs()) {
+    assertEquals([epoch, trainLoss, validationLoss, accuracy], [3, 1, 0.5, 0.9]);
+  }
+  assertEquals(filterRuns(table.runs(), ["accuracy>0.85"]).length, 2);
 });
 
 Deno.test("RunTable forgets figures after the checkpoint when a run goes on", async () => {
@@ -159,6 +173,10 @@ Deno.test("filterRuns, sortRuns and findRun know columns and options", async (t)
     assertEquals(ids(filterRuns(runs, ["learning-rate>=0.2", "seed<3"])), ["aa22"]);
     assertEquals(ids(filterRuns(runs, ["accuracy!=0.9"])), ["aa22", "bb33"]);
     assertEquals(ids(filterRuns(runs, ["accuracy>0.9"])), ["aa22"]);
+    assertEquals(ids(filterRuns(runs, ["hidden=16", "8", "seed=2"])), ["aa22"], "--where hidden=16,8,seed=2");
+    assertEquals(ids(filterRuns(runs, ["hidden=[16", "8]"])).length, 3);
+    assertEquals(ids(filterRuns(runs, ["hidden!=16", "8"])), []);
+    assertEquals(ids(filterRuns(runs, ["created>2026", "created<2027"])).length, 3);
   });
 
   await t.step("order", () => {
@@ -178,10 +196,55 @@ Deno.test("filterRuns, sortRuns and findRun know columns and options", async (t)
       const [work, message] of [
         [() => filterRuns(runs, ["rule"]), "Cannot use --where: expected conditions such as rule=sparse or"],
         [() => filterRuns(runs, ["rul=sparse"]), "a column or an option of train (did you mean rule?) but found rul"],
+        [
+          () => filterRuns(runs, ["rule=sparse", "8"]),
+          "Cannot use --where: expected conditions such as rule=sparse or",
+        ],
+        [
+          () => filterRuns(runs, ["rule=sparse accuracy>0.5"]),
+          "Cannot use --where rule=sparse accuracy>0.5: expected commas between conditions but found a blank before accuracy",
+        ],
+        [
+          () => filterRuns(runs, ["rule>3"]),
+          "Cannot use --where rule>3: expected =, != or ~ after rule, which is no number but found >",
+        ],
+        [() => filterRuns(runs, ["hidden>8"]), "expected =, != or ~ after hidden, which is no number but found >"],
         [() => sortRuns(runs, "-loss"), "Cannot use --sort: expected a column or an option of train"],
         [() => findRun(runs, "cc"), "Cannot use the run cc: expected an identity or a folder of deno task runs"],
         [() => findRun(runs, "aa"), "expected letters that stand for one run but found aa11, aa22"],
       ] as const
     ) assertStringIncludes(assertThrows(work, UsageError).message, message);
   });
+});
+
+Deno.test("listText() has identities at the left, also those that look like numbers", async () => {
+  await using folder = await temporaryFolder();
+  using table = new RunTable(`${folder.path}/runs.db`);
+  table.enter({ folder: "/runs/7", record: record("5e34"), events: [done(1)], status: "finished" });
+  assertMatch(listText(table.runs()), /^run {3,}status .*\n5e34 {2}finished /);
+  table.enter({ folder: "/runs/7", record: record("12345678901"), events: [done(1)], status: "finished" });
+  assertMatch(listText(table.runs()), /\n12345678 {2}finished .*\n5e34 {6}finished /);
+});
+
+Deno.test("showText() draws no curve of what changes by rounding only", () => {
+  const row = { options: "{}", machine: "{}" } as RunRow;
+  const curve = (name: string, values: readonly number[]) =>
+    values.map((value, index): MetricRow => ({
+      run: "a",
+      step: index,
+      name,
+      value,
+      epoch: index,
+      seconds: 0,
+      sent: 0,
+    }));
+  const metrics = [
+    ...curve("probe.cosine", [1, 1 - 2e-16, 1 + 2e-16]),
+    ...curve("probe.normRatio", [0.5, 1]),
+    ...curve("trainLoss", [2e-7, 1e-7]),
+  ];
+  const text = showText({ row, metrics });
+  assertMatch(text, /probe\.cosine {5}1\n/);
+  assertMatch(text, /probe\.normRatio {2}▁█ {2}0\.5 → 1\n/);
+  assertMatch(text, /trainLoss {8}█▁ {2}2\.00e-7 → 1\.00e-7\n/);
 });

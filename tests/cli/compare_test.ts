@@ -86,20 +86,31 @@ Deno.test("compare has as many epochs as its help says where nothing is said, an
   assertStringIncludes(one.stdout, "spirals: 1 epoch in batches of 64, 1 seed,");
 });
 
-Deno.test("compare says on the terminal and in all files where there is no target", async () => {
+Deno.test("compare of rules that all diverge fails, and says so on the terminal and in all files", async () => {
   await using folder = await temporaryFolder();
-  const rules = ["--rules", "backprop,mem-aop", "--optimizer", "sgd", "--learning-rates", "1e30", "--seeds", "0"];
+  const rules = ["--rules", "backprop,mem-aop", "--optimizer", "sgd", "--learning-rates", "3e30,1e30", "--seeds", "0"];
   const { code, stdout, stderr } = await run([...small, ...rules, "--out", "c"], { cwd: folder.path });
-  assertEquals([code, stderr], [0, ""]);
-  const note =
-    "There is no target: backprop diverged with 1 of 1 seed before the end of an epoch; one can be given (reach)";
+  assertEquals([code, stderr], [
+    1,
+    "error: Cannot compare: every rule diverged with the one seed; try smaller learning rates\n",
+  ]);
+  const notes = [
+    "backprop diverged with all learning rates that it tried (1e+30, 3e+30), and trains with the smallest",
+    "There is no target: backprop diverged with 1 of 1 seed before the end of an epoch; one can be given (reach)",
+  ];
   assertStringIncludes(stdout, "\nTarget: none, see the notes\n");
-  assertStringIncludes(stdout, `\nNote: ${note}\n`);
   const whole = JSON.parse(await Deno.readTextFile(`${folder.path}/c/compare.json`));
-  assertEquals([whole.target, whole.notes.includes(note)], [null, true]);
+  assertEquals([whole.target, whole.rules[0].learningRate], [null, 1e30]);
   const page = await Deno.readTextFile(`${folder.path}/c/compare.html`);
   assertStringIncludes(page, "<p>Target: none, see the notes</p>");
-  assertStringIncludes(page, note);
+  assertEquals([page.includes("<svg"), page.includes("<h2>Curves")], [false, false]);
+  assertStringIncludes(page, "taken, as the smallest");
+  for (const note of notes) {
+    assertStringIncludes(stdout, `\nNote: ${note}\n`);
+    assertStringIncludes(page, note);
+    assert(whole.notes.includes(note));
+  }
+  assert(!stdout.includes("did best"), stdout);
 });
 
 /** Starts a comparison that would take for ever, and presses Ctrl-C once its folder has been there for some time. */

@@ -5,9 +5,12 @@
  */
 
 import { dirname, resolve } from "node:path";
+import { EngineError } from "../../errors.ts";
 import { native } from "../../ffi/native.ts";
 import { ruleByName, rules } from "../../rules/mod.ts";
-import { compare, type CompareEntry, type StoppedComparison } from "../../run/compare.ts";
+import { compare } from "../../run/compare.ts";
+import type { CompareEntry } from "../../run/compare_plan.ts";
+import type { StoppedComparison } from "../../run/comparison.ts";
 import { writeWhole } from "../../run/files.ts";
 import { loadFrom, splitValidation } from "../data.ts";
 import { explain, Interruption, UsageError } from "../errors.ts";
@@ -80,6 +83,7 @@ export async function compareRules(args: readonly string[]): Promise<void> {
     view.clear();
     const files = await tell(comparison, { values, folder: place.path });
     if (!values.json) print(`\n${files}`);
+    if (comparison.rules.every(({ runs }) => runs.every(({ diverged }) => diverged))) throw nothingLearnt(comparison);
   } catch (fault) {
     view.clear();
     const ending = kept.comparison && await keepResults(kept.comparison, { values, folder: place.path, fault });
@@ -88,6 +92,15 @@ export async function compareRules(args: readonly string[]): Promise<void> {
   } finally {
     view.clear();
   }
+}
+
+/** What a script has to hear of a comparison without anything to compare. */
+function nothingLearnt({ seeds }: StoppedComparison): EngineError {
+  const counted = seeds.length === 1 ? "the one seed" : `all ${seeds.length} seeds`;
+  return new EngineError(
+    "not-finite",
+    `Cannot compare: every rule diverged with ${counted}; try smaller learning rates`,
+  );
 }
 
 /** Writes what has been measured of a comparison that ends before its time; gives what to leave with. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { StoppedComparison } from "../../run/compare.ts";
+import type { StoppedComparison } from "../../run/comparison.ts";
 import type { ComparePoint, CompareRun } from "../../run/contestant.ts";
 import { median } from "../../run/statistics.ts";
 import { drawLines, type NamedChart, type Series } from "../report/charts.ts";
@@ -14,8 +14,8 @@ import { comparisonRows, comparisonTitle, targetWords } from "./text.ts";
 /** Curves of medians over the seeds; of runs that were stopped where no others are there. */
 export async function comparisonCharts(comparison: StoppedComparison): Promise<NamedChart[]> {
   const { classes, rules } = comparison;
-  // Nothing is drawn of rates that were tried.
-  if (rules.every(({ runs, unfinished }) => runs.length === 0 && !unfinished)) return [];
+  // Nothing is drawn of rates that were tried, nor of runs that diverged in their first epoch.
+  if (rules.every(({ runs, unfinished }) => [...runs, unfinished].every((run) => !run?.curve.length))) return [];
   const score = classes ? "validation accuracy" : "validation loss";
   const scoreOf = (point: ComparePoint) => classes ? point.validationAccuracy! : point.validationLoss;
   const charts = [
@@ -69,7 +69,7 @@ export function comparisonPage(
       String(Number(learningRate.toPrecision(3))),
       String(epochs),
       validationLoss === null ? "not finite" : validationLoss.toPrecision(4),
-      chosen ? "chosen" : "",
+      !chosen ? "" : validationLoss === null ? "taken, as the smallest" : "chosen",
     ])
   );
   const title = `Learning rules on ${whole.data}`;

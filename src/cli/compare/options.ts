@@ -40,7 +40,8 @@ const own = [
     name: "learning-rates",
     type: "numbers",
     value: "LIST",
-    help: "tried by each rule, by successive halving (the optimizer's rate, a third of it, three times it)",
+    help:
+      "tried by each rule, by successive halving (the optimizer's rate, a third of it, three times it, and more at an end)",
     group,
     effect: "result",
   },

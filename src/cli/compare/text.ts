@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { StoppedComparison, StoppedRule } from "../../run/compare.ts";
+import type { StoppedComparison, StoppedRule } from "../../run/comparison.ts";
 import { axisName, compareAxes, showOn } from "../../run/verdicts.ts";
 import { textTable } from "../text_table.ts";
 

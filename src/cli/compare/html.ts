@@ -9,7 +9,7 @@ import type { ComparePoint, CompareRun } from "../../run/contestant.ts";
 import { median } from "../../run/statistics.ts";
 import { drawLines, type NamedChart, type Series } from "../report/charts.ts";
 import { chartGrid, escape, facts, htmlTable, page, section } from "../report/page.ts";
-import { comparisonRows, comparisonTitle, targetWords } from "./text.ts";
+import { comparisonRows, comparisonTitle, sentencesHead, targetWords } from "./text.ts";
 
 /** Curves of medians over the seeds; of runs that were stopped where no others are there. */
 export async function comparisonCharts(comparison: StoppedComparison): Promise<NamedChart[]> {
@@ -81,7 +81,7 @@ export function comparisonPage(
     title,
     [
       `<h1>${escape(title)}</h1>\n${about.map((words) => `<p>${escape(words)}</p>`).join("\n")}`,
-      section("Where each rule wins and loses", list(sentences)),
+      section(sentencesHead, list(sentences)),
       section("Medians, with ranges over seeds", measured ? htmlTable(comparisonRows(whole), 1) : ""),
       section(
         measured ? "Curves (medians over seeds)" : "Curves (of a seed that is not complete)",

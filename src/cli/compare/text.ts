@@ -51,13 +51,16 @@ export function targetWords({ classes, target, targetFrom, rules, seeds }: Stopp
   return `Target: ${figure} on the validation rows (${from})`;
 }
 
+/** What the figures in sentences are. */
+export const sentencesHead = "Where each rule wins and loses, by geometric means with 95 % intervals";
+
 /** The whole comparison for a terminal. */
 export function comparisonText(comparison: StoppedComparison): string {
   const sentences = comparison.rules.flatMap(({ sentence }) => sentence === "" ? [] : [`${sentence}\n`]);
   return [
     `${comparisonTitle(comparison)}\n${targetWords(comparison)}\nMedians, with ranges over seeds\n`,
     textTable(comparisonRows(comparison)),
-    sentences.join(""),
+    sentences.length === 0 ? "" : `${sentencesHead}\n${sentences.join("")}`,
     comparison.notes.map((note) => `Note: ${note}\n`).join(""),
   ].filter((part) => part !== "").join("\n");
 }

@@ -21,11 +21,12 @@ const FEWEST_PAIRS = 3;
 const ENOUGH_SEEDS = 5;
 
 /** What is compared; less is better on each. */
-export type CompareAxis = "error" | "secondsToTarget" | "secondsPerStep" | "bytes" | "multiplyAdds";
+export type CompareAxis = "error" | "testError" | "secondsToTarget" | "secondsPerStep" | "bytes" | "multiplyAdds";
 
 /** What is compared, in order. */
 export const compareAxes: readonly CompareAxis[] = [
   "error",
+  "testError",
   "secondsToTarget",
   "secondsPerStep",
   "bytes",
@@ -83,6 +84,12 @@ export function bestError(run: CompareRun, { classes }: Pick<Task, "classes">): 
   );
 }
 
+/** The error on the test rows at the end of a run; `undefined` without such rows, and after divergence. */
+function testError({ testAccuracy, testLoss }: CompareRun, { classes }: Pick<Task, "classes">): number | undefined {
+  if (testLoss === null) return undefined;
+  return classes ? 1 - testAccuracy! : testLoss;
+}
+
 /** Seconds until the run had reached the target; `undefined` where it never did, or there is none. */
 export function secondsToTarget(run: CompareRun, { classes, target }: Task): number | undefined {
   if (target === null) return undefined;
@@ -106,9 +113,11 @@ export function figuresOn(axis: CompareAxis, side: Side, task: Task): AxisFigure
   };
 }
 
-/** How a rule does on all axes. */
+/** How a rule does on all axes; on test rows where there are any. */
 export function verdictsOf(side: Side, reference: Side, task: Task): Verdict[] {
-  return compareAxes.map((axis) => onAxis(axis, { side, reference, task }));
+  const tested = [...side.runs, ...reference.runs].some((run) => testError(run, task) !== undefined);
+  return compareAxes.filter((axis) => axis !== "testError" || tested)
+    .map((axis) => onAxis(axis, { side, reference, task }));
 }
 
 /** One plain sentence about a rule, from its verdicts. */
@@ -136,6 +145,7 @@ export function seedsWarning(seeds: number): string | undefined {
 export function showOn(axis: CompareAxis, value: number, { classes }: Pick<Task, "classes">): string {
   switch (axis) {
     case "error":
+    case "testError":
       return classes ? `${(100 * (1 - value)).toFixed(2)} %` : digits(value);
     case "secondsToTarget":
       return `${digits(value)} s`;
@@ -152,6 +162,7 @@ export function showOn(axis: CompareAxis, value: number, { classes }: Pick<Task,
 export function axisName(axis: CompareAxis, { classes }: Pick<Task, "classes">): string {
   return {
     error: classes ? "best accuracy" : "best loss",
+    testError: classes ? "test accuracy" : "test loss",
     secondsToTarget: "time to target",
     secondsPerStep: "seconds per step",
     bytes: "memory",
@@ -164,6 +175,8 @@ function valueOn(axis: CompareAxis, run: CompareRun, task: Task): number | undef
   switch (axis) {
     case "error":
       return run.curve.length === 0 ? undefined : bestError(run, task);
+    case "testError":
+      return testError(run, task);
     case "secondsToTarget":
       return secondsToTarget(run, task);
     case "secondsPerStep":
@@ -205,8 +218,8 @@ function onAxis(
   const count = ({ runs }: Side) => runs.filter((run) => valueOn(axis, run, task) !== undefined).length;
   const [own, other] = [count(side), count(reference)];
   const seeds = side.runs.length;
-  if (axis === "secondsToTarget" || axis === "error") {
-    const target = axis === "error" ? "" : showTarget(task);
+  if (axis === "secondsToTarget" || axis === "error" || axis === "testError") {
+    const target = axis === "secondsToTarget" ? showTarget(task) : "";
     if (own === 0 && other === 0 && target !== "") return open(`neither reached ${target}`);
     // Who has no figure does worse than all who have one: pairs of those that have would hide it.
     if (own + other > 0 && own + other < 2 * seeds) {
@@ -239,7 +252,7 @@ function onPairs(axis: CompareAxis, pairs: readonly (readonly [number, number])[
     : interval
     ? outcomeOf(interval)
     : signOf(meanInterval(pairs.map(([value, against]) => value - against)));
-  const of = axis === "error" && task.classes ? " of the error" : "";
+  const of = (axis === "error" || axis === "testError") && task.classes ? " of the error" : "";
   const none = outcome === "wins" || outcome === "loses" ? ", no factor since 0 has none" : "";
   const more = outcome === "open" ? "" : interval ? factor(outcome, interval, of) : none;
   return { axis, outcome, ...(interval && { interval }), words: `${name} (${figures}${more})` };

@@ -37,6 +37,16 @@ Deno.test("compare prints a table and sentences, and writes JSON, CSV and a page
   const page = await Deno.readTextFile(`${folder.path}/c/compare.html`);
   for (const { sentence } of whole.rules) assertStringIncludes(page, sentence);
   assertEquals(page.split("<svg").length - 1, 4);
+  const column = head!.split(",").indexOf("test_accuracy");
+  assertEquals(
+    new Set(lines.map((line) => line.split(",")[column])),
+    new Set(
+      whole.rules.flatMap(({ runs }: { runs: { testAccuracy: number }[] }) =>
+        runs.map(({ testAccuracy }) => String(testAccuracy))
+      ),
+    ),
+  );
+  for (const place of [stdout, page]) assertMatch(place, /test accuracy/);
   assert(!/<script|https?:\/\/(?!www\.w3\.org)|@import|url\(/.test(page), "nothing from elsewhere");
   assert(page.length < 1e6);
   const names = [...Deno.readDirSync(`${folder.path}/c`)].map(({ name }) => name).filter((name) =>

@@ -103,6 +103,9 @@ Deno.test("a run of compare() is the run that train() makes", async () => {
   const metrics = await alone.evaluate(data.test!);
   assertEquals(reference!.runs[1]!.curve.at(-1)!.validationLoss, metrics.loss);
   assertEquals(reference!.runs[1]!.testAccuracy, metrics.accuracy);
+  const tested = reference!.runs.map(({ testAccuracy }) => 1 - testAccuracy!);
+  assertEquals(reference!.figures.testError!.high, Math.max(...tested));
+  assertStringIncludes(found.rules[1]!.sentence, "test accuracy (");
 });
 
 Deno.test("compare() drops rates that diverge, and tells of rules that do with all", async () => {

@@ -219,6 +219,27 @@ Deno.test("a run that diverged has an infinite error, loses, and is counted in t
   assertEquals([verdict!.outcome, verdict!.words], ["open", "best accuracy (measured with 3 of 5 seeds against 5)"]);
 });
 
+Deno.test("what is reached on test rows is compared where there are any", () => {
+  const tested = ({ name, runs }: Side, accuracy: number | null): Side => ({
+    name,
+    runs: runs.map((run, seed) =>
+      accuracy === null ? run : { ...run, testAccuracy: accuracy + 0.002 * seed, testLoss: 2 - accuracy }
+    ),
+  });
+  const [own, other] = [side("own", five()), side("backprop", five())];
+  const verdict = verdictsOf(tested(own, 0.8), tested(other, 0.9), task)[1]!;
+  assertEquals([verdict.axis, verdict.outcome], ["testError", "loses"]);
+  assertMatch(verdict.words, /^test accuracy \(80\.40 % against 90\.40 %, factor of the error 2\.04, /);
+  const loss = verdictsOf(tested(own, 0.8), tested(other, 0.9), { ...task, classes: false, target: 1.5 })[1]!;
+  assertEquals(loss.words, "test loss (1.2 against 1.1, factor 1.09)");
+  assertEquals(verdictsOf(own, other, task).some(({ axis }) => axis === "testError"), false);
+  assertEquals(verdictsOf(tested(own, null), tested(other, 0.9), task)[1], {
+    axis: "testError",
+    outcome: "loses",
+    words: "test accuracy (measured with 0 of 5 seeds against 5)",
+  });
+});
+
 Deno.test("losses are compared where there are no classes", () => {
   const values: Task = { classes: false, rows: 100, target: 1.5 };
   const [own, other] = [side("a", five({ accuracies: [0.9] })), side("b", five({ accuracies: [0.4] }))];

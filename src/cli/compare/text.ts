@@ -17,7 +17,7 @@ export function comparisonRows(comparison: StoppedComparison): string[][] {
     if (found === undefined) return axis === "secondsToTarget" ? "not reached" : "";
     // An error's smallest value is an accuracy's largest.
     const ends = [found.low, found.high].map((end) => showOn(axis, end, comparison));
-    const [from, to] = axis === "error" && comparison.classes ? ends.toReversed() : ends;
+    const [from, to] = (axis === "error" || axis === "testError") && comparison.classes ? ends.toReversed() : ends;
     const range = from === to ? "" : ` (${from} to ${to})`;
     const share = axis === "secondsToTarget" && reached < seeds.length ? `, ${reached} of ${seeds.length} seeds` : "";
     return `${showOn(axis, found.median, comparison)}${range}${share}`;
@@ -69,10 +69,10 @@ export function comparisonText(comparison: StoppedComparison): string {
 export function comparisonCsv({ rules }: StoppedComparison): string {
   const head =
     "rule,seed,learning_rate,epoch,step,seconds,seconds_per_step,train_loss,validation_loss,validation_accuracy," +
-    "bytes,multiply_adds,diverged,complete";
+    "bytes,multiply_adds,test_loss,test_accuracy,diverged,complete";
   const lines = rules.flatMap(({ name, runs, unfinished }) =>
     [...runs, ...(unfinished ? [unfinished] : [])].flatMap((
-      { seed, learningRate, curve, bytes, multiplyAdds, diverged },
+      { seed, learningRate, curve, bytes, multiplyAdds, testLoss, testAccuracy, diverged },
     ) =>
       curve.map(({ epoch, step, seconds, secondsPerStep, trainLoss, validationLoss, validationAccuracy }) =>
         [
@@ -88,6 +88,8 @@ export function comparisonCsv({ rules }: StoppedComparison): string {
           validationAccuracy ?? "",
           bytes,
           multiplyAdds ?? "",
+          testLoss ?? "",
+          testAccuracy ?? "",
           diverged,
           seed !== unfinished?.seed,
         ].join(",")

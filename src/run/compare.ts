@@ -179,6 +179,7 @@ async function measure(
     for (const contestant of contestants) results.push(await contestant.result());
     for (const [index, result] of results.entries()) found.runs[index]!.push(result);
     found.underWay = [];
+    await plan.onSeed?.(judge(plan, rows, found));
   }
 }
 

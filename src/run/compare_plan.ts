@@ -61,6 +61,11 @@ export interface CompareOptions extends Omit<TrainOptions, "rule" | "seed" | "on
   /** Called before each epoch. */
   readonly onProgress?: (progress: CompareProgress) => void;
   /**
+   * Called after each seed that all rules have finished, with what has been measured by then, `stopped` as if it ended there; waited
+   * for. What it throws ends the comparison.
+   */
+  readonly onSeed?: (comparison: StoppedComparison) => void | Promise<void>;
+  /**
    * Called with what has been measured, where the comparison ends before its time, by its signal or by a fault, and anything has
    * been; what ended it is thrown afterwards, together with what this throws.
    */
@@ -94,7 +99,8 @@ export interface PlannedSide {
 }
 
 /** Options that have been checked. */
-export interface ComparePlan extends Pick<CompareOptions, "network" | "data" | "reach" | "onProgress" | "onStop"> {
+export interface ComparePlan
+  extends Pick<CompareOptions, "network" | "data" | "reach" | "onProgress" | "onSeed" | "onStop"> {
   readonly sides: readonly PlannedSide[];
   readonly seeds: readonly number[];
   readonly shared: Omit<TrainOptions, "rule" | "seed" | "optimizer" | "onProgress"> & { readonly epochs: number };
@@ -115,6 +121,7 @@ export function checkPlan(options: CompareOptions): ComparePlan {
     learningRates: _,
     reach,
     onProgress,
+    onSeed,
     onStop,
     optimizer = adam(),
     epochs = 10,
@@ -125,6 +132,7 @@ export function checkPlan(options: CompareOptions): ComparePlan {
     throw new ConfigError("compare.network.seed", "no such option: use seeds", "one");
   }
   callback("compare.onProgress", onProgress);
+  callback("compare.onSeed", onSeed);
   callback("compare.onStop", onStop);
   if (isStream(data) || isStream(data?.train)) {
     throw new ConfigError("compare.data", "rows that are all in memory, as every run reads them", "a stream");
@@ -155,6 +163,7 @@ export function checkPlan(options: CompareOptions): ComparePlan {
     shared: { ...shared, epochs: number("compare.epochs", epochs, { above: 0 }) },
     ...(reach !== undefined && { reach }),
     ...(onProgress && { onProgress }),
+    ...(onSeed && { onSeed }),
     ...(onStop && { onStop }),
   };
 }

@@ -22,13 +22,26 @@ Deno.test("compare prints a table and sentences, and writes JSON, CSV and a page
   const args = ["--rules", "backprop,mem-aop,sparse+mem-aop", "--mem-aop.k", "8", "--mem-aop.min-size", "0"];
   const more = ["--seeds", "0,1", "--learning-rates", "0.01,0.001", "--out", "c", "--svg"];
   const { code, stdout, stderr } = await run([...small, ...args, ...more], { cwd: folder.path });
-  assertEquals([code, stderr], [0, ""]);
+  assertEquals(code, 0);
+  const told = stderr.trimEnd().split("\n");
+  assertEquals(told.filter((line) => !line.includes(" of ")), [
+    "trying learning rates  epoch 1/2",
+    "seed 0  epoch 1/2",
+    "seed 0  epoch 2/2",
+    "seed 1  epoch 1/2",
+    "seed 1  epoch 2/2",
+  ]);
+  const score = String.raw`[\d.]+ %`;
+  const best = `backprop ${score}, mem-aop ${score}, sparse\\+mem-aop ${score}`;
+  for (const [at, seed] of [[3, 0], [6, 1]] as const) {
+    assertMatch(told[at]!, new RegExp(`^seed ${seed} \\(${seed + 1} of 2\\)  ${best}  [\\d.]+ s$`));
+  }
   assertMatch(stdout, /^spirals: 2 epochs in batches of 64, 2 seeds, 24 validation rows\nTarget: accuracy [\d.]+ %/);
   assertMatch(stdout, /\nrule +rate +best accuracy .*multiply-adds per step\nbackprop +0\.01 /);
   assertMatch(stdout, /\nsparse\+mem-aop against backprop: wins on /);
 
   const whole = JSON.parse(await Deno.readTextFile(`${folder.path}/c/compare.json`));
-  assertEquals(whole.rules.length, 3);
+  assertEquals([whole.complete, whole.rules.length], [true, 3]);
   assertEquals(whole.options.rules, ["backprop", "mem-aop", "sparse+mem-aop"]);
   for (const { sentence } of whole.rules) assertStringIncludes(stdout, sentence);
   const [head, ...lines] = (await Deno.readTextFile(`${folder.path}/c/compare.csv`)).trimEnd().split("\n");
@@ -74,7 +87,15 @@ Deno.test("compare says on the terminal, in the JSON and on the page that a rule
 
 Deno.test("compare takes rules that suit any data where none are named, and prints one JSON object with --json", async () => {
   await using folder = await temporaryFolder();
-  const { code, stdout, stderr } = await run([...small, "--seeds", "0", "--learning-rates", "0.01", "--json"], {
+  const { code, stdout, stderr } = await run([
+    ...small,
+    "--seeds",
+    "0",
+    "--learning-rates",
+    "0.01",
+    "--json",
+    "--quiet",
+  ], {
     cwd: folder.path,
   });
   assertEquals([code, stderr], [0, ""]);
@@ -98,7 +119,17 @@ Deno.test("compare has as many epochs as its help says where nothing is said, an
 
 Deno.test("compare of rules that all diverge fails, and says so on the terminal and in all files", async () => {
   await using folder = await temporaryFolder();
-  const rules = ["--rules", "backprop,mem-aop", "--optimizer", "sgd", "--learning-rates", "3e30,1e30", "--seeds", "0"];
+  const rules = [
+    "--rules",
+    "backprop,mem-aop",
+    "--optimizer",
+    "sgd",
+    "--learning-rates",
+    "3e30,1e30",
+    "--seeds",
+    "0",
+    "--quiet",
+  ];
   const { code, stdout, stderr } = await run([...small, ...rules, "--out", "c"], { cwd: folder.path });
   assertEquals([code, stderr], [
     1,
@@ -125,7 +156,7 @@ Deno.test("compare of rules that all diverge fails, and says so on the terminal 
 
 /** Starts a comparison that would take for ever, and presses Ctrl-C once its folder has been there for some time. */
 async function interrupt(cwd: string, more: readonly string[], after: number): Promise<Outcome> {
-  const endless = ["--rules", "backprop,mem-aop", "--learning-rates", "0.01,0.02", ...more];
+  const endless = ["--rules", "backprop,mem-aop", "--learning-rates", "0.01,0.02", "--quiet", ...more];
   const child = start([...small, ...endless, "--out", "c"], { cwd });
   const output = child.output();
   while (!await Deno.stat(`${cwd}/c`).catch(() => undefined)) await new Promise((done) => setTimeout(done, 20));
@@ -148,6 +179,7 @@ Deno.test({
     const whole = JSON.parse(await Deno.readTextFile(`${folder.path}/c/compare.json`));
     const done = whole.seeds.length;
     assert(done > 0 && done < 5000);
+    assertEquals(whole.complete, false);
     assertEquals([...whole.seeds, ...whole.stopped.missingSeeds], seeds);
     const words = `Stopped with ${done} of 5000 seeds complete: figures and verdicts are of what is complete`;
     assertEquals(stderr, `Interrupted\n${words}\nResults  c/compare.html, compare.json, compare.csv\n`);
@@ -168,6 +200,29 @@ Deno.test({
     ]);
     assertEquals(names.length, 7);
   },
+});
+
+Deno.test("compare that is killed leaves what seeds have measured that were complete", async () => {
+  await using folder = await temporaryFolder();
+  const seeds = Array.from({ length: 5000 }, (_, seed) => seed);
+  const args = ["--rules", "backprop,mem-aop", "--learning-rates", "0.01", "--seeds", String(seeds), "--out", "c"];
+  const child = start([...small, ...args, "--quiet"], { cwd: folder.path });
+  const output = child.output();
+  const file = `${folder.path}/c/compare.json`;
+  while (!await Deno.stat(file).catch(() => undefined)) await new Promise((done) => setTimeout(done, 20));
+  child.kill("SIGKILL");
+  await output;
+  const whole = JSON.parse(await Deno.readTextFile(file));
+  const done = whole.seeds.length;
+  assert(done > 0 && done < 5000);
+  assertEquals([whole.complete, whole.stopped.missingSeeds.length], [false, 5000 - done]);
+  for (const { runs } of whole.rules) assertEquals(runs.map(({ seed }: { seed: number }) => seed), whole.seeds);
+  assertEquals(
+    [...Deno.readDirSync(`${folder.path}/c`)].map(({ name }) => name).filter((name) => !name.endsWith(".tmp")),
+    [
+      "compare.json",
+    ],
+  );
 });
 
 Deno.test({

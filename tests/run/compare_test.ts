@@ -332,6 +332,33 @@ Deno.test("compare() tells what has been measured before a fault, too", async ()
   assertEquals([whole.stopped, whole.rules[0]!.unfinished, told.length], [undefined, undefined, 1]);
 });
 
+Deno.test("compare() tells after each seed what has been measured, and waits for who hears it", async () => {
+  const told: StoppedComparison[] = [];
+  const events: string[] = [];
+  const whole = await compare({
+    ...small,
+    rules: ["backprop", "mem-aop"],
+    learningRates: [0.1],
+    onProgress: ({ seed }) => events.push(`seed ${seed}`),
+    onSeed: async (comparison) => {
+      told.push(comparison);
+      await new Promise((done) => setTimeout(done));
+      events.push("heard");
+    },
+  });
+  assertEquals(events.filter((event, at) => event !== events[at - 1]), ["seed 3", "heard", "seed 5", "heard"]);
+  assertEquals(told.map(({ seeds, stopped }) => [seeds, stopped?.missingSeeds]), [[[3], [5]], [[3, 5], undefined]]);
+  assertEquals(told[1], whole);
+  const fault = new Error("the disk is full");
+  const failing = {
+    ...small,
+    rules: ["backprop", "mem-aop"],
+    learningRates: [0.1],
+    onSeed: () => Promise.reject(fault),
+  };
+  assertEquals(await compare(failing).catch((fault) => fault), fault);
+});
+
 Deno.test("compare() whose onStop throws tells first of what ended it", async () => {
   const [first, second] = [new Error("the disk is gone"), new TypeError("told too much")];
   const failing = {
@@ -389,6 +416,7 @@ for (
     [{ network: { ...network, seed: 1 } }, "Cannot use compare.network.seed: expected no such option: use seeds"],
     [{ network: 3 }, "Cannot use compare.network: expected options such as { layers: … } but found 3"],
     [{ onStop: 3 }, "Cannot use compare.onStop: expected a function but found 3"],
+    [{ onSeed: 3 }, "Cannot use compare.onSeed: expected a function but found 3"],
     [{ onProgress: 3 }, "Cannot use compare.onProgress: expected a function but found 3"],
     [{ data: null }, "Cannot use compare.data: expected a data set with training rows but found null"],
     [{ data: { train: 3 } }, "Cannot use compare.data: expected a data set with training rows but found {"],

@@ -57,7 +57,7 @@ const own = [
     name: "out",
     type: "text",
     value: "DIR",
-    help: "folder of the results, made first; empty until the end (runs/TIME-DATA-compare)",
+    help: "folder of the results, made first (runs/TIME-DATA-compare)",
     group,
     effect: "display",
   },

@@ -116,11 +116,14 @@ function judge(plan: ComparePlan, { train, validation }: Rows, found: Measured):
   );
   const rules = sides.map((side, index): StoppedRule => {
     const verdicts = index === 0 || !task ? [] : verdictsOf(side, reference!, task);
+    const { optimizer } = plan.sides[index]!;
+    const learningRate = chosen?.[index] ?? null;
     const ends = [index, 0].map((at) => ({ name: sides[at]!.name, tried: tried[at]! }));
     return {
       ...side,
       ...(underWay[index]?.begun && { unfinished: underWay[index].state() }),
-      learningRate: chosen?.[index] ?? null,
+      learningRate,
+      optimizer: learningRate === null ? optimizer : { ...optimizer, learningRate },
       tried: tried[index]!,
       ...(task ? figuresOf(side, task) : { figures: {}, reached: 0 }),
       verdicts,

@@ -18,6 +18,9 @@ import type { Entry } from "./contestant.ts";
 /** Factors on the optimizer's rate that are tried where no rates are given, each three times the one before. */
 export const FACTORS = [1 / 3, 1, 3] as const;
 
+/** Seeds of the measured runs where none are given. */
+export const defaultSeeds: readonly number[] = [0, 1, 2, 3, 4];
+
 const ENTRY = ["rule", "name", "optimizer", "learningRates"] as const satisfies readonly (keyof CompareEntry)[];
 
 /** What `TrainOptions` has and a comparison decides itself. */
@@ -117,7 +120,7 @@ export function checkPlan(options: CompareOptions): ComparePlan {
     network,
     data,
     rules,
-    seeds = [0, 1, 2, 3, 4],
+    seeds = defaultSeeds,
     learningRates: _,
     reach,
     onProgress,

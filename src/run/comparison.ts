@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Optimizer } from "../train/optimizers.ts";
 import type { CompareRun } from "./contestant.ts";
 import type { AxisFigures, CompareAxis, Verdict } from "./verdicts.ts";
 
@@ -25,6 +26,8 @@ export interface StoppedRule {
   readonly name: string;
   /** Its learning rate; `null` where none has been chosen yet. */
   readonly learningRate: number | null;
+  /** Its optimizer, with that rate; before one is chosen, with the rate about which rates are tried. */
+  readonly optimizer: Optimizer;
   /** The rates that it tried. */
   readonly tried: readonly TriedRate[];
   /** Its runs, one for each seed that all rules have finished. */

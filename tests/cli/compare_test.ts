@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { type Outcome, run, start, temporaryFolder, text } from "./helpers.ts";
+import { jsonLines, type Outcome, run, start, temporaryFolder, text } from "./helpers.ts";
 
 const small = [
   "compare",
@@ -68,6 +68,59 @@ Deno.test("compare prints a table and sentences, and writes JSON, CSV and a page
   assertEquals(names.length, 4);
   const svg = await Deno.readTextFile(`${folder.path}/c/${names[0]}`);
   assert(!svg.includes("var(") && svg.includes("#0072b2"), "colours that every program knows");
+});
+
+Deno.test("a comparison can be repeated from its JSON, and each of its runs with train", async () => {
+  await using folder = await temporaryFolder();
+  const { path: cwd } = folder;
+  const rules = [
+    "--rules",
+    "backprop,sparse",
+    "--sparse.sparsity",
+    "0.5",
+    "--seeds",
+    "1,4",
+    "--learning-rates",
+    "0.02",
+  ];
+  const first = await run([...small, ...rules, "--out", "c"], { cwd });
+  assertStringIncludes(first.stdout, "\nRepeat   deno task compare --config c/compare.json\n");
+  const read = async (file: string) => JSON.parse(await Deno.readTextFile(`${cwd}/${file}`));
+  const found = await read("c/compare.json");
+  assertEquals((await run(["compare", "--config", "c/compare.json", "--out", "d"], { cwd })).code, 0);
+  const again = await read("d/compare.json");
+  type Told = {
+    rules: { runs: { seed: number; testLoss: number; curve: { trainLoss: number; validationLoss: number }[] }[] }[];
+  };
+  const curves = ({ rules }: Told) =>
+    rules.map(({ runs }) =>
+      runs.map(({ seed, testLoss, curve }) => [seed, testLoss, curve.map((at) => [at.trainLoss, at.validationLoss])])
+    );
+  assertEquals(curves(again), curves(found));
+  const { options, dataHash, machine } = found;
+  assertEquals([again.options, again.dataHash], [options, dataHash]);
+  const defaults = { schedule: "cosine", "batch-size": 64, "validation-split": 0.1, precision: "f32" };
+  assertEquals({ ...options, ...defaults }, options);
+  assertEquals([options.optimizer, found.rules[0].optimizer.kind], [undefined, "adam"]);
+  const other = await run(["compare", "--config", "c/compare.json", "--rules", "backprop,dual", "--out", "e"], { cwd });
+  assertStringIncludes(other.stderr, "Cannot use --sparse.sparsity: expected sparse among the rules");
+
+  const args = ["--rule", "sparse", "--sparse.sparsity", "0.5", "--learning-rate", "0.02", "--seed", "4"];
+  const train = ["train", ...small.slice(1), ...args, "--validation-seed", "0", "--no-report", "--json", "--out", "t"];
+  const epochs = jsonLines((await run(train, { cwd })).stdout).filter(({ event }) => event === "epoch");
+  const { curve } = found.rules[1].runs[1];
+  assertEquals(
+    epochs.map(({ trainLoss, validationLoss }) => [trainLoss, validationLoss]),
+    curve.map(({ trainLoss, validationLoss }: Record<string, number>) => [trainLoss, validationLoss]),
+  );
+  const record = await read("t/config.json");
+  assertEquals([record.data.hash, record.machine], [dataHash, machine]);
+  const none = [...train.slice(0, -1), "u", "--validation-split", "0"];
+  const { code, stderr } = await run(none, { cwd });
+  assertEquals([code, stderr], [
+    2,
+    "error: Cannot use --validation-seed: expected rows to split off beside it but found none\n",
+  ]);
 });
 
 Deno.test("compare says on the terminal, in the JSON and on the page that a rule took no effect", async () => {
@@ -182,7 +235,11 @@ Deno.test({
     assertEquals(whole.complete, false);
     assertEquals([...whole.seeds, ...whole.stopped.missingSeeds], seeds);
     const words = `Stopped with ${done} of 5000 seeds complete: figures and verdicts are of what is complete`;
-    assertEquals(stderr, `Interrupted\n${words}\nResults  c/compare.html, compare.json, compare.csv\n`);
+    assertEquals(
+      stderr,
+      `Interrupted\n${words}\nResults  c/compare.html, compare.json, compare.csv\n` +
+        "Repeat   deno task compare --config c/compare.json\n",
+    );
     for (const part of [`${done} of 5000 seeds`, whole.rules[1].sentence]) assertStringIncludes(stdout, part);
     for (const { runs } of whole.rules) assertEquals(runs.map(({ seed }: { seed: number }) => seed), whole.seeds);
     const [head, ...lines] = (await Deno.readTextFile(`${folder.path}/c/compare.csv`)).trimEnd().split("\n");

@@ -4,20 +4,24 @@
  * @module
  */
 
+import { hashData } from "../../data/hash.ts";
 import { EngineError } from "../../errors.ts";
 import { native } from "../../ffi/native.ts";
+import { Network } from "../../network/network.ts";
 import { ruleByName, rules } from "../../rules/mod.ts";
 import { compare } from "../../run/compare.ts";
-import type { CompareEntry } from "../../run/compare_plan.ts";
+import { type CompareEntry, defaultSeeds } from "../../run/compare_plan.ts";
 import type { StoppedComparison } from "../../run/comparison.ts";
 import { loadFrom, splitValidation } from "../data.ts";
 import { explain, UsageError } from "../errors.ts";
 import { Interrupt } from "../interrupt.ts";
-import { describeSystem } from "../machine.ts";
-import { helpText, parseOptions } from "../options.ts";
-import { chooseOptimizer, makePlan, readModel, ruleOptions } from "../plan.ts";
+import { describeMachine, type Machine } from "../machine.ts";
+import { helpText, type Parsed, parseOptions } from "../options.ts";
+import { chooseOptimizer, makePlan, type Plan, ruleOptions } from "../plan.ts";
 import { ProgressView } from "../progress.ts";
+import { readRequest, recordedOptions, type Request } from "../request.ts";
 import { print } from "../terminal.ts";
+import type { trainOptions } from "../train_options.ts";
 import { ComparisonLog } from "./log.ts";
 import { compareCommand, type CompareValues, defaultRules } from "./options.ts";
 import { Results } from "./results.ts";
@@ -30,7 +34,8 @@ import { Results } from "./results.ts";
 export async function compareRules(args: readonly string[]): Promise<void> {
   const parsed = parseOptions(compareCommand, args);
   if (parsed.help) return print(helpText(compareCommand));
-  const values = parsed.values as CompareValues;
+  const request = await readRequest(parsed as Pick<Parsed<typeof trainOptions>, "values" | "dotted">, compareCommand);
+  const values: CompareValues = request.values;
   if (values["validation-split"] === 0) {
     throw new UsageError(
       "--validation-split",
@@ -42,18 +47,24 @@ export async function compareRules(args: readonly string[]): Promise<void> {
   native();
   const view = new ProgressView(values.quiet ?? false);
   const names = values.rules ?? defaultRules;
-  const options = ruleOptions(parsed.dotted, names);
+  const options = ruleOptions(request.dotted, names);
   const entries = names.map((name) => entryOf(name, { values, options }));
-  const model = await readModel(values.model);
   view.status(`loading ${values.data ?? "glyphs"}`);
   using interrupt = new Interrupt();
   const { signal } = interrupt;
-  const { data } = splitValidation(await loadFrom(values, { signal, ...(values.json ? {} : view.loading) }), values);
-  const plan = makePlan({ values, dotted: {}, model }, data.train);
+  const whole = await loadFrom(values, { signal, ...(values.json ? {} : view.loading) });
+  view.status("hashing the rows");
+  const dataHash = await hashData(whole);
+  const { data, fraction } = splitValidation(whole, values);
+  const plan = makePlan({ ...request, dotted: {} }, data.train);
   const { seed: _, ...network } = plan.network;
   const { rule: _rule, seed: _seed, ...training } = plan.training;
+  const about = {
+    options: recordedComparison(request, { plan, validationSplit: fraction }),
+    dataHash,
+    machine: machineOf(plan),
+  };
   // A folder that cannot be had is told of before hours of work, not after them.
-  const about = { options: values, machine: describeSystem() };
   const results = await Results.create({ data: data.name, values, about });
   interrupt.atOnce = () => {
     const words = results.words();
@@ -91,6 +102,29 @@ export async function compareRules(args: readonly string[]): Promise<void> {
   } finally {
     view.clear();
   }
+}
+
+/** What all runs of the comparison run on. */
+function machineOf(plan: Plan): Machine {
+  using network = Network.create(plan.network);
+  return describeMachine(network);
+}
+
+/** The options as the files keep them: with defaults, but for those that depend on the rule. */
+function recordedComparison(request: Request, from: Parameters<typeof recordedOptions>[1]): Record<string, unknown> {
+  const { rules = defaultRules, seeds = defaultSeeds, ...own }: CompareValues = request.values;
+  const ofRules = ["optimizer", "weight-decay"].filter((name) => request.values[name as "optimizer"] === undefined);
+  const known = compareCommand.options.map(({ name }) => name).filter((name) => !ofRules.includes(name));
+  const shared = Object.entries(recordedOptions(request, from))
+    .filter(([name]) => known.includes(name) || name === "model" || name.includes("."));
+  const { "learning-rates": learningRates, reach } = own;
+  return {
+    rules,
+    seeds,
+    ...(learningRates && { "learning-rates": learningRates }),
+    ...(reach !== undefined && { reach }),
+    ...Object.fromEntries(shared),
+  };
 }
 
 /** What a script has to hear of a comparison without anything to compare. */

@@ -56,7 +56,7 @@ export async function comparisonCharts(comparison: StoppedComparison): Promise<N
 
 /** The page. */
 export function comparisonPage(
-  whole: StoppedComparison & { readonly options: object; readonly machine: object },
+  whole: StoppedComparison & { readonly options: object; readonly dataHash: string; readonly machine: object },
   charts: readonly NamedChart[],
 ): string {
   const sentences = whole.rules.filter(({ sentence }) => sentence !== "").map(({ sentence }) =>
@@ -93,6 +93,7 @@ export function comparisonPage(
       ),
       section("Notes", list(notes)),
       section("Options", facts(Object.entries(whole.options))),
+      section("Data", facts([["name", whole.data], ["SHA-256", whole.dataHash]])),
       section("Machine", facts(Object.entries(whole.machine))),
     ].join("\n"),
   );

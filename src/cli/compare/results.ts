@@ -9,6 +9,7 @@ import type { StoppedComparison } from "../../run/comparison.ts";
 import { writeWhole } from "../../run/files.ts";
 import { explain, Interruption } from "../errors.ts";
 import { standAlone } from "../report/charts.ts";
+import type { Machine } from "../machine.ts";
 import { createRunFolder } from "../run_folder.ts";
 import { note, print } from "../terminal.ts";
 import { comparisonCharts, comparisonPage } from "./html.ts";
@@ -24,7 +25,7 @@ export class Results {
   readonly folder: string;
   readonly #made: readonly string[];
   readonly #values: CompareValues;
-  readonly #about: { readonly options: object; readonly machine: object };
+  readonly #about: ResultsSource["about"];
   #notBefore = -Infinity;
 
   private constructor(folder: string, made: readonly string[], from: Pick<ResultsSource, "values" | "about">) {
@@ -86,7 +87,8 @@ export class Results {
       ["compare.html", comparisonPage(whole, charts)],
       ...(this.#values.svg ? charts.map(({ name, svg }): [string, string] => [`${name}.svg`, standAlone(svg)]) : []),
     ]);
-    return `Results  ${this.folder}/compare.html, compare.json, compare.csv\n`;
+    return `Results  ${this.folder}/compare.html, compare.json, compare.csv\n` +
+      `Repeat   deno task compare --config ${this.folder}/compare.json\n`;
   }
 
   /** Tells what has been measured of a comparison that ends before its time; gives what to leave with. */
@@ -119,7 +121,14 @@ interface ResultsSource {
   /** Options of the command. */
   readonly values: CompareValues;
   /** What stands beside them in the files. */
-  readonly about: { readonly options: object; readonly machine: object };
+  readonly about: {
+    /** Options with the defaults that were filled in; `--config` takes them from the file. */
+    readonly options: object;
+    /** SHA-256 over the data set, as a run's record has it. */
+    readonly dataHash: string;
+    /** What it runs on. */
+    readonly machine: Machine;
+  };
 }
 
 function pretty(whole: object): string {

@@ -11,7 +11,7 @@ import { ConfigError } from "../errors.ts";
 import type { NetworkOptions } from "../network/network.ts";
 import { isRule, type Rule, ruleByName } from "../rules/mod.ts";
 import { adam, checkOptimizer, type Optimizer } from "../train/optimizers.ts";
-import type { TrainOptions } from "../train/trainer.ts";
+import { trainOptionNames, type TrainOptions } from "../train/trainer.ts";
 import type { StoppedComparison } from "./comparison.ts";
 import type { Entry } from "./contestant.ts";
 
@@ -23,8 +23,25 @@ export const defaultSeeds: readonly number[] = [0, 1, 2, 3, 4];
 
 const ENTRY = ["rule", "name", "optimizer", "learningRates"] as const satisfies readonly (keyof CompareEntry)[];
 
+/** What `TrainOptions` has for streams, whose rows come by once: every run reads its rows anew. */
+const OF_STREAMS = ["stepsPerEpoch", "prefetch"] as const;
+
 /** What `TrainOptions` has and a comparison decides itself. */
 const DECIDED = ["rule", "seed", "probe"] as const;
+
+const OPTIONS: readonly string[] = [
+  ...[
+    "network",
+    "data",
+    "rules",
+    "seeds",
+    "learningRates",
+    "reach",
+    "onSeed",
+    "onStop",
+  ] satisfies (keyof CompareOptions)[],
+  ...trainOptionNames.filter((name) => ![...DECIDED, ...OF_STREAMS].some((other) => other === name)),
+];
 
 /** A rule that takes part, with its own optimizer where the others' does not suit it. */
 export interface CompareEntry {
@@ -39,7 +56,8 @@ export interface CompareEntry {
 }
 
 /** What {@linkcode compare} takes. */
-export interface CompareOptions extends Omit<TrainOptions, "rule" | "seed" | "onProgress" | "probe"> {
+export interface CompareOptions
+  extends Omit<TrainOptions, "rule" | "seed" | "probe" | "stepsPerEpoch" | "prefetch" | "onProgress"> {
   /** The network; its seed comes from `seeds`. */
   readonly network: Omit<NetworkOptions, "seed">;
   /** The data. Without validation rows a tenth of the training rows is watched. */
@@ -116,6 +134,7 @@ export function checkPlan(options: CompareOptions): ComparePlan {
       throw new ConfigError(`compare.${name}`, "no such option: use rules and seeds", "one");
     }
   }
+  knownOptions("compare", options, OPTIONS);
   const {
     network,
     data,

@@ -422,6 +422,12 @@ for (
     [{ data: { train: 3 } }, "Cannot use compare.data: expected a data set with training rows but found {"],
     [{ data: ReadableStream.from([data.train]) }, "Cannot use compare.data: expected rows that are all in memory"],
     [{ data: { train: () => ReadableStream.from([data.train]) } }, "as every run reads them but found a stream"],
+    [{ reeach: 0.9 }, "(did you mean reach?) but found an unknown option"],
+    [
+      { erly: 1 },
+      "Cannot use compare.erly: expected one of network, data, rules, seeds, learningRates, reach, onSeed, onStop, optimizer,",
+    ],
+    [{ stepsPerEpoch: 3 }, "Cannot use compare.stepsPerEpoch: expected one of network, data, rules,"],
     [{ rule: "x" }, "Cannot use compare.rule: expected no such option: use rules and seeds"],
   ] as const
 ) {

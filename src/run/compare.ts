@@ -118,7 +118,7 @@ function judge(plan: ComparePlan, { train, validation }: Rows, found: Measured):
     const verdicts = index === 0 || !task ? [] : verdictsOf(side, reference!, task);
     const { optimizer } = plan.sides[index]!;
     const learningRate = chosen?.[index] ?? null;
-    const ends = [index, 0].map((at) => ({ name: sides[at]!.name, tried: tried[at]! }));
+    const [own, other] = [index, 0].map((at) => ({ name: sides[at]!.name, tried: tried[at]! }));
     return {
       ...side,
       ...(underWay[index]?.begun && { unfinished: underWay[index].state() }),
@@ -127,7 +127,9 @@ function judge(plan: ComparePlan, { train, validation }: Rows, found: Measured):
       tried: tried[index]!,
       ...(task ? figuresOf(side, task) : { figures: {}, reached: 0 }),
       verdicts,
-      sentence: verdicts.length === 0 ? "" : `${sentenceOf(side, reference!, verdicts)}${provisionalWords(ends)}`,
+      sentence: verdicts.length === 0
+        ? ""
+        : `${sentenceOf(side, reference!, verdicts)}${provisionalWords(own!, other!)}`,
     };
   });
   const warning = task && seedsWarning(seeds.length);

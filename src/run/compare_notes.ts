@@ -31,14 +31,18 @@ export function rateNote(rule: StoppedRule): string[] {
   return [`${name} did best with the ${end} learning rate that it tried (${rate}); others may suit it better`];
 }
 
-/** The end of a sentence about rules of which some may not have the rate that suits them; empty where all have. */
-export function provisionalWords(rules: readonly Pick<StoppedRule, "name" | "tried">[]): string {
-  const words = rules.flatMap((rule) => {
-    const end = endOfGrid(rule);
-    return end === undefined ? [] : [`${rule.name} has the ${end} learning rate that it tried`];
-  });
+/** The end of a sentence about two rules that may not have the rates that suit them; empty where both have. */
+export function provisionalWords(rule: GridOf, reference: GridOf): string {
+  const [own, other] = [endOfGrid(rule), endOfGrid(reference)];
+  const has = (name: string, end: string) => `${name} has the ${end} learning rate that it tried`;
+  const words = own !== undefined && own === other
+    ? [`both have the ${own} learning rate that they tried`]
+    : [...(own ? [has(rule.name, own)] : []), ...(other ? [has(reference.name, other)] : [])];
   return words.length === 0 ? "" : `; provisional, since ${words.join(" and ")}`;
 }
+
+/** A rule with the rates that it tried. */
+type GridOf = Pick<StoppedRule, "name" | "tried">;
 
 /** A target that needs no learning: always naming the class that most of the rows have would reach it. */
 export function chanceNote(target: number, { targets }: Table): string[] {

@@ -109,17 +109,9 @@ export {
 
 // Runs.
 export { type Checkpoint, loadCheckpoint, type SavedRun } from "./src/run/checkpoint.ts";
-export {
-  compare,
-  type ComparedRule,
-  type CompareEntry,
-  type CompareOptions,
-  type CompareProgress,
-  type Comparison,
-  type StoppedComparison,
-  type StoppedRule,
-  type TriedRate,
-} from "./src/run/compare.ts";
+export { compare } from "./src/run/compare.ts";
+export type { CompareEntry, CompareOptions, CompareProgress } from "./src/run/compare_plan.ts";
+export type { ComparedRule, Comparison, StoppedComparison, StoppedRule, TriedRate } from "./src/run/comparison.ts";
 export type { ComparePoint, CompareRun } from "./src/run/contestant.ts";
 export type { RatioInterval } from "./src/run/statistics.ts";
 export type { AxisFigures, CompareAxis, Verdict } from "./src/run/verdicts.ts";

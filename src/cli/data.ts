@@ -4,7 +4,7 @@
  * @module
  */
 
-import { number } from "../config.ts";
+import { number, seedNumber } from "../config.ts";
 import type { CsvTransform } from "../data/csv_transform.ts";
 import type { DownloadControl } from "../data/download.ts";
 import type { ReadControl } from "../data/files.ts";
@@ -35,7 +35,7 @@ export async function loadFrom(values: TrainValues, control: DownloadControl & R
   const options = { ...control, ...(source && dataOptions(values, { name, known })) };
   // These say how and where, and have a meaning of their own beside the data set: sets that do not know them need none.
   const validation = known.includes("validationFraction") ? splitWanted(values) ?? VALIDATION_SPLIT : 0;
-  if (validation > 0) Object.assign(options, { validationFraction: validation, validationSeed: values.seed ?? 0 });
+  if (validation > 0) Object.assign(options, { validationFraction: validation, validationSeed: splitSeed(values) });
   try {
     return await loadNamed(sources, { name, options: options as DataOptions });
   } catch (fault) {
@@ -85,12 +85,19 @@ export function dataOptions(
  * @param data the data set
  * @param values options of `train`
  * @returns the data set, and the share that was split off
+ * @throws {UsageError} where a seed is given and nothing is split off
  */
 export function splitValidation(data: Data, values: TrainValues): { data: Data; fraction: number } {
   const given = splitWanted(values);
   if (transformOf(data) && data.validation) return { data, fraction: given ?? VALIDATION_SPLIT };
   const fraction = given ?? (data.validation !== undefined || data.train.rows < 2 ? 0 : VALIDATION_SPLIT);
-  return { data: fraction === 0 ? data : withValidation(data, { fraction, seed: values.seed ?? 0 }), fraction };
+  if (fraction > 0) return { data: withValidation(data, { fraction, seed: splitSeed(values) }), fraction };
+  if (values["validation-seed"] === undefined) return { data, fraction };
+  throw new UsageError("--validation-seed", "rows to split off beside it", "none");
+}
+
+function splitSeed({ seed = 0, "validation-seed": own = seed }: TrainValues): number {
+  return seedNumber("validationSeed", own);
 }
 
 function splitWanted(values: TrainValues): number | undefined {

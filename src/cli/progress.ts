@@ -40,6 +40,18 @@ export class ProgressView {
     if (this.#redraws) this.#draw(text.slice(0, columns() - 1));
   }
 
+  /** Says in a line that stays what is under way, where no line can be redrawn: in a log. */
+  log(text: string): void {
+    if (!this.#redraws) this.line(text);
+  }
+
+  /** Says something in a line that stays. */
+  line(text: string): void {
+    if (this.#quiet) return;
+    this.clear();
+    note(`${text}\n`);
+  }
+
   /** What shows how far a data set is loaded: from the web, from files; on terminals only. */
   get loading(): DownloadControl & ReadControl {
     // Who calls for each piece shall not pay for a line that nobody sees.
@@ -75,8 +87,6 @@ export class ProgressView {
 
   /** Writes the line of a finished epoch. */
   epoch(event: EpochEvent, epochs: number): void {
-    if (this.#quiet) return;
-    this.clear();
     const parts = [
       `epoch ${epochOf(event.epoch, epochs)}`,
       `loss ${figure(event.trainLoss)}`,
@@ -84,7 +94,7 @@ export class ProgressView {
       event.validationAccuracy === null ? "" : `accuracy ${percent(event.validationAccuracy, 2)}`,
       `${event.seconds.toFixed(1)} s`,
     ];
-    note(`${parts.filter((part) => part !== "").join("  ")}\n`);
+    this.line(parts.filter((part) => part !== "").join("  "));
   }
 
   /** Warns, whether quiet or not. */

@@ -8,7 +8,7 @@ import { DataError } from "../errors.ts";
 import { rules } from "../rules/mod.ts";
 import { UsageError } from "./errors.ts";
 import { readJsonFile } from "./json_file.ts";
-import { optionsFromJson, type OptionValue, type Parsed } from "./options.ts";
+import { type CommandSpec, optionsFromJson, type OptionValue, type Parsed } from "./options.ts";
 import { checkModel, type ModelChoice, namedModel, type Plan, type PlanSource, readModel } from "./plan.ts";
 import type { RunRecord } from "./run_folder.ts";
 import { trainCommand, trainOptions, type TrainValues } from "./train_options.ts";
@@ -20,12 +20,16 @@ export type Request = Required<Pick<PlanSource, "values" | "dotted">> & Pick<Pla
  * Joins the command line with the file that `--config` names; the command line wins.
  *
  * @param parsed the command line
+ * @param command whose options the file may have
  * @returns options and model
  * @throws {UsageError} where the file has an unknown or wrong option
  */
-export async function readRequest(parsed: Parsed<typeof trainOptions>): Promise<Request> {
+export async function readRequest(
+  parsed: Pick<Parsed<typeof trainOptions>, "values" | "dotted">,
+  command: CommandSpec = trainCommand,
+): Promise<Request> {
   const { config, model } = parsed.values;
-  const file = config === undefined ? undefined : fromJson(await optionsIn(config), config);
+  const file = config === undefined ? undefined : fromJson(await optionsIn(config), config, command);
   const asked = { ...file?.values, ...parsed.values };
   return {
     values: { ...defaultsOf(asked.rule), ...asked },
@@ -108,10 +112,14 @@ async function optionsIn(path: string): Promise<Record<string, unknown>> {
 }
 
 /** Options from JSON, in which a model may stand in full. */
-function fromJson(json: Readonly<Record<string, unknown>>, where: string): Request {
+function fromJson(
+  json: Readonly<Record<string, unknown>>,
+  where: string,
+  command: CommandSpec = trainCommand,
+): Request {
   const { model, ...options } = json;
   const inline = typeof model === "object" && model !== null;
-  const read = optionsFromJson(trainCommand, inline || model === undefined ? options : json, where);
+  const read = optionsFromJson(command, inline || model === undefined ? options : json, where);
   return {
     ...read,
     model: inline

@@ -99,6 +99,7 @@ const NEEDS_ALL = {
   "train-rows": "no such option",
   "test-fraction": "--test-data PATH instead",
   "shuffle-seed": "no such option",
+  "validation-seed": "--validation-data PATH instead",
 } as const;
 
 /**

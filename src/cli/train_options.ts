@@ -115,6 +115,14 @@ export const trainOptions = [
     effect: "result",
   },
   {
+    name: "validation-seed",
+    type: "number",
+    value: "N",
+    help: "seed of that split (that of --seed; compare: 0)",
+    group: data,
+    effect: "result",
+  },
+  {
     name: "stream",
     type: "flag",
     help: "csv, parquet, images: read the rows part by part while training, for more of them than fit into memory",

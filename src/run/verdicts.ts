@@ -5,20 +5,28 @@
  */
 
 import type { CompareRun } from "./contestant.ts";
-import { median, type RatioInterval, ratioInterval } from "./statistics.ts";
+import { countsDiffer, mean, meanInterval, median, type RatioInterval, ratioInterval } from "./statistics.ts";
 
 /** A factor as near to 1 as this decides nothing, however sure it is. */
 const MARGIN = 0.01;
 
-/** Fewest seeds with which an interval over them is worth its 95 %. */
+/**
+ * Fewest pairs that decide anything in which chance takes part. Two that agree to the last digit are no sign of certainty: accuracies
+ * and epochs until a target come in coarse steps, so that by chance alone two pairs agree, and differ from 1, in up to an eighth of
+ * all cases. Three do in less than a twentieth.
+ */
+const FEWEST_PAIRS = 3;
+
+/** Seeds with which intervals begin to be narrow: Student's factor on the standard error is 2.8 of five, and 4.3 of three. */
 const ENOUGH_SEEDS = 5;
 
 /** What is compared; less is better on each. */
-export type CompareAxis = "error" | "secondsToTarget" | "secondsPerStep" | "bytes" | "multiplyAdds";
+export type CompareAxis = "error" | "testError" | "secondsToTarget" | "secondsPerStep" | "bytes" | "multiplyAdds";
 
 /** What is compared, in order. */
 export const compareAxes: readonly CompareAxis[] = [
   "error",
+  "testError",
   "secondsToTarget",
   "secondsPerStep",
   "bytes",
@@ -29,9 +37,12 @@ export const compareAxes: readonly CompareAxis[] = [
 export interface Verdict {
   /** The axis. */
   readonly axis: CompareAxis;
-  /** `"tie"` where the interval holds 1, or the factor is within 1 % of it; `"open"` where the figures decide nothing. */
+  /** `"tie"` where the interval holds 1, or the factor is within 1 % of it; `"open"` where there is too little to decide by. */
   readonly outcome: "wins" | "loses" | "tie" | "open";
-  /** Ratio to the reference with its 95 % bootstrap interval; below 1 is better. Missing where there are no pairs. */
+  /**
+   * Ratio of the geometric means to the reference's with its 95 % interval (Student's, over the logarithms of the pairs' ratios);
+   * below 1 is better. Missing where there are no pairs, where a run has no figure, and where a figure is 0, which has no ratio.
+   */
   readonly interval?: RatioInterval;
   /** The verdict in words. */
   readonly words: string;
@@ -73,6 +84,12 @@ export function bestError(run: CompareRun, { classes }: Pick<Task, "classes">): 
   );
 }
 
+/** The error on the test rows at the end of a run; `undefined` without such rows, and after divergence. */
+function testError({ testAccuracy, testLoss }: CompareRun, { classes }: Pick<Task, "classes">): number | undefined {
+  if (testLoss === null) return undefined;
+  return classes ? 1 - testAccuracy! : testLoss;
+}
+
 /** Seconds until the run had reached the target; `undefined` where it never did, or there is none. */
 export function secondsToTarget(run: CompareRun, { classes, target }: Task): number | undefined {
   if (target === null) return undefined;
@@ -82,12 +99,11 @@ export function secondsToTarget(run: CompareRun, { classes, target }: Task): num
 }
 
 /**
- * Figures of a rule on an axis; `undefined` where it has none. Seconds per step have the median over all epochs of all runs, as the
- * factors have, and the range of the runs' medians.
+ * Figures of a rule on an axis; `undefined` where it has none. Seconds per step have the median over all epochs of all runs, and the
+ * range of the runs' medians.
  */
 export function figuresOn(axis: CompareAxis, side: Side, task: Task): AxisFigures | undefined {
-  const values = side.runs.map((run) => valueOn(axis, run, task)).filter((value) => value !== undefined)
-    .filter(Number.isFinite);
+  const values = side.runs.map((run) => valueOn(axis, run, task)).filter((value) => value !== undefined);
   if (values.length === 0) return undefined;
   const epochs = side.runs.flatMap(({ curve }) => curve.map(({ secondsPerStep }) => secondsPerStep));
   return {
@@ -97,11 +113,11 @@ export function figuresOn(axis: CompareAxis, side: Side, task: Task): AxisFigure
   };
 }
 
-/** How a rule does on all axes. */
+/** How a rule does on all axes; on test rows where there are any. */
 export function verdictsOf(side: Side, reference: Side, task: Task): Verdict[] {
-  return compareAxes.map((axis) =>
-    axis === "secondsToTarget" ? onTarget(side, reference, task) : onAxis(axis, { side, reference, task })
-  );
+  const tested = [...side.runs, ...reference.runs].some((run) => testError(run, task) !== undefined);
+  return compareAxes.filter((axis) => axis !== "testError" || tested)
+    .map((axis) => onAxis(axis, { side, reference, task }));
 }
 
 /** One plain sentence about a rule, from its verdicts. */
@@ -119,14 +135,17 @@ export function sentenceOf(side: Side, reference: Side, verdicts: readonly Verdi
 /** What has to be said about the number of seeds. */
 export function seedsWarning(seeds: number): string | undefined {
   if (seeds >= ENOUGH_SEEDS) return undefined;
-  const have = seeds === 1 ? "One seed says nothing" : `${seeds} seeds say little`;
-  return `${have} about chance: an interval is worth its 95 % from ${ENOUGH_SEEDS} seeds on`;
+  const have = seeds === 1 ? "One seed says nothing about chance" : `${seeds} seeds say little about chance`;
+  return seeds < FEWEST_PAIRS
+    ? `${have}: what is decided by seeds, such as the best error, stays open below ${FEWEST_PAIRS} of them`
+    : `${have}: intervals over fewer than ${ENOUGH_SEEDS} are wide`;
 }
 
 /** A figure on an axis in words. */
 export function showOn(axis: CompareAxis, value: number, { classes }: Pick<Task, "classes">): string {
   switch (axis) {
     case "error":
+    case "testError":
       return classes ? `${(100 * (1 - value)).toFixed(2)} %` : digits(value);
     case "secondsToTarget":
       return `${digits(value)} s`;
@@ -143,6 +162,7 @@ export function showOn(axis: CompareAxis, value: number, { classes }: Pick<Task,
 export function axisName(axis: CompareAxis, { classes }: Pick<Task, "classes">): string {
   return {
     error: classes ? "best accuracy" : "best loss",
+    testError: classes ? "test accuracy" : "test loss",
     secondsToTarget: "time to target",
     secondsPerStep: "seconds per step",
     bytes: "memory",
@@ -150,10 +170,13 @@ export function axisName(axis: CompareAxis, { classes }: Pick<Task, "classes">):
   }[axis];
 }
 
+/** The value of a run on an axis; `undefined` where it has none. */
 function valueOn(axis: CompareAxis, run: CompareRun, task: Task): number | undefined {
   switch (axis) {
     case "error":
-      return bestError(run, task);
+      return run.curve.length === 0 ? undefined : bestError(run, task);
+    case "testError":
+      return testError(run, task);
     case "secondsToTarget":
       return secondsToTarget(run, task);
     case "secondsPerStep":
@@ -189,58 +212,72 @@ function onAxis(
   { side, reference, task }: { readonly side: Side; readonly reference: Side; readonly task: Task },
 ): Verdict {
   const name = axisName(axis, task);
+  const open = (why: string): Verdict => ({ axis, outcome: "open", words: `${name} (${why})` });
+  if (axis === "secondsToTarget" && task.target === null) return open("there is no target");
   const pairs = pairsOn(axis, side, reference, task);
-  const [own, other] = [figuresOn(axis, side, task), figuresOn(axis, reference, task)];
-  if (own === undefined || other === undefined || pairs.length === 0) {
-    const missing = [own === undefined ? side.name : "", other === undefined ? reference.name : ""]
-      .filter((name) => name !== "").join(" and ");
-    const why = axis === "multiplyAdds" ? "not counted" : "nothing measured";
-    return { axis, outcome: "open", words: missing === "" ? name : `${name} (${why} for ${missing})` };
+  const count = ({ runs }: Side) => runs.filter((run) => valueOn(axis, run, task) !== undefined).length;
+  const [own, other] = [count(side), count(reference)];
+  const seeds = side.runs.length;
+  if (axis === "secondsToTarget" || axis === "error" || axis === "testError") {
+    const target = axis === "secondsToTarget" ? showTarget(task) : "";
+    if (own === 0 && other === 0 && target !== "") return open(`neither reached ${target}`);
+    // Who has no figure does worse than all who have one: pairs of those that have would hide it.
+    if (own + other > 0 && own + other < 2 * seeds) {
+      const outcome = !countsDiffer(own, other, seeds) ? "open" : own > other ? "wins" : "loses";
+      const what = target === "" ? "measured" : `${target} reached`;
+      return { axis, outcome, words: `${name} (${what} with ${own} of ${seeds} seeds against ${other})` };
+    }
   }
-  // What is shown comes from the pairs too, so that the factor is that of the two figures beside it.
-  const figures = ([0, 1] as const).map((at) => median(pairs.map((pair) => pair[at])))
-    .map((value) => Number.isFinite(value) ? showOn(axis, value, task) : "none").join(" against ");
-  // No run is known to be better than half a wrong row; with it a ratio exists also where nothing was wrong.
-  const least = axis === "error" && task.classes ? 0.5 / task.rows : 0;
-  const interval = ratioInterval(
-    pairs.map(([value, against]) => [Math.max(value, least), Math.max(against, least)] as const),
-  );
-  // Bytes and multiply-adds follow from shapes; everything else needs more than one pair.
-  const exact = axis === "bytes" || axis === "multiplyAdds";
-  const outcome = pairs.length < 2 && !exact ? "open" : outcomeOf(interval);
-  const of = axis === "error" && task.classes ? " of the error" : "";
-  return { axis, outcome, interval, words: `${name} (${figures}${factor(outcome, interval, of)})` };
+  if (pairs.length === 0) {
+    const missing = [own === 0 ? side.name : "", other === 0 ? reference.name : ""].filter((name) => name !== "");
+    const whose = missing.join(" and ") || "both at once";
+    return open(`${axis === "multiplyAdds" ? "not counted" : "nothing measured"} for ${whose}`);
+  }
+  return onPairs(axis, pairs, task);
 }
 
-/** The target may not be reached at all, which is a result too. */
-function onTarget(side: Side, reference: Side, task: Task): Verdict {
-  const axis = "secondsToTarget";
+/** What was measured side by side decides. */
+function onPairs(axis: CompareAxis, pairs: readonly (readonly [number, number])[], task: Task): Verdict {
   const name = axisName(axis, task);
-  if (task.target === null) return { axis, outcome: "open", words: `${name} (there is no target)` };
-  const reached = (runs: readonly CompareRun[]) =>
-    runs.filter((run) => secondsToTarget(run, task) !== undefined).length;
-  const [own, other] = [reached(side.runs), reached(reference.runs)];
-  const seeds = side.runs.length;
-  const target = task.classes ? `${(100 * task.target).toFixed(2)} %` : `a loss of ${digits(task.target)}`;
-  if (own === seeds && other === seeds) return onAxis(axis, { side, reference, task });
-  if (own === 0 && other === 0) return { axis, outcome: "open", words: `${name} (neither reached ${target})` };
-  const outcome = seeds < 2 || own === other ? "open" : own > other ? "wins" : "loses";
-  return { axis, outcome, words: `${name} (${target} reached with ${own} of ${seeds} seeds against ${other})` };
+  // Nothing is a multiple of 0: differences decide then, and there is no factor.
+  const ratios = pairs.flat().every((value) => value > 0);
+  const interval = ratios ? ratioInterval(pairs) : undefined;
+  const middle = (values: readonly number[]) => ratios ? Math.exp(mean(values.map(Math.log))) : mean(values);
+  const figures = ([0, 1] as const).map((at) => showOn(axis, middle(pairs.map((pair) => pair[at])), task))
+    .join(" against ");
+  // Bytes and multiply-adds follow from shapes.
+  const exact = axis === "bytes" || axis === "multiplyAdds";
+  const outcome = pairs.length < FEWEST_PAIRS && !exact
+    ? "open"
+    : interval
+    ? outcomeOf(interval)
+    : signOf(meanInterval(pairs.map(([value, against]) => value - against)));
+  const of = (axis === "error" || axis === "testError") && task.classes ? " of the error" : "";
+  const none = outcome === "wins" || outcome === "loses" ? ", no factor since 0 has none" : "";
+  const more = outcome === "open" ? "" : interval ? factor(outcome, interval, of) : none;
+  return { axis, outcome, ...(interval && { interval }), words: `${name} (${figures}${more})` };
 }
 
 function outcomeOf({ ratio, low, high }: RatioInterval): Verdict["outcome"] {
-  if (!Number.isFinite(ratio)) return ratio === Infinity ? "loses" : "open";
   if (low <= 1 && high >= 1 || Math.abs(ratio - 1) <= MARGIN) return "tie";
   return ratio < 1 ? "wins" : "loses";
 }
 
+/** The outcome of differences, of which those below 0 are better. */
+function signOf({ mean, low, high }: { readonly mean: number; readonly low: number; readonly high: number }) {
+  return low <= 0 && high >= 0 ? "tie" : mean < 0 ? "wins" : "loses";
+}
+
+function showTarget({ classes, target }: Task): string {
+  return classes ? `${(100 * target!).toFixed(2)} %` : `a loss of ${digits(target!)}`;
+}
+
 /** A factor above 1 says how much better or worse; that of a tie is the plain ratio. */
 function factor(outcome: Verdict["outcome"], { ratio, low, high }: RatioInterval, of: string): string {
-  if (!Number.isFinite(ratio) || outcome === "open") return "";
-  const [middle, from, to] = outcome === "wins" ? [1 / ratio, 1 / high, 1 / low] : [ratio, low, high];
-  const range = from === to ? "" : `, ${from.toFixed(2)} to ${to.toFixed(2)}`;
-  const words = outcome === "tie" ? "ratio" : "factor";
-  return `, ${words}${of} ${middle.toFixed(2)}${range}`;
+  const [middle, from, to] = (outcome === "wins" ? [1 / ratio, 1 / high, 1 / low] : [ratio, low, high])
+    .map((value) => value.toFixed(2));
+  const range = from === to ? "" : `, ${from} to ${to}`;
+  return `, ${outcome === "tie" ? "ratio" : "factor"}${of} ${middle}${range}`;
 }
 
 function digits(value: number): string {

@@ -4,18 +4,20 @@
  * @module
  */
 
-import { objectOfOptions } from "../config.ts";
+import { knownOptions, objectOfOptions } from "../config.ts";
 import { ConfigError } from "../errors.ts";
 import type { Network } from "../network/network.ts";
 import { EarlyStopping, type EarlyStoppingOptions } from "./early_stopping.ts";
 import { Snapshot } from "./snapshot.ts";
-import { type Progress, Trainer, type TrainingData, type TrainOptions } from "./trainer.ts";
+import { type Progress, Trainer, type TrainingData, trainOptionNames, type TrainOptions } from "./trainer.ts";
 
 /** How {@linkcode train} trains. */
 export interface TrainLoopOptions extends TrainOptions {
   /** Ends the run when the validation rows show no progress any more. Default: never. */
   readonly earlyStopping?: EarlyStoppingOptions;
 }
+
+const OPTIONS = [...trainOptionNames, "earlyStopping"] as const satisfies readonly (keyof TrainLoopOptions)[];
 
 /**
  * Trains a network; gives the state after every epoch. Leaving the loop ends the run. A run with `averageDecay` leaves the
@@ -45,6 +47,7 @@ export async function* train(
   options: TrainLoopOptions = {},
 ): AsyncGenerator<Progress, void, void> {
   objectOfOptions("", options, "epochs");
+  knownOptions("", options, OPTIONS);
   const { earlyStopping, ...training } = options;
   const stopper = earlyStopping && new EarlyStopping(earlyStopping);
   if (stopper && !(typeof data === "object" && data !== null && "train" in data && data.validation)) {

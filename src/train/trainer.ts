@@ -160,7 +160,8 @@ export interface TrainingConfig {
   readonly rows: number | null;
 }
 
-const OPTIONS = [
+/** Names of the options of a run. */
+export const trainOptionNames = [
   "rule",
   "optimizer",
   "schedule",
@@ -183,7 +184,7 @@ const OPTIONS = [
 
 /** Fills in defaults and refuses what cannot be used; `rows` is `null` for a stream. */
 export function trainingConfig(options: TrainOptions, rows: number | null): TrainingConfig {
-  knownOptions("", options, OPTIONS);
+  knownOptions("", options, trainOptionNames);
   checkStream(options, rows === null);
   callback("onProgress", options.onProgress);
   abortSignal("signal", options.signal);

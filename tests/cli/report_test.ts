@@ -115,6 +115,21 @@ Deno.test("encodePng() writes what it was given", () => {
   assertEquals([...file.subarray(-12)], [0, 0, 0, 0, 73, 69, 78, 68, 174, 66, 96, 130]);
 });
 
+Deno.test("drawLines() has every name whole in the legend, in as many columns as the chart is wide", async () => {
+  const draw = async (names: readonly string[]) =>
+    await drawLines({
+      title: "t",
+      x: "epoch",
+      y: "y",
+      series: names.map((name, at) => ({ name, points: [[1, at + 1]] })),
+    });
+  const width = (svg: string) => Number(/ width="(\d+)"/.exec(svg)![1]);
+  const long = ["backprop", "mem-aop", "sparse", "decorrelated+sparse+mem-aop"];
+  const svg = await draw(long);
+  for (const name of long) assertStringIncludes(svg, `>${name}</text>`);
+  assertEquals(width(svg), width(await draw(["a", "b", "c", "d"])));
+});
+
 Deno.test("drawLines() thins long curves and leaves out what is not finite", async () => {
   const points = Array.from({ length: 20_000 }, (_, x) => [x, x === 7 ? NaN : x ** 2] as const);
   const svg = await drawLines({ title: "t", x: "epoch", y: "y", series: [{ name: "a", points }] });

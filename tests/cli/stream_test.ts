@@ -222,6 +222,11 @@ const stream = ["--data", "csv:x.csv", "--stream"];
 for (
   const [args, code, message] of [
     [
+      [...stream, "--validation-seed", "1"],
+      2,
+      "Cannot use --validation-seed with --stream: expected --validation-data PATH instead",
+    ],
+    [
       [...stream, "--validation-split", "0.2"],
       2,
       "Cannot use --validation-split with --stream: expected --validation-",

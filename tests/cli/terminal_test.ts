@@ -41,7 +41,7 @@ Deno.test({
   fn: async () => {
     await using folder = await temporaryFolder();
     const { code, stderr } = await new Deno.Command("bash", {
-      args: ["-c", 'exec "$@" > /dev/full', "bash", ...commandLine([...comparison, "--out", "b"])],
+      args: ["-c", 'exec "$@" > /dev/full', "bash", ...commandLine([...comparison, "--quiet", "--out", "b"])],
       cwd: folder.path,
       env: { NO_COLOR: "1" },
       stdin: "null",

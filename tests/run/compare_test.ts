@@ -70,7 +70,11 @@ Deno.test("compare() tunes each rule, trains it with each seed, and judges from 
     Math.min(...reference!.runs.map(({ curve }) => Math.max(...curve.map((p) => p.validationAccuracy!)))),
   );
   assertStringIncludes(found.notes.join(), "2 seeds say little about chance");
-  assertStringIncludes(found.notes.join(), "backprop did best with the largest learning rate that it tried (0.2)");
+  assertStringIncludes(found.notes.join(), "small did best with the largest learning rate that it tried (0.2)");
+  assertStringIncludes(
+    found.rules[1]!.sentence,
+    "; provisional, since both have the largest learning rate that they tried",
+  );
 
   // Interleaved: between two epochs of one rule every other rule has had its turn, and turns begin with another rule each time.
   const measured = turns.filter((turn) => turn.startsWith("measure") && turn.includes(" 3 ")).map((turn) =>
@@ -99,6 +103,9 @@ Deno.test("a run of compare() is the run that train() makes", async () => {
   const metrics = await alone.evaluate(data.test!);
   assertEquals(reference!.runs[1]!.curve.at(-1)!.validationLoss, metrics.loss);
   assertEquals(reference!.runs[1]!.testAccuracy, metrics.accuracy);
+  const tested = reference!.runs.map(({ testAccuracy }) => 1 - testAccuracy!);
+  assertEquals(reference!.figures.testError!.high, Math.max(...tested));
+  assertStringIncludes(found.rules[1]!.sentence, "test accuracy (");
 });
 
 Deno.test("compare() drops rates that diverge, and tells of rules that do with all", async () => {
@@ -111,6 +118,62 @@ Deno.test("compare() drops rates that diverge, and tells of rules that do with a
   ]);
   assert(wild!.runs.every(({ diverged }) => diverged));
   assertStringIncludes(wild!.sentence, "diverged with 2 of 2 seeds");
+});
+
+Deno.test("compare() goes on beyond the end of a grid that nobody gave, for each rule until its best lies inside", async () => {
+  for (const [rate, grows] of [[1e-3, "up"], [30, "down"], [1e30, "down"]] as const) {
+    const found = await compare({
+      ...small,
+      seeds: [0],
+      optimizer: sgd(rate),
+      rules: ["backprop", "mem-aop", { name: "given", rule: memAop(), learningRates: [1e-4, 1e-3] }],
+    });
+    const [own, same, given] = found.rules;
+    const rates = own!.tried.map(({ learningRate }) => learningRate);
+    assertEquals(rates.slice(0, 3), [rate / 3, rate, 3 * rate]);
+    assert(rates.length > 3 && rates.length <= 7, rates.join());
+    for (const [at, more] of rates.slice(3).entries()) {
+      const next = grows === "up" ? 3 ** (at + 2) * rate : rate / 3 ** (at + 2);
+      assertAlmostEquals(more / next, 1, 1e-12, rates.join());
+    }
+    assertEquals(same!.tried.length, rates.length, "the same outcome, since mem-aop takes no effect here");
+    assertEquals(given!.tried.length, 2, "what was asked for is what is tried");
+    const best = own!.tried.find(({ chosen }) => chosen)!;
+    if (rate === 1e30) {
+      assertEquals([best.learningRate, best.validationLoss], [Math.min(...rates), null]);
+      continue;
+    }
+    // Those that were not dropped have had as many epochs as the best.
+    const rivals = own!.tried.filter(({ epochs, validationLoss }) => epochs === best.epochs && validationLoss !== null);
+    assertEquals(best.validationLoss, Math.min(...rivals.map(({ validationLoss }) => validationLoss!)));
+    const inside = best.learningRate > Math.min(...rates) && best.learningRate < Math.max(...rates);
+    assert(inside || rates.length === 7, rates.join());
+    assertEquals(/; provisional, since both have the (smallest|largest) learning rate/.test(same!.sentence), !inside);
+    if (inside) {
+      assertStringIncludes(given!.sentence, "; provisional, since given has the largest learning rate that it tried");
+    }
+  }
+});
+
+Deno.test("compare() marks no rate as best where all diverged, and takes the smallest", async () => {
+  const { notes, rules } = await compare({ ...small, rules: ["backprop", "mem-aop"], learningRates: [1e30, 1e29] });
+  assertEquals(rules.map(({ learningRate }) => learningRate), [1e29, 1e29]);
+  const note = "backprop diverged with all learning rates that it tried (1e+29, 1e+30), and trains with the smallest";
+  assert(notes.includes(note), notes.join("\n"));
+  assert(!notes.join().includes("did best") && !rules[1]!.sentence.includes("provisional"));
+});
+
+Deno.test("compare() says where the target needs no learning", async () => {
+  const labels = data.test!.targets.values;
+  const most = Math.max(...[0, 1, 2].map((label) => labels.filter((other) => other === label).length)) / labels.length;
+  const more = { ...small, data: { ...data, validation: data.test! }, rules: ["backprop", "mem-aop"], seeds: [0] };
+  for (const [reach, told] of [[most, true], [most + 0.01, false]] as const) {
+    const { notes } = await compare({ ...more, learningRates: [0.1], reach });
+    const note =
+      `The target (accuracy ${(100 * reach).toFixed(2)} %) is no more than always naming the most frequent ` +
+      `class reaches (${(100 * most).toFixed(2)} %): time to it says nothing about learning`;
+    assertEquals(notes.includes(note), told, notes.join("\n"));
+  }
 });
 
 Deno.test("compare() says when no rule reaches the target", async () => {
@@ -271,6 +334,33 @@ Deno.test("compare() tells what has been measured before a fault, too", async ()
   assertEquals([whole.stopped, whole.rules[0]!.unfinished, told.length], [undefined, undefined, 1]);
 });
 
+Deno.test("compare() tells after each seed what has been measured, and waits for who hears it", async () => {
+  const told: StoppedComparison[] = [];
+  const events: string[] = [];
+  const whole = await compare({
+    ...small,
+    rules: ["backprop", "mem-aop"],
+    learningRates: [0.1],
+    onProgress: ({ seed }) => events.push(`seed ${seed}`),
+    onSeed: async (comparison) => {
+      told.push(comparison);
+      await new Promise((done) => setTimeout(done));
+      events.push("heard");
+    },
+  });
+  assertEquals(events.filter((event, at) => event !== events[at - 1]), ["seed 3", "heard", "seed 5", "heard"]);
+  assertEquals(told.map(({ seeds, stopped }) => [seeds, stopped?.missingSeeds]), [[[3], [5]], [[3, 5], undefined]]);
+  assertEquals(told[1], whole);
+  const fault = new Error("the disk is full");
+  const failing = {
+    ...small,
+    rules: ["backprop", "mem-aop"],
+    learningRates: [0.1],
+    onSeed: () => Promise.reject(fault),
+  };
+  assertEquals(await compare(failing).catch((fault) => fault), fault);
+});
+
 Deno.test("compare() whose onStop throws tells first of what ended it", async () => {
   const [first, second] = [new Error("the disk is gone"), new TypeError("told too much")];
   const failing = {
@@ -328,11 +418,18 @@ for (
     [{ network: { ...network, seed: 1 } }, "Cannot use compare.network.seed: expected no such option: use seeds"],
     [{ network: 3 }, "Cannot use compare.network: expected options such as { layers: … } but found 3"],
     [{ onStop: 3 }, "Cannot use compare.onStop: expected a function but found 3"],
+    [{ onSeed: 3 }, "Cannot use compare.onSeed: expected a function but found 3"],
     [{ onProgress: 3 }, "Cannot use compare.onProgress: expected a function but found 3"],
     [{ data: null }, "Cannot use compare.data: expected a data set with training rows but found null"],
     [{ data: { train: 3 } }, "Cannot use compare.data: expected a data set with training rows but found {"],
     [{ data: ReadableStream.from([data.train]) }, "Cannot use compare.data: expected rows that are all in memory"],
     [{ data: { train: () => ReadableStream.from([data.train]) } }, "as every run reads them but found a stream"],
+    [{ reeach: 0.9 }, "(did you mean reach?) but found an unknown option"],
+    [
+      { erly: 1 },
+      "Cannot use compare.erly: expected one of network, data, rules, seeds, learningRates, reach, onSeed, onStop, optimizer,",
+    ],
+    [{ stepsPerEpoch: 3 }, "Cannot use compare.stepsPerEpoch: expected one of network, data, rules,"],
     [{ rule: "x" }, "Cannot use compare.rule: expected no such option: use rules and seeds"],
   ] as const
 ) {

@@ -245,7 +245,7 @@ refuses("train() refuses impossible and unknown options", (network) => {
     [
       options({ epoch: 3 }),
       ConfigError,
-      "Cannot use epoch: expected one of rule, optimizer, schedule, epochs, batchSize, seed, shuffle, dropLast, clipNorm, augment, accumulate, classWeights, averageDecay, stepsPerEpoch, prefetch, signal, probe, onProgress (did you mean epochs?) but found an unknown option",
+      "Cannot use epoch: expected one of rule, optimizer, schedule, epochs, batchSize, seed, shuffle, dropLast, clipNorm, augment, accumulate, classWeights, averageDecay, stepsPerEpoch, prefetch, signal, probe, onProgress, earlyStopping (did you mean epochs?) but found an unknown option",
     ],
     [
       () => Promise.resolve(checkLoss({ kind: "meanSquaredError", labelSmoothing: 0.1 } as Partial<Loss>)),

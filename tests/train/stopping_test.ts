@@ -18,6 +18,7 @@ import {
   spirals,
   train,
   Trainer,
+  type TrainLoopOptions,
   withValidation,
 } from "../../mod.ts";
 import { assertSameBits, bits, table } from "../helpers.ts";
@@ -71,8 +72,13 @@ for (const rule of [undefined, sparse({ sparsity: 0.5, schedule: "gmp", begin: 0
   }
 }
 
-Deno.test("train() refuses early stopping without rows to watch", async () => {
+Deno.test("train() refuses early stopping without rows to watch, and knows it by name", async () => {
   using network = Network.create(model);
+  await assertRejects(
+    () => train(network, data.train, { earlyStoping: {} } as TrainLoopOptions).next(),
+    ConfigError,
+    "onProgress, earlyStopping (did you mean earlyStopping?) but found an unknown option",
+  );
   await assertRejects(
     () => train(network, data.train, { earlyStopping: {} }).next(),
     ConfigError,

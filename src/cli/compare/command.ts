@@ -4,24 +4,27 @@
  * @module
  */
 
-import { dirname, resolve } from "node:path";
+import { hashData } from "../../data/hash.ts";
+import { EngineError } from "../../errors.ts";
 import { native } from "../../ffi/native.ts";
+import { Network } from "../../network/network.ts";
 import { ruleByName, rules } from "../../rules/mod.ts";
-import { compare, type CompareEntry, type StoppedComparison } from "../../run/compare.ts";
-import { writeWhole } from "../../run/files.ts";
+import { compare } from "../../run/compare.ts";
+import { type CompareEntry, defaultSeeds } from "../../run/compare_plan.ts";
+import type { StoppedComparison } from "../../run/comparison.ts";
 import { loadFrom, splitValidation } from "../data.ts";
-import { explain, Interruption, UsageError } from "../errors.ts";
+import { explain, UsageError } from "../errors.ts";
 import { Interrupt } from "../interrupt.ts";
-import { describeSystem } from "../machine.ts";
-import { helpText, parseOptions } from "../options.ts";
-import { chooseOptimizer, makePlan, readModel, ruleOptions } from "../plan.ts";
+import { describeMachine, type Machine } from "../machine.ts";
+import { helpText, type Parsed, parseOptions } from "../options.ts";
+import { chooseOptimizer, makePlan, type Plan, ruleOptions } from "../plan.ts";
 import { ProgressView } from "../progress.ts";
-import { standAlone } from "../report/charts.ts";
-import { createRunFolder } from "../run_folder.ts";
-import { note, print } from "../terminal.ts";
-import { comparisonCharts, comparisonPage } from "./html.ts";
+import { readRequest, recordedOptions, type Request } from "../request.ts";
+import { print } from "../terminal.ts";
+import type { trainOptions } from "../train_options.ts";
+import { ComparisonLog } from "./log.ts";
 import { compareCommand, type CompareValues, defaultRules } from "./options.ts";
-import { comparisonCsv, comparisonText } from "./text.ts";
+import { Results } from "./results.ts";
 
 /**
  * Runs the command.
@@ -31,7 +34,8 @@ import { comparisonCsv, comparisonText } from "./text.ts";
 export async function compareRules(args: readonly string[]): Promise<void> {
   const parsed = parseOptions(compareCommand, args);
   if (parsed.help) return print(helpText(compareCommand));
-  const values = parsed.values as CompareValues;
+  const request = await readRequest(parsed as Pick<Parsed<typeof trainOptions>, "values" | "dotted">, compareCommand);
+  const values: CompareValues = request.values;
   if (values["validation-split"] === 0) {
     throw new UsageError(
       "--validation-split",
@@ -43,23 +47,31 @@ export async function compareRules(args: readonly string[]): Promise<void> {
   native();
   const view = new ProgressView(values.quiet ?? false);
   const names = values.rules ?? defaultRules;
-  const options = ruleOptions(parsed.dotted, names);
+  const options = ruleOptions(request.dotted, names);
   const entries = names.map((name) => entryOf(name, { values, options }));
-  const model = await readModel(values.model);
   view.status(`loading ${values.data ?? "glyphs"}`);
   using interrupt = new Interrupt();
   const { signal } = interrupt;
-  const { data } = splitValidation(await loadFrom(values, { signal, ...(values.json ? {} : view.loading) }), values);
-  const plan = makePlan({ values, dotted: {}, model }, data.train);
+  const whole = await loadFrom(values, { signal, ...(values.json ? {} : view.loading) });
+  view.status("hashing the rows");
+  const dataHash = await hashData(whole);
+  const { data, fraction } = splitValidation(whole, values);
+  const plan = makePlan({ ...request, dotted: {} }, data.train);
   const { seed: _, ...network } = plan.network;
   const { rule: _rule, seed: _seed, ...training } = plan.training;
+  const about = {
+    options: recordedComparison(request, { plan, validationSplit: fraction }),
+    dataHash,
+    machine: machineOf(plan),
+  };
   // A folder that cannot be had is told of before hours of work, not after them.
-  const place = await ResultsFolder.create(values.out, data.name);
+  const results = await Results.create({ data: data.name, values, about });
   interrupt.atOnce = () => {
-    const words = place.words();
-    place.remove();
+    const words = results.words();
+    results.remove();
     return words;
   };
+  const log = new ComparisonLog(view);
   const kept: { comparison?: StoppedComparison } = {};
   try {
     const comparison = await compare({
@@ -71,79 +83,57 @@ export async function compareRules(args: readonly string[]): Promise<void> {
       ...(values.seeds && { seeds: values.seeds }),
       ...(values["learning-rates"] && { learningRates: values["learning-rates"] }),
       ...(values.reach !== undefined && { reach: values.reach }),
-      onProgress: ({ phase, name, learningRate, seed, epoch, epochs }) => {
-        const what = phase === "rates" ? `trying learning rate ${learningRate.toPrecision(3)}` : `seed ${seed}`;
-        view.status(`${name}  ${what}  epoch ${epoch}/${epochs}`);
+      onProgress: (progress) => log.epoch(progress),
+      onSeed: async (comparison) => {
+        log.seed(comparison);
+        if (comparison.stopped) await results.keep(comparison).catch((fault) => view.warn(explain(fault).message));
       },
       onStop: (comparison) => kept.comparison = comparison,
     });
     view.clear();
-    const files = await tell(comparison, { values, folder: place.path });
+    const files = await results.tell(comparison);
     if (!values.json) print(`\n${files}`);
+    if (comparison.rules.every(({ runs }) => runs.every(({ diverged }) => diverged))) throw nothingLearnt(comparison);
   } catch (fault) {
     view.clear();
-    const ending = kept.comparison && await keepResults(kept.comparison, { values, folder: place.path, fault });
-    place.remove();
+    const ending = kept.comparison && await results.tellStopped(kept.comparison, fault);
+    results.remove();
     throw ending ?? fault;
   } finally {
     view.clear();
   }
 }
 
-/** Writes what has been measured of a comparison that ends before its time; gives what to leave with. */
-async function keepResults(
-  comparison: StoppedComparison,
-  { values, folder, fault }: { readonly values: CompareValues; readonly folder: string; readonly fault: unknown },
-): Promise<unknown> {
-  try {
-    const files = await tell(comparison, { values, folder });
-    const message = `${comparison.stopped!.words}\n${files.trimEnd()}`;
-    if (fault instanceof Interruption) return new Interruption(fault.exitCode, `${fault.message}\n${message}`);
-    note(`${message}\n`);
-  } catch (cause) {
-    // What cannot be written does not stand in the place of what ended the comparison.
-    note(`${explain(cause).message}\n`);
-  }
-  return fault;
+/** What all runs of the comparison run on. */
+function machineOf(plan: Plan): Machine {
+  using network = Network.create(plan.network);
+  return describeMachine(network);
 }
 
-/** The folder of the results, made beforehand. */
-class ResultsFolder {
-  /** Where it is. */
-  readonly path: string;
-  readonly #made: readonly string[];
+/** The options as the files keep them: with defaults, but for those that depend on the rule. */
+function recordedComparison(request: Request, from: Parameters<typeof recordedOptions>[1]): Record<string, unknown> {
+  const { rules = defaultRules, seeds = defaultSeeds, ...own }: CompareValues = request.values;
+  const ofRules = ["optimizer", "weight-decay"].filter((name) => request.values[name as "optimizer"] === undefined);
+  const known = compareCommand.options.map(({ name }) => name).filter((name) => !ofRules.includes(name));
+  const shared = Object.entries(recordedOptions(request, from))
+    .filter(([name]) => known.includes(name) || name === "model" || name.includes("."));
+  const { "learning-rates": learningRates, reach } = own;
+  return {
+    rules,
+    seeds,
+    ...(learningRates && { "learning-rates": learningRates }),
+    ...(reach !== undefined && { reach }),
+    ...Object.fromEntries(shared),
+  };
+}
 
-  private constructor(path: string, made: readonly string[]) {
-    this.path = path;
-    this.#made = made;
-  }
-
-  /** Makes it, with the folders above it. */
-  static async create(out: string | undefined, data: string): Promise<ResultsFolder> {
-    const missing: string[] = [];
-    for (let at = resolve(out ?? "runs"); !await Deno.lstat(at).catch(() => undefined); at = dirname(at)) {
-      missing.push(at);
-    }
-    const path = await createRunFolder(out, { data, rule: "compare" });
-    return new ResultsFolder(path, out === undefined ? [path, ...missing] : missing);
-  }
-
-  /** What it holds, for who does not wait for the end. */
-  words(): string {
-    const names = [...Deno.readDirSync(this.path)].map(({ name }) => name).sort();
-    return names.length === 0 ? "no results are written" : `${this.path} keeps ${names.join(", ")}`;
-  }
-
-  /** Takes back what was made and is still empty: what others have put there stays. */
-  remove(): void {
-    for (const folder of this.#made) {
-      try {
-        Deno.removeSync(folder);
-      } catch {
-        // It is not empty.
-      }
-    }
-  }
+/** What a script has to hear of a comparison without anything to compare. */
+function nothingLearnt({ seeds }: StoppedComparison): EngineError {
+  const counted = seeds.length === 1 ? "the one seed" : `all ${seeds.length} seeds`;
+  return new EngineError(
+    "not-finite",
+    `Cannot compare: every rule diverged with ${counted}; try smaller learning rates`,
+  );
 }
 
 /** A rule by name, with the options that are meant for it, and with its own optimizer where nothing is said. */
@@ -157,23 +147,4 @@ function entryOf(
   const preferred = rules.find((entry) => parts.includes(entry.name) && entry.defaults?.optimizer)?.defaults?.optimizer;
   const optimizer = values.optimizer ?? preferred;
   return { name, rule, optimizer: chooseOptimizer({ ...values, ...(optimizer !== undefined && { optimizer }) }) };
-}
-
-/** Prints what has been measured and then writes it, since the disk may be full after hours of work; gives where it is. */
-async function tell(
-  comparison: StoppedComparison,
-  { values, folder }: { readonly values: CompareValues; readonly folder: string },
-): Promise<string> {
-  const whole = { ...comparison, options: values, machine: describeSystem() };
-  if (values.json) print(`${JSON.stringify(whole)}\n`);
-  else if (comparison.seeds.length > 0) print(comparisonText(comparison));
-  const charts = await comparisonCharts(comparison);
-  const files: [string, string][] = [
-    ["compare.json", `${JSON.stringify(whole, undefined, 2)}\n`],
-    ["compare.csv", comparisonCsv(comparison)],
-    ["compare.html", comparisonPage(whole, charts)],
-    ...(values.svg ? charts.map(({ name, svg }): [string, string] => [`${name}.svg`, standAlone(svg)]) : []),
-  ];
-  for (const [name, text] of files) await writeWhole(`${folder}/${name}`, [new TextEncoder().encode(text)]);
-  return `Results  ${folder}/compare.html, compare.json, compare.csv\n`;
 }

@@ -4,18 +4,18 @@
  * @module
  */
 
-import type { StoppedComparison } from "../../run/compare.ts";
+import type { StoppedComparison } from "../../run/comparison.ts";
 import type { ComparePoint, CompareRun } from "../../run/contestant.ts";
 import { median } from "../../run/statistics.ts";
 import { drawLines, type NamedChart, type Series } from "../report/charts.ts";
 import { chartGrid, escape, facts, htmlTable, page, section } from "../report/page.ts";
-import { comparisonRows, comparisonTitle, targetWords } from "./text.ts";
+import { comparisonRows, comparisonTitle, sentencesHead, targetWords } from "./text.ts";
 
 /** Curves of medians over the seeds; of runs that were stopped where no others are there. */
 export async function comparisonCharts(comparison: StoppedComparison): Promise<NamedChart[]> {
   const { classes, rules } = comparison;
-  // Nothing is drawn of rates that were tried.
-  if (rules.every(({ runs, unfinished }) => runs.length === 0 && !unfinished)) return [];
+  // Nothing is drawn of rates that were tried, nor of runs that diverged in their first epoch.
+  if (rules.every(({ runs, unfinished }) => [...runs, unfinished].every((run) => !run?.curve.length))) return [];
   const score = classes ? "validation accuracy" : "validation loss";
   const scoreOf = (point: ComparePoint) => classes ? point.validationAccuracy! : point.validationLoss;
   const charts = [
@@ -56,7 +56,7 @@ export async function comparisonCharts(comparison: StoppedComparison): Promise<N
 
 /** The page. */
 export function comparisonPage(
-  whole: StoppedComparison & { readonly options: object; readonly machine: object },
+  whole: StoppedComparison & { readonly options: object; readonly dataHash: string; readonly machine: object },
   charts: readonly NamedChart[],
 ): string {
   const sentences = whole.rules.filter(({ sentence }) => sentence !== "").map(({ sentence }) =>
@@ -69,7 +69,7 @@ export function comparisonPage(
       String(Number(learningRate.toPrecision(3))),
       String(epochs),
       validationLoss === null ? "not finite" : validationLoss.toPrecision(4),
-      chosen ? "chosen" : "",
+      !chosen ? "" : validationLoss === null ? "taken, as the smallest" : "chosen",
     ])
   );
   const title = `Learning rules on ${whole.data}`;
@@ -81,7 +81,7 @@ export function comparisonPage(
     title,
     [
       `<h1>${escape(title)}</h1>\n${about.map((words) => `<p>${escape(words)}</p>`).join("\n")}`,
-      section("Where each rule wins and loses", list(sentences)),
+      section(sentencesHead, list(sentences)),
       section("Medians, with ranges over seeds", measured ? htmlTable(comparisonRows(whole), 1) : ""),
       section(
         measured ? "Curves (medians over seeds)" : "Curves (of a seed that is not complete)",
@@ -93,6 +93,7 @@ export function comparisonPage(
       ),
       section("Notes", list(notes)),
       section("Options", facts(Object.entries(whole.options))),
+      section("Data", facts([["name", whole.data], ["SHA-256", whole.dataHash]])),
       section("Machine", facts(Object.entries(whole.machine))),
     ].join("\n"),
   );

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { StoppedComparison, StoppedRule } from "../../run/compare.ts";
+import type { StoppedComparison, StoppedRule } from "../../run/comparison.ts";
 import { axisName, compareAxes, showOn } from "../../run/verdicts.ts";
 import { textTable } from "../text_table.ts";
 
@@ -17,7 +17,7 @@ export function comparisonRows(comparison: StoppedComparison): string[][] {
     if (found === undefined) return axis === "secondsToTarget" ? "not reached" : "";
     // An error's smallest value is an accuracy's largest.
     const ends = [found.low, found.high].map((end) => showOn(axis, end, comparison));
-    const [from, to] = axis === "error" && comparison.classes ? ends.toReversed() : ends;
+    const [from, to] = (axis === "error" || axis === "testError") && comparison.classes ? ends.toReversed() : ends;
     const range = from === to ? "" : ` (${from} to ${to})`;
     const share = axis === "secondsToTarget" && reached < seeds.length ? `, ${reached} of ${seeds.length} seeds` : "";
     return `${showOn(axis, found.median, comparison)}${range}${share}`;
@@ -51,13 +51,16 @@ export function targetWords({ classes, target, targetFrom, rules, seeds }: Stopp
   return `Target: ${figure} on the validation rows (${from})`;
 }
 
+/** What the figures in sentences are. */
+export const sentencesHead = "Where each rule wins and loses, by geometric means with 95 % intervals";
+
 /** The whole comparison for a terminal. */
 export function comparisonText(comparison: StoppedComparison): string {
   const sentences = comparison.rules.flatMap(({ sentence }) => sentence === "" ? [] : [`${sentence}\n`]);
   return [
     `${comparisonTitle(comparison)}\n${targetWords(comparison)}\nMedians, with ranges over seeds\n`,
     textTable(comparisonRows(comparison)),
-    sentences.join(""),
+    sentences.length === 0 ? "" : `${sentencesHead}\n${sentences.join("")}`,
     comparison.notes.map((note) => `Note: ${note}\n`).join(""),
   ].filter((part) => part !== "").join("\n");
 }
@@ -66,10 +69,10 @@ export function comparisonText(comparison: StoppedComparison): string {
 export function comparisonCsv({ rules }: StoppedComparison): string {
   const head =
     "rule,seed,learning_rate,epoch,step,seconds,seconds_per_step,train_loss,validation_loss,validation_accuracy," +
-    "bytes,multiply_adds,diverged,complete";
+    "bytes,multiply_adds,test_loss,test_accuracy,diverged,complete";
   const lines = rules.flatMap(({ name, runs, unfinished }) =>
     [...runs, ...(unfinished ? [unfinished] : [])].flatMap((
-      { seed, learningRate, curve, bytes, multiplyAdds, diverged },
+      { seed, learningRate, curve, bytes, multiplyAdds, testLoss, testAccuracy, diverged },
     ) =>
       curve.map(({ epoch, step, seconds, secondsPerStep, trainLoss, validationLoss, validationAccuracy }) =>
         [
@@ -85,6 +88,8 @@ export function comparisonCsv({ rules }: StoppedComparison): string {
           validationAccuracy ?? "",
           bytes,
           multiplyAdds ?? "",
+          testLoss ?? "",
+          testAccuracy ?? "",
           diverged,
           seed !== unfinished?.seed,
         ].join(",")

@@ -81,11 +81,14 @@ const config = {
     domainColor: FAINT,
     tickColor: FAINT,
   },
-  legend: { labelColor: INK, title: null, orient: "bottom", columns: 4, symbolStrokeWidth: 3 },
+  legend: { labelColor: INK, title: null, orient: "bottom", labelLimit: 0, symbolStrokeWidth: 3 },
 };
 
 /** Most points of a curve: more of them than pixels only make the file larger. */
 const MOST_POINTS = 500;
+
+/** Width of a chart of curves. */
+const LINES_WIDTH = 380;
 
 /** Draws curves. */
 export async function drawLines({ title, x, y, series, log = false }: LineChart): Promise<string> {
@@ -98,7 +101,7 @@ export async function drawLines({ title, x, y, series, log = false }: LineChart)
   const logs = log && values.every(({ y }) => y > 0);
   return await draw({
     title,
-    width: 380,
+    width: LINES_WIDTH,
     height: 220,
     data: { values },
     mark: { type: "line", strokeWidth: 2, point: few ? { size: 24 } : false },
@@ -121,7 +124,7 @@ export async function drawLines({ title, x, y, series, log = false }: LineChart)
         field: "name",
         type: "nominal",
         scale: { domain: drawn.map(({ name }) => name), range: drawn.map((_, index) => colour(index)) },
-        legend: drawn.length > 1 ? {} : null,
+        legend: drawn.length > 1 ? { columns: legendColumns(drawn) } : null,
       },
     },
   });
@@ -177,6 +180,12 @@ export async function drawConfusion({ title, counts, names }: ConfusionChart): P
 /** A drawing for files that stand alone: the fallbacks take the place of variables, which few programs know. */
 export function standAlone(svg: string): string {
   return svg.replace(/var\(--[\w-]+, (#[0-9a-f]{6})\)/g, "$1");
+}
+
+/** As many columns of whole names as stand below a chart; letters are at most 7 wide, and a line and gaps take 30. */
+function legendColumns(series: readonly Pick<Series, "name">[]): number {
+  const longest = Math.max(...series.map(({ name }) => name.length));
+  return Math.max(1, Math.min(4, Math.floor(LINES_WIDTH / (7 * longest + 30))));
 }
 
 /** Points at even distances, the last one among them. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { typeName } from "../config.ts";
 import { DataError } from "../errors.ts";
 import { replaceFile } from "../half_written.ts";
 
@@ -148,6 +149,10 @@ export async function writeWhole(path: string, bytes: Uint8Array): Promise<void>
  * @returns the error to throw
  */
 export function readFault(path: string, cause: unknown): unknown {
+  // Deno takes anything for an empty path, and says one thing or another of it, depending on permissions.
+  if (typeof path !== "string" || path === "") {
+    return new DataError("a file", "its path as text", path === "" ? "an empty one" : typeName(path), { cause });
+  }
   if (cause instanceof Deno.errors.NotFound) return new DataError(path, "a file", "nothing there", { cause });
   if (cause instanceof Deno.errors.NotCapable) {
     return new DataError(path, `permission to read it (--allow-read=${path})`, "none", { cause });

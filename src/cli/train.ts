@@ -10,6 +10,7 @@ import { hashData } from "../data/hash.ts";
 import { environment } from "../data/places.ts";
 import type { Data } from "../data/table.ts";
 import { CheckpointError, DataError } from "../errors.ts";
+import { lateRise } from "../train/late_rise.ts";
 import { native } from "../ffi/native.ts";
 import { Network } from "../network/network.ts";
 import { loadCheckpoint } from "../run/checkpoint.ts";
@@ -115,6 +116,9 @@ export async function train(args: readonly string[]): Promise<void> {
     const report = await reportAtEnd(run, { data, done, values: request.values, view });
     const events = await readEvents(run.folder);
     if (!json) print(await summarizeRun({ ...run, data, done, events, report }));
+    const losses = events.flatMap((event) => event.event === "epoch" ? [event.trainLoss] : []);
+    const rise = done.bestEpoch === undefined ? lateRise(losses) : undefined;
+    if (rise !== undefined) view.warn(rise);
   } catch (fault) {
     tracking?.fail(fault);
     throw await reportOnStop(run, { fault, values: request.values, view });

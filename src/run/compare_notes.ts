@@ -7,6 +7,7 @@
 import type { Table } from "../data/table.ts";
 import type { PlannedSide } from "./compare_plan.ts";
 import type { StoppedRule } from "./comparison.ts";
+import { lateRise } from "../train/late_rise.ts";
 import type { Contestant } from "./contestant.ts";
 import { endOfGrid } from "./rates.ts";
 import type { Side } from "./verdicts.ts";
@@ -62,7 +63,9 @@ export function chanceNote(target: number, { targets }: Table): string[] {
 export function runNotes({ name, runs, unfinished }: StoppedRule, tried: readonly Contestant[]): string[] {
   const measured = unfinished ? [...runs, unfinished] : runs;
   const counted = measured.length > 0 ? measured : tried.map((contestant) => contestant.state());
-  return [...new Set(counted.flatMap(({ warnings }) => warnings))].map((warning) => `${name}: ${warning}`);
+  const rises = counted.flatMap(({ curve }) => lateRise(curve.map(({ trainLoss }) => trainLoss)) ?? []);
+  const rose = rises.length === 0 ? [] : [`${rises[0]} (${rises.length} of ${counted.length} runs rose so)`];
+  return [...new Set(counted.flatMap(({ warnings }) => warnings)), ...rose].map((warning) => `${name}: ${warning}`);
 }
 
 /** A reference that diverges says nothing about what can be learnt. */

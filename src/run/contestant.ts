@@ -129,6 +129,15 @@ export class Contestant implements Disposable {
     }
   }
 
+  /** Trains until a moment of `performance.now`, at least a little; for a run that nobody measures. */
+  async warmUp(end: number): Promise<void> {
+    try {
+      while (!(await this.#trainer.chunk()).done && performance.now() < end);
+    } catch (fault) {
+      if (!(fault instanceof EngineError && fault.code === "not-finite")) throw fault;
+    }
+  }
+
   /** Whether there is nothing left to train. */
   get finished(): boolean {
     return this.diverged || this.curve.length >= Math.ceil(this.#trainer.config.epochs);

@@ -11,6 +11,9 @@ import { Contestant, type Rows } from "./contestant.ts";
 /** Most rates that a grid which nobody gave grows by: from an optimizer's rate to 243 times as much, or as little. */
 const MOST_MORE = 4;
 
+/** Milliseconds of training before anything is measured, where no rates are tried. */
+const WARM_UP_MS = 300;
+
 /**
  * Successive halving over the rates of each rule, all rules at once (Jamieson and Talwalkar 2016), and then the search beyond the
  * ends of grids that nobody gave.
@@ -26,12 +29,16 @@ export async function chooseRates(
   found: { tried: readonly (readonly Contestant[])[] },
 ): Promise<number[]> {
   const most = Math.max(...plan.sides.map(({ learningRates }) => learningRates.length));
-  if (most === 1) return plan.sides.map(({ learningRates: [only] }) => only!);
   using owned = new DisposableStack();
   // Not one of the seeds that are measured: a rate that was lucky with one of them would profit twice.
   const seed = Math.max(...plan.seeds) + 1;
   const begin = async (index: number, rate: number) =>
     owned.use(await Contestant.create(entryOf(plan, plan.sides[index]!, rate, seed), rows));
+  if (most === 1) {
+    const rates = plan.sides.map(({ learningRates: [only] }) => only!);
+    await warmUp(async (index) => await begin(index, rates[index]!), rates.length);
+    return rates;
+  }
   const all: Contestant[][] = [];
   for (const [index, { learningRates }] of plan.sides.entries()) {
     const own: Contestant[] = [];
@@ -136,4 +143,18 @@ function rateOf({ entry }: Contestant): number {
 function lossOf({ curve, diverged }: Contestant): number {
   const loss = diverged ? Infinity : curve.at(-1)?.validationLoss ?? Infinity;
   return Number.isNaN(loss) ? Infinity : loss;
+}
+
+/**
+ * Trains all rules for a moment that nobody measures. Whoever trains first in a process waits for threads to begin and for code to be
+ * compiled, which would be held against the reference.
+ */
+async function warmUp(begin: (index: number) => Promise<Contestant>, rules: number): Promise<void> {
+  const end = performance.now() + WARM_UP_MS;
+  do {
+    for (let index = 0; index < rules; index++) {
+      using run = await begin(index);
+      await run.warmUp(Math.min(end, performance.now() + WARM_UP_MS / rules));
+    }
+  } while (performance.now() < end);
 }

@@ -1,9 +1,9 @@
 //! R that follows an average of the covariances of x − μ: by Newton–Schulz steps, or from its Cholesky factor.
 //!
-//! Far steps of R would change the function that the network has learned, so the weights take them up: W ← R'⁻¹ R W, and the bias
-//! what the means change by. Then R only decides in which directions the next steps go.
+//! Far steps of R would change the function that the network has learned, so the weights take them up: W ← R'⁻¹ R W. Then R only
+//! decides in which directions the next steps go.
 
-use super::{Config, Decorrelated, add_product};
+use super::{Config, Decorrelated, Way, add_product};
 use crate::error::Result;
 use crate::rules::{Moment, Site};
 use kernels::decorrelation::{self, Blocks, Form};
@@ -49,16 +49,22 @@ impl<T: Real> Averaged<T> {
 }
 
 impl<T: Real> Decorrelated<T> {
-    /// Lets R and the means follow what [`Self::update`] has seen in this step, once the weights have taken it.
+    /// Lets the means, and R where it follows an average, follow what [`Self::update`] has seen in this step, once the weights have
+    /// taken it. The bias takes up what the means change by: they are those of a few rows, and what they waver by would be an error
+    /// of every output that no learning rate near 0 can make up for.
     pub fn settle(&mut self, par: Par, moment: &Moment, w: &mut [T], bias: Option<&mut [T]>) {
-        let Decorrelated { blocks, outputs, s, mean, shift, learner: Some(learner), .. } = self else { return };
+        let Decorrelated { blocks, outputs, way, s, mean, shift, learner: Some(learner), .. } = self else { return };
         let Some(number) = learner.due(moment) else { return };
         let (blocks, outputs) = (*blocks, *outputs);
-        if let (Some(_), Some(bias), false) = (learner.averaged(), bias, mean.is_empty()) {
-            for (mean, next) in mean.iter_mut().zip(learner.mean.iter_mut()) {
-                (*mean, *next) = (*next, *next - *mean);
+        for (mean, next) in mean.iter_mut().zip(learner.mean.iter_mut()) {
+            (*mean, *next) = (*next, *next - *mean);
+        }
+        if let (Some(bias), false) = (bias, mean.is_empty() || *way == Way::Around) {
+            if *way == Way::Centered {
+                shift.copy_from_slice(&learner.mean);
+            } else {
+                decorrelation::apply(Par::SEQUENTIAL, blocks, 1, &learner.mean, s, None, shift);
             }
-            decorrelation::apply(Par::SEQUENTIAL, blocks, 1, &learner.mean, s, None, shift);
             add_product(shift, w, bias);
         }
         let Some(averaged) = learner.averaged() else { return };

@@ -119,8 +119,8 @@ impl<T: Real> Learner<T> {
 }
 
 impl<T: Real> Decorrelated<T> {
-    /// Learns from a step whose forward pass had inputs `x`, where it is time to: R and the means move at once by the local rule,
-    /// in [`Self::settle`] where they follow an average.
+    /// Learns from a step whose forward pass had inputs `x`, where it is time to: R moves at once by the local rule, the means and what
+    /// follows an average do in [`Self::settle`].
     pub fn update(&mut self, map: &Map, pass: &Pass, x: &[T], moment: &Moment) {
         let Decorrelated { blocks, way, s, mean, shift, z, learner, .. } = self;
         let Some(learner) = learner else { return };
@@ -162,10 +162,8 @@ impl<T: Real> Decorrelated<T> {
                 center(par, &learner.mean, &mut learner.x[..size]);
                 averaged.see(par, *blocks, count, &learner.x[..size], gain);
                 learner.last = Some((count, Outcome::default()));
-                return;
             }
         }
-        mean.copy_from_slice(&learner.mean);
     }
 }
 

@@ -264,13 +264,13 @@ function onPairs(axis: CompareAxis, pairs: readonly (readonly [number, number])[
   const outcome = pairs.length < FEWEST_PAIRS && !exact ? "open" : interval ? outcomeOf(interval) : signOf(difference!);
   const share = (axis === "error" || axis === "testError") && task.classes;
   const of = share ? " of the error" : "";
-  const show = (values: readonly number[]) =>
-    share ? decimals(values.map((value) => 100 * value), 0) : values.map((value) => showOn(axis, value, task));
-  const apart = () =>
-    `, no factor since 0 has none, difference${of} ${ofDifference(outcome, difference!, show)}${
-      share ? " points of percent" : ""
-    }`;
-  const more = outcome === "open" ? "" : interval ? factor(outcome, interval, of) : apart();
+  const points = share ? " points of percent" : "";
+  const by = interval
+    ? `${outcome === "tie" ? "ratio" : "factor"}${of} ${withRange(factor(outcome, interval))}`
+    : `no factor since 0 has none, difference${of} ${
+      withRange(apart(outcome, difference!, { axis, task, share }))
+    }${points}`;
+  const more = outcome === "open" ? "" : `, ${by}`;
   const words = `${name} (${figures}${more})`;
   return { axis, outcome, ...(interval && { interval }), ...(difference && { difference }), words };
 }
@@ -290,31 +290,32 @@ function showTarget({ classes, target }: Task): string {
 }
 
 /** A factor above 1 says how much better or worse; that of a tie is the plain ratio. */
-function factor(outcome: Verdict["outcome"], { ratio, low, high }: RatioInterval, of: string): string {
-  const values = outcome === "wins" ? [1 / ratio, 1 / high, 1 / low] : [ratio, low, high];
-  return `, ${outcome === "tie" ? "ratio" : "factor"}${of} ${
-    withRange(decimals(values, outcome === "tie" ? undefined : 1))
-  }`;
+function factor(outcome: Verdict["outcome"], { ratio, low, high }: RatioInterval): string[] {
+  return outcome === "wins"
+    ? decimals([1 / ratio, 1 / high, 1 / low], 1)
+    : decimals([ratio, low, high], outcome === "tie" ? undefined : 1);
 }
 
 /** A difference above 0 says how much better or worse; that of a tie is the plain difference. */
-function ofDifference(
+function apart(
   outcome: Verdict["outcome"],
   { difference, low, high }: DifferenceInterval,
-  show: (values: readonly number[]) => string[],
-): string {
-  return withRange(show(outcome === "wins" ? [-difference, -high, -low] : [difference, low, high]));
+  { axis, task, share }: { readonly axis: CompareAxis; readonly task: Task; readonly share: boolean },
+): string[] {
+  const values = outcome === "wins" ? [-difference, -high, -low] : [difference, low, high];
+  if (!share) return values.map((value) => showOn(axis, value, task));
+  return decimals(values.map((value) => 100 * value), outcome === "tie" ? undefined : 0);
 }
 
 function withRange([middle, from, to]: readonly string[]): string {
   return from === to ? middle! : `${middle}, ${from} to ${to}`;
 }
 
-/** Two decimals, or as many more as it takes to show on which side of a border the numbers lie that are not on it. */
+/** Two decimals, or as many more as it takes to show on which side of a border, where there is one, the numbers lie. */
 function decimals(values: readonly number[], border?: number): string[] {
   let count = 2;
   while (values.some((value) => value !== border && Number(value.toFixed(count)) === border)) count++;
-  return values.map((value) => value.toFixed(count));
+  return values.map((value) => value.toFixed(count).replace(/^-(0\.0+)$/, "$1"));
 }
 
 function digits(value: number): string {

@@ -113,12 +113,17 @@ export async function train(args: readonly string[]): Promise<void> {
       every,
       signal: interrupt.signal,
     });
-    const report = await reportAtEnd(run, { data, done, values: request.values, view });
-    const events = await readEvents(run.folder);
-    if (!json) print(await summarizeRun({ ...run, data, done, events, report }));
-    const losses = events.flatMap((event) => event.event === "epoch" ? [event.trainLoss] : []);
-    const rise = done.bestEpoch === undefined ? lateRise(losses) : undefined;
-    if (rise !== undefined) view.warn(rise);
+    let report: string | undefined;
+    try {
+      report = await reportAtEnd(run, { data, done, values: request.values, view });
+    } finally {
+      // A report that cannot be written, as on a full disk, takes nothing from what the run has come to.
+      const events = await readEvents(run.folder);
+      if (!json) print(await summarizeRun({ ...run, data, done, events, report }));
+      const losses = events.flatMap((event) => event.event === "epoch" ? [event.trainLoss] : []);
+      const rise = done.bestEpoch === undefined ? lateRise(losses) : undefined;
+      if (rise !== undefined) view.warn(rise);
+    }
   } catch (fault) {
     tracking?.fail(fault);
     throw await reportOnStop(run, { fault, values: request.values, view });

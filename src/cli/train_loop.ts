@@ -128,7 +128,9 @@ export async function trainToEnd(run: Run): Promise<DoneEvent> {
       const [step = 0] = trainer.network.read("training.counters");
       state.step = step;
       await saveState(run, state);
-      fault.message = `${fault.message}; ${keptWords(run, state)}`;
+      // Rows that are mended have another hash, and a run goes on with its own rows alone.
+      const use = "predict and export read it, --resume needs the same rows";
+      fault.message = `${fault.message}; ${keptWords(run, state)}: ${use}`;
     }
     if (fault instanceof EngineError && fault.code === "not-finite") {
       const words = fault.message.replace("clipNorm", "--clip-norm");

@@ -16,6 +16,18 @@ export interface RatioInterval {
   readonly pairs: number;
 }
 
+/** A mean of differences, with an interval. */
+export interface DifferenceInterval {
+  /** The mean of the differences. */
+  readonly difference: number;
+  /** Where the interval begins. */
+  readonly low: number;
+  /** Where it ends. */
+  readonly high: number;
+  /** Pairs that it comes from. */
+  readonly pairs: number;
+}
+
 /** The middle of some numbers; `NaN` of none. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
@@ -55,6 +67,19 @@ export function meanInterval(values: readonly number[]): { mean: number; low: nu
 export function ratioInterval(pairs: readonly (readonly [value: number, reference: number])[]): RatioInterval {
   const { mean, low, high } = meanInterval(pairs.map(([value, reference]) => Math.log(value / reference)));
   return { ratio: Math.exp(mean), low: Math.exp(low), high: Math.exp(high), pairs: pairs.length };
+}
+
+/**
+ * The mean of the differences of pairs, with the interval of {@linkcode meanInterval}: for values of which some are 0 and have no ratio.
+ *
+ * @param pairs values and what is taken off each of them, measured side by side
+ * @returns the difference and its interval
+ */
+export function differenceInterval(
+  pairs: readonly (readonly [value: number, reference: number])[],
+): DifferenceInterval {
+  const { mean, low, high } = meanInterval(pairs.map(([value, reference]) => value - reference));
+  return { difference: mean, low, high, pairs: pairs.length };
 }
 
 /**

@@ -5,7 +5,15 @@
  */
 
 import type { CompareRun } from "./contestant.ts";
-import { countsDiffer, mean, meanInterval, median, type RatioInterval, ratioInterval } from "./statistics.ts";
+import {
+  countsDiffer,
+  type DifferenceInterval,
+  differenceInterval,
+  mean,
+  median,
+  type RatioInterval,
+  ratioInterval,
+} from "./statistics.ts";
 
 /** A factor as near to 1 as this decides nothing, however sure it is. */
 const MARGIN = 0.01;
@@ -44,6 +52,11 @@ export interface Verdict {
    * below 1 is better. Missing where there are no pairs, where a run has no figure, and where a figure is 0, which has no ratio.
    */
   readonly interval?: RatioInterval;
+  /**
+   * Where a figure is 0: mean of the pairs' differences to the reference with its 95 % interval (Student's); below 0 is better. Of
+   * accuracies it is that of the error, a share: 0.01 are one point of percent.
+   */
+  readonly difference?: DifferenceInterval;
   /** The verdict in words. */
   readonly words: string;
 }
@@ -242,20 +255,24 @@ function onPairs(axis: CompareAxis, pairs: readonly (readonly [number, number])[
   // Nothing is a multiple of 0: differences decide then, and there is no factor.
   const ratios = pairs.flat().every((value) => value > 0);
   const interval = ratios ? ratioInterval(pairs) : undefined;
+  const difference = ratios ? undefined : differenceInterval(pairs);
   const middle = (values: readonly number[]) => ratios ? Math.exp(mean(values.map(Math.log))) : mean(values);
   const figures = ([0, 1] as const).map((at) => showOn(axis, middle(pairs.map((pair) => pair[at])), task))
     .join(" against ");
   // Bytes and multiply-adds follow from shapes.
   const exact = axis === "bytes" || axis === "multiplyAdds";
-  const outcome = pairs.length < FEWEST_PAIRS && !exact
-    ? "open"
-    : interval
-    ? outcomeOf(interval)
-    : signOf(meanInterval(pairs.map(([value, against]) => value - against)));
-  const of = (axis === "error" || axis === "testError") && task.classes ? " of the error" : "";
-  const none = outcome === "wins" || outcome === "loses" ? ", no factor since 0 has none" : "";
-  const more = outcome === "open" ? "" : interval ? factor(outcome, interval, of) : none;
-  return { axis, outcome, ...(interval && { interval }), words: `${name} (${figures}${more})` };
+  const outcome = pairs.length < FEWEST_PAIRS && !exact ? "open" : interval ? outcomeOf(interval) : signOf(difference!);
+  const share = (axis === "error" || axis === "testError") && task.classes;
+  const of = share ? " of the error" : "";
+  const points = share ? " points of percent" : "";
+  const by = interval
+    ? `${outcome === "tie" ? "ratio" : "factor"}${of} ${withRange(factor(outcome, interval))}`
+    : `no factor since 0 has none, difference${of} ${
+      withRange(apart(outcome, difference!, { axis, task, share }))
+    }${points}`;
+  const more = outcome === "open" ? "" : `, ${by}`;
+  const words = `${name} (${figures}${more})`;
+  return { axis, outcome, ...(interval && { interval }), ...(difference && { difference }), words };
 }
 
 function outcomeOf({ ratio, low, high }: RatioInterval): Verdict["outcome"] {
@@ -264,8 +281,8 @@ function outcomeOf({ ratio, low, high }: RatioInterval): Verdict["outcome"] {
 }
 
 /** The outcome of differences, of which those below 0 are better. */
-function signOf({ mean, low, high }: { readonly mean: number; readonly low: number; readonly high: number }) {
-  return low <= 0 && high >= 0 ? "tie" : mean < 0 ? "wins" : "loses";
+function signOf({ difference, low, high }: DifferenceInterval): Verdict["outcome"] {
+  return low <= 0 && high >= 0 ? "tie" : difference < 0 ? "wins" : "loses";
 }
 
 function showTarget({ classes, target }: Task): string {
@@ -273,11 +290,32 @@ function showTarget({ classes, target }: Task): string {
 }
 
 /** A factor above 1 says how much better or worse; that of a tie is the plain ratio. */
-function factor(outcome: Verdict["outcome"], { ratio, low, high }: RatioInterval, of: string): string {
-  const [middle, from, to] = (outcome === "wins" ? [1 / ratio, 1 / high, 1 / low] : [ratio, low, high])
-    .map((value) => value.toFixed(2));
-  const range = from === to ? "" : `, ${from} to ${to}`;
-  return `, ${outcome === "tie" ? "ratio" : "factor"}${of} ${middle}${range}`;
+function factor(outcome: Verdict["outcome"], { ratio, low, high }: RatioInterval): string[] {
+  return outcome === "wins"
+    ? decimals([1 / ratio, 1 / high, 1 / low], 1)
+    : decimals([ratio, low, high], outcome === "tie" ? undefined : 1);
+}
+
+/** A difference above 0 says how much better or worse; that of a tie is the plain difference. */
+function apart(
+  outcome: Verdict["outcome"],
+  { difference, low, high }: DifferenceInterval,
+  { axis, task, share }: { readonly axis: CompareAxis; readonly task: Task; readonly share: boolean },
+): string[] {
+  const values = outcome === "wins" ? [-difference, -high, -low] : [difference, low, high];
+  if (!share) return values.map((value) => showOn(axis, value, task));
+  return decimals(values.map((value) => 100 * value), outcome === "tie" ? undefined : 0);
+}
+
+function withRange([middle, from, to]: readonly string[]): string {
+  return from === to ? middle! : `${middle}, ${from} to ${to}`;
+}
+
+/** Two decimals, or as many more as it takes to show on which side of a border, where there is one, the numbers lie. */
+function decimals(values: readonly number[], border?: number): string[] {
+  let count = 2;
+  while (values.some((value) => value !== border && Number(value.toFixed(count)) === border)) count++;
+  return values.map((value) => value.toFixed(count).replace(/^-(0\.0+)$/, "$1"));
 }
 
 function digits(value: number): string {

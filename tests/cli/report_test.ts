@@ -3,7 +3,7 @@ import { inflateSync } from "node:zlib";
 import { drawLines, standAlone } from "../../src/cli/report/charts.ts";
 import { encodePng } from "../../src/cli/report/png.ts";
 import { sparkline } from "../../src/cli/sparkline.ts";
-import { run, start, temporaryFolder } from "./helpers.ts";
+import { jsonLines, run, start, temporaryFolder } from "./helpers.ts";
 
 const small = ["--data", "spirals", "--rows", "120", "--test-rows", "60", "--hidden", "8", "--quiet"];
 
@@ -85,6 +85,20 @@ Deno.test("--svg writes the charts too, and --no-report writes nothing", async (
   const refused = await run(["train", ...small, "--no-report", "--svg", "--out", "c"], { cwd: folder.path });
   assertEquals([refused.code, refused.stderr.includes("Cannot use --svg: expected a report beside it")], [2, true]);
   assert(![...Deno.readDirSync(folder.path)].some(({ name }) => name === "c"), "refused before anything is made");
+});
+
+Deno.test("a report that cannot be written is complained of below the summary of the run", async () => {
+  await using folder = await temporaryFolder();
+  const at = { cwd: folder.path };
+  const { code, stdout } = await run(["train", ...small, "--epochs", "2", "--out", "a"], at);
+  assertEquals(code, 0);
+  await Deno.remove(`${folder.path}/a/report.html`);
+  await Deno.mkdir(`${folder.path}/a/report.html`);
+  const again = await run(["train", "--resume", "a", "--quiet"], at);
+  assertEquals([again.code, again.stdout], [1, stdout.replace("Report      a/report.html\n", "")]);
+  assertMatch(again.stderr, /^error: Cannot write a\/report\.html: .*\n$/);
+  const [row] = jsonLines((await run(["runs", "--json"], at)).stdout);
+  assertEquals(row!.status, "finished");
 });
 
 Deno.test("a report of values has a table of predictions, and names from the data are text", async () => {

@@ -126,7 +126,8 @@ Deno.test("train --stream keeps all steps before a row that cannot be read, and 
   const data = ["--data", "csv:x.csv", "--stream", "--fit-rows", "1000", "--shuffle-window", "0"];
   const failed = await run([...common, ...data, "--runs", "runs.db", "--out", "a"], { cwd });
   const words = "error: Cannot read x.csv, line 5002, column 2 (b): expected a finite number but found none; " +
-    "a/checkpoint.safetensors still holds the state after 81 steps\n";
+    "a/checkpoint.safetensors still holds the state after 81 steps: " +
+    "predict and export read it, --resume needs the same rows\n";
   assertEquals([failed.code, failed.stderr], [1, words]);
   const [row] = jsonLines((await run(["runs", "--json", "--runs", "runs.db"], { cwd })).stdout);
   assertEquals([row!.status, row!.message], ["failed", words.slice("error: ".length).trimEnd()]);
@@ -136,6 +137,9 @@ Deno.test("train --stream keeps all steps before a row that cannot be read, and 
   assertEquals([resumed.code, resumed.stderr], [1, words], "no step is taken twice");
   const events = jsonLines(await Deno.readTextFile(`${cwd}/a/metrics.jsonl`));
   assertEquals(events.map(({ event, step }) => [event, step]), [["interrupted", 81], ["interrupted", 81]]);
+  await Deno.writeTextFile(`${cwd}/x.csv`, `${csv(5000)}1,2,x\n`);
+  const mended = await run(["train", "--resume", "a", "--quiet"], { cwd });
+  assertStringIncludes(mended.stderr, "Cannot use the data of a: expected the rows of SHA-256");
 });
 
 /** Dark and light images in a folder for each. */

@@ -100,6 +100,22 @@ Deno.test("the factor on seconds per step is the quotient of the two figures bes
   assertEquals(figuresOn("secondsPerStep", own, task), { median: 0.0025, low: 0.001, high: 0.004 });
 });
 
+Deno.test("the bounds of what is decided are never shown as 1, nor as no difference", () => {
+  const timed = (name: string, seconds: readonly number[]): Side =>
+    side(name, seconds.map((secondsPerStep) => ({ accuracies: [0.5], secondsPerStep })));
+  // An interval that leaves out 1 by less than two decimals show.
+  const [slow, fast] = [timed("slow", [1.0375, 1.06, 1.085]), timed("fast", [1, 1, 1])];
+  for (const [own, other, outcome] of [[slow, fast, "loses"], [fast, slow, "wins"]] as const) {
+    const verdict = verdictsOf(own, other, task).find(({ axis }) => axis === "secondsPerStep")!;
+    assertEquals(verdict.outcome, outcome);
+    assertMatch(verdict.words, /, factor 1\.061, 1\.004 to 1\.121\)$/);
+  }
+  const errors = (...values: readonly number[]) => side("a", values.map((value) => ({ accuracies: [1 - value] })));
+  const [verdict] = verdictsOf(errors(0.01185, 0.02, 0.028), errors(0, 0, 0), task);
+  assertEquals(verdict!.outcome, "loses");
+  assertMatch(verdict!.words, /difference of the error 1\.995, 0\.00\d to 3\.98\d points of percent\)$/);
+});
+
 Deno.test("what overlaps is a tie, however far the figures are apart", () => {
   const wide = (accuracies: readonly number[]) => accuracies.map((accuracy) => ({ accuracies: [accuracy] }));
   const [verdict] = verdictsOf(
@@ -152,11 +168,22 @@ Deno.test("an error of 0 has no factor, and differences decide", () => {
   assertEquals([worse.outcome, worse.interval, worse.words], [
     "loses",
     undefined,
-    "best accuracy (93.33 % against 100.00 %, no factor since 0 has none)",
+    "best accuracy (93.33 % against 100.00 %, no factor since 0 has none, " +
+    "difference of the error 6.67, 5.24 to 8.09 points of percent)",
   ]);
+  assertAlmostEquals(worse.difference!.low, 0.05243, 1e-5);
+  assertEquals(worse.difference!.pairs, 3);
+  const tie = verdict(best(0.8, 0.95, 0.997), best(0.99, 0.995, 1));
+  assertMatch(
+    tie.words,
+    /^best accuracy \(91\.57 % against 99\.50 %, no factor since 0 has none, difference of the error 7\.93, -1\d\.\d\d to /,
+  );
   assertEquals(verdict(best(1, 1, 1), best(0.93, 0.94, 0.93)).outcome, "wins");
   assertEquals(verdict(best(1, 0.9, 1), best(0.99, 0.99, 0.99)).outcome, "tie");
-  assertEquals(verdict(best(1, 1, 1), best(1, 1, 1)).words, "best accuracy (100.00 % against 100.00 %)");
+  assertEquals(
+    verdict(best(1, 1, 1), best(1, 1, 1)).words,
+    "best accuracy (100.00 % against 100.00 %, no factor since 0 has none, difference of the error 0.00 points of percent)",
+  );
   assertEquals(verdict(best(1, 1), best(0.5, 0.5)).outcome, "open");
 });
 

@@ -38,14 +38,16 @@ export async function reportAtEnd(
 ): Promise<string | undefined> {
   const { report = true, svg = false } = values;
   if (!report) return undefined;
-  view.status("writing the report");
-  const rows = rowsToJudge(data);
-  const events = await readEvents(folder);
-  // The network that the run leaves, which need not be that of its last step.
-  using network = await Network.load(done.checkpoint, { threads: trainer.network.describe().threads });
-  const path = await writeReport({ folder, record, events, network, rows, svg });
-  view.clear();
-  return path;
+  try {
+    view.status("writing the report");
+    const rows = rowsToJudge(data);
+    const events = await readEvents(folder);
+    // The network that the run leaves, which need not be that of its last step.
+    using network = await Network.load(done.checkpoint, { threads: trainer.network.describe().threads });
+    return await writeReport({ folder, record, events, network, rows, svg });
+  } finally {
+    view.clear();
+  }
 }
 
 /**

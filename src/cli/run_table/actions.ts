@@ -107,7 +107,15 @@ export const actions: Readonly<Record<string, Action>> = {
       if (!formats.some((known) => known === format)) {
         throw new UsageError("--format", `one of ${formats.join(", ")}${didYouMean(format, formats)}`, format);
       }
-      const runs = chosen(work).map((row): WholeRun => ({ row, metrics: work.table.metrics(row.id) }));
+      const rows = chosen(work);
+      // An empty file in the place of an earlier one is never what was meant.
+      if (rows.length === 0) {
+        const where = work.values.where;
+        throw where === undefined
+          ? new UsageError("export", "a table with runs", "none in it")
+          : new UsageError(`--where ${where.join(",")}`, "conditions that some run meets", "none that does");
+      }
+      const runs = rows.map((row): WholeRun => ({ row, metrics: work.table.metrics(row.id) }));
       const place = to ?? (format === "tensorboard" ? "tensorboard" : `runs.${format}`);
       const where = await placeInWords(place);
       if (format === "tensorboard") await writeTensorBoard(runs, place);

@@ -7,6 +7,7 @@
 import { basename, resolve } from "node:path";
 import { didYouMean } from "../../nearest.ts";
 import { UsageError } from "../errors.ts";
+import { shownColumns } from "./show.ts";
 import { columns, type RunRow, textColumns } from "./table.ts";
 
 /** Conditions: `rule=sparse`, `accuracy>0.9`, `folder~mnist`. */
@@ -15,22 +16,26 @@ const CONDITION = /^([\w.-]+)(!=|<=|>=|=|<|>|~)(.*)$/;
 /** Columns of text whose order is that of time. */
 const TIMES: readonly string[] = ["created", "updated"] satisfies (keyof RunRow)[];
 
+/** All names of columns: their own, and those of headings. */
+const namedColumns: readonly string[] = [...new Set<string>([...columns, ...shownColumns.keys()])];
+
 type Cell = string | number | null;
 
 /**
  * Runs that meet all conditions.
  *
  * @param runs the runs
- * @param conditions columns or options of `train`, compared with =, !=, <, <=, >, >= or ~ (contains); a list in several words
+ * @param conditions columns, headings or options of `train`, compared with =, !=, <, <=, >, >= or ~ (contains); a list in several words
  * @returns those that meet them
  * @throws {UsageError} for text that is no condition, a column that is none, numbers compared with text, or an order of words
  */
 export function filterRuns(runs: readonly RunRow[], conditions: readonly string[]): RunRow[] {
   const tests = joinLists(runs, conditions).map((text) => {
-    const [, name, sign, given] = CONDITION.exec(text) ?? [];
-    if (name === undefined || sign === undefined || given === undefined) {
+    const [, written, sign, given] = CONDITION.exec(text) ?? [];
+    if (written === undefined || sign === undefined || given === undefined) {
       throw new UsageError("--where", "conditions such as rule=sparse or accuracy>0.9", text);
     }
+    const name = columnName(written);
     const read = reader(name, { runs, option: "--where" });
     const wanted = holdsLists(runs, name) ? given.replace(/^\[(.*)\]$/, "$1") : given;
     const [, next] = /\s([\w.-]+)(?:!=|<=|>=|=|<|>|~)/.exec(wanted) ?? [];
@@ -42,7 +47,7 @@ export function filterRuns(runs: readonly RunRow[], conditions: readonly string[
       throw new UsageError(`--where ${text}`, `a number after ${sign}`, wanted || "nothing");
     }
     if (/[<>]/.test(sign) && !numbers && !TIMES.includes(name) && runs.some((row) => read(row) !== null)) {
-      throw new UsageError(`--where ${text}`, `=, != or ~ after ${name}, which is no number`, sign);
+      throw new UsageError(`--where ${text}`, `=, != or ~ after ${written}, which is no number`, sign);
     }
     return (row: RunRow) => meets(read(row), sign, wanted);
   });
@@ -66,12 +71,12 @@ function joinLists(runs: readonly RunRow[], words: readonly string[]): string[] 
  * Runs in an order.
  *
  * @param runs the runs
- * @param by a column or an option of `train`; with a minus before it, the largest first
+ * @param by a column, a heading or an option of `train`; with a minus before it, the largest first
  * @returns them in that order; runs that have no such value come last
  * @throws {UsageError} where it is none
  */
 export function sortRuns(runs: readonly RunRow[], by: string): RunRow[] {
-  const name = by.replace(/^-/, "");
+  const name = columnName(by.replace(/^-/, ""));
   const read = reader(name, { runs, option: "--sort" });
   const sign = by.startsWith("-") ? -1 : 1;
   return runs.toSorted((a, b) => {
@@ -111,7 +116,8 @@ function reader(
   if (column !== undefined) return (row) => row[column];
   const names = namesOf(runs);
   if (!names.includes(name) && runs.length > 0) {
-    throw new UsageError(option, `a column or an option of train${didYouMean(name, names)}`, name);
+    const known = namedColumns.join(", ");
+    throw new UsageError(option, `one of ${known}, or an option of train${didYouMean(name, names)}`, name);
   }
   return (row) => {
     const value = optionsOf(row)[name] ?? null;
@@ -124,9 +130,14 @@ function optionsOf(row: RunRow): Record<string, unknown> {
   return JSON.parse(row.options);
 }
 
-/** Columns, and options that some run was given. */
+/** The column that a heading stands for; any other name as it is. */
+function columnName(name: string): string {
+  return shownColumns.get(name) ?? name;
+}
+
+/** Columns and headings, and options that some run was given. */
 function namesOf(runs: readonly RunRow[]): string[] {
-  return [...columns, ...new Set(runs.flatMap((row) => Object.keys(optionsOf(row))))];
+  return [...namedColumns, ...new Set(runs.flatMap((row) => Object.keys(optionsOf(row))))];
 }
 
 /** Whether an option of `train` has lists. */

@@ -32,7 +32,8 @@ export const options = [
     name: "sort",
     type: "text",
     value: "NAME",
-    help: "of list: by a column or an option of train; -NAME: the largest first (created)",
+    help:
+      "of list: by a column, as it is headed or in --json, or an option of train; -NAME: the largest first (created)",
     group,
     effect: "display",
   },

@@ -15,24 +15,32 @@ import type { MetricRow, RunRow } from "./table.ts";
 /** Letters of an identity that are shown. */
 const SHORT = 8;
 
+/** Headings of the table of runs, with the column of the table behind each. */
+const headings: Readonly<Record<string, keyof RunRow>> = {
+  "run": "id",
+  "status": "status",
+  "begun": "created",
+  "data": "data",
+  "model": "model",
+  "rule": "rule",
+  "rate": "learningRate",
+  "seed": "seed",
+  "epochs": "epochs",
+  "train loss": "trainLoss",
+  "validation loss": "validationLoss",
+  "accuracy": "accuracy",
+  "test": "testAccuracy",
+  "folder": "folder",
+};
+
+/** Columns by the headings that they are shown under, as one word each: `train-loss`. */
+export const shownColumns: ReadonlyMap<string, keyof RunRow> = new Map(
+  Object.entries(headings).map(([heading, column]) => [heading.replaceAll(" ", "-"), column]),
+);
+
 /** Runs as a table. */
 export function listText(runs: readonly RunRow[]): string {
   if (runs.length === 0) return "No runs\n";
-  const head = [
-    "run",
-    "status",
-    "begun",
-    "data",
-    "model",
-    "rule",
-    "rate",
-    "seed",
-    "epochs",
-    "train loss",
-    "validation loss",
-    "accuracy",
-    "test",
-  ];
   const rows = runs.map((run) => [
     run.id.slice(0, SHORT),
     run.status,
@@ -47,8 +55,9 @@ export function listText(runs: readonly RunRow[]): string {
     shown(run.validationLoss),
     share(run.accuracy),
     run.testAccuracy === null ? shown(run.testMeanAbsoluteError) : share(run.testAccuracy),
+    basename(run.folder),
   ]);
-  const all = [[...head, "folder"], ...rows.map((row, index) => [...row, basename(runs[index]!.folder)])];
+  const all = [Object.keys(headings), ...rows];
   // An identity may be all digits, or 5e347887.
   return textTable(all, ["run", "data", "model", "folder"]);
 }

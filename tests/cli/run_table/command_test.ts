@@ -13,6 +13,11 @@ Deno.test("runs lists, shows, compares, exports and deletes what train has enter
     return stdout;
   };
   assertEquals(await good("runs"), "No runs\n");
+  const empty = await run(["runs", "export"], { cwd });
+  assertEquals(
+    [empty.code, empty.stderr],
+    [2, "error: Cannot use export: expected a table with runs but found none in it\n"],
+  );
   assertEquals([...Deno.readDirSync(cwd)], [], "what only reads makes no file");
   await good("train", ...small, "--out", "a", "--seed", "1");
   await good("train", ...small, "--out", "b", "--seed", "2", "--rule", "mem-aop", "--mem-aop.min-size", "0");
@@ -51,6 +56,13 @@ Deno.test("runs lists, shows, compares, exports and deletes what train has enter
     assertEquals(await good("runs", "export", "--format", "jsonl"), "Wrote 2 runs to runs.jsonl\n");
     await good("runs", "export", "--format", "tensorboard", "--to", "events");
     assertEquals([...Deno.readDirSync(`${cwd}/events`)].length, 2);
+    const none = await run(["runs", "export", "--where", "rule=dual,seed=1", "--to", "a.csv"], { cwd });
+    assertEquals([none.code, none.stdout, none.stderr], [
+      2,
+      "",
+      "error: Cannot use --where rule=dual,seed=1: expected conditions that some run meets but found none that does\n",
+    ]);
+    assertStringIncludes(await Deno.readTextFile(`${cwd}/a.csv`), ",trainLoss,", "nothing is written over");
   });
 
   await t.step("delete and add", async () => {

@@ -185,6 +185,21 @@ Deno.test("filterRuns, sortRuns and findRun know columns and options", async (t)
     assertEquals(ids(sortRuns(runs, "-accuracy")), ["aa22", "aa11", "bb33"]);
   });
 
+  await t.step("headings of the list stand for their columns", () => {
+    const heads = listText(runs).split("\n")[0]!.split(/ {2,}/).map((head) => head.replace(" ", "-"));
+    assertEquals(heads.length, 14);
+    for (const head of heads) assertEquals(sortRuns(runs, head).length, 3, head);
+    assertEquals(ids(sortRuns(runs, "-rate")), ["bb33", "aa22", "aa11"]);
+    assertEquals(ids(filterRuns(runs, ["rate>0.15", "begun>2026", "train-loss<100"])), ["aa22"]);
+  });
+
+  await t.step("the document lists all names of columns", async () => {
+    const { message } = assertThrows(() => sortRuns(runs, "?"), UsageError);
+    const names = /one of (.*), or an option/.exec(message)![1]!.split(", ");
+    const text = await Deno.readTextFile(new URL("../../../docs/runs.md", import.meta.url));
+    assertEquals(names.filter((name) => !text.includes(`\`${name}\``)), []);
+  });
+
   await t.step("names", () => {
     assertEquals(findRun(runs, "b").id, "bb33");
     assertEquals(findRun(runs, "/runs/aa22-folder").id, "aa22");
@@ -195,7 +210,7 @@ Deno.test("filterRuns, sortRuns and findRun know columns and options", async (t)
     for (
       const [work, message] of [
         [() => filterRuns(runs, ["rule"]), "Cannot use --where: expected conditions such as rule=sparse or"],
-        [() => filterRuns(runs, ["rul=sparse"]), "a column or an option of train (did you mean rule?) but found rul"],
+        [() => filterRuns(runs, ["rul=sparse"]), ", or an option of train (did you mean rule?) but found rul"],
         [
           () => filterRuns(runs, ["rule=sparse", "8"]),
           "Cannot use --where: expected conditions such as rule=sparse or",
@@ -209,7 +224,8 @@ Deno.test("filterRuns, sortRuns and findRun know columns and options", async (t)
           "Cannot use --where rule>3: expected =, != or ~ after rule, which is no number but found >",
         ],
         [() => filterRuns(runs, ["hidden>8"]), "expected =, != or ~ after hidden, which is no number but found >"],
-        [() => sortRuns(runs, "-loss"), "Cannot use --sort: expected a column or an option of train"],
+        [() => sortRuns(runs, "-loss"), "Cannot use --sort: expected one of id, folder, created, "],
+        [() => sortRuns(runs, "loss"), ", run, begun, rate, train-loss, validation-loss, test, or an option of train"],
         [() => findRun(runs, "cc"), "Cannot use the run cc: expected an identity or a folder of deno task runs"],
         [() => findRun(runs, "aa"), "expected letters that stand for one run but found aa11, aa22"],
       ] as const

@@ -140,8 +140,10 @@ function told(
     ),
     `Best     ${short(suggested)}`,
     // A best rate at the end of the range may say no more than where the range ends.
-    ...(suggested > highest * (1 - 1e-6) ? ["The best is the highest rate tried: look further with --highest."] : []),
-    ...(suggested === last && last / Math.sqrt(10) < lowest
+    ...(suggested * Math.sqrt(10) > highest && suggested === trials[0]!.rate
+      ? ["The best is the highest rate tried: look further with --highest."]
+      : []),
+    ...(trials.length > 1 && suggested === last && last / Math.sqrt(10) < lowest
       ? ["The best is the lowest rate tried: look further with --lowest."]
       : []),
   ].join("\n");

@@ -38,6 +38,12 @@ const PATIENCE = 2;
 /** Share of a trial's steps, its last ones, whose mean loss counts. */
 const JUDGED = 0.25;
 
+/** Standard deviation of a smoothed loss as a share of that of single losses: √(0.1 / 1.9). */
+const SMOOTHED_NOISE = Math.sqrt((1 - SMOOTHING) / (1 + SMOOTHING));
+
+/** Standard deviations of single losses by which a trial has to end below the start for anything to be learnt. */
+const LEARNT = 0.5;
+
 /** What stands for a best step or run where there is none. */
 const NOWHERE = { rate: 0, loss: Infinity, smoothed: Infinity };
 
@@ -77,9 +83,12 @@ export interface RateTrial {
 export interface RateSearch {
   /** The steps of the sweep, up to the one at which the loss was four times its smallest, or no number any more. */
   readonly points: readonly RatePoint[];
-  /** The rate at which the smoothed loss of the sweep is smallest. */
+  /** The highest rate at which the smoothed loss of the sweep is its smallest, as far as noise lets tell. */
   readonly smallest: number;
-  /** The trials, from {@linkcode RateSearch.smallest} downwards by factors of √10, until two in a row are no better. */
+  /**
+   * The trials, from the highest rate down by factors of √10: first from {@linkcode RateSearch.smallest} downwards, until two in a row
+   * are no better, then upwards from it while that is the best.
+   */
   readonly trials: readonly RateTrial[];
   /** The rate of the best trial. */
   readonly suggested: number;
@@ -150,25 +159,24 @@ export async function findLearningRate(
   const growing = stepDecay((1 - 1e-9) / perEpoch, (highest / lowest) ** (1 / (steps - 1)));
   const points = await sweep((onStep) => run(lowest, growing, onStep));
   const first = points.slice(0, WARM_UP).map(({ loss }) => loss);
-  const smallest = points.slice(WARM_UP - 1).reduce(
-    (a, b) => b.smoothed < a.smoothed ? b : a,
-    points.at(-1) ?? NOWHERE,
-  );
+  const [start, noise] = [middle(first), deviation(first)];
+  const smoothed = points.slice(WARM_UP - 1);
+  const least = Math.min(...smoothed.map((point) => point.smoothed));
+  // Of losses that noise alone may tell apart the one at the highest rate: where the sweep is flat, rates are too small.
+  const smallest = smoothed.findLast((point) => point.smoothed <= least + SMOOTHED_NOISE * noise) ?? points.at(-1) ??
+    NOWHERE;
   const ceiling = DIVERGED * Math.max(...first);
   const trials = await tryRates(smallest.rate, {
-    lowest,
-    steps,
-    ceiling,
+    ...{ lowest, highest, steps, ceiling },
     run: (rate, onStep) => run(rate, constant(), onStep),
   });
   const best = trials.reduce((a, b) => b.loss < a.loss ? b : a, NOWHERE);
-  const start = middle(first);
-  if (!(best.loss < start)) {
+  if (!(best.loss < start - LEARNT * noise)) {
     throw new ConfigError(
-      "findLearningRate.lowest",
-      `beside it and the highest a rate between them at which ${steps} steps bring the loss down`,
+      "learning rates",
+      `one between ${short(lowest)} and ${short(highest)} at which ${steps} steps bring the loss down`,
       Number.isFinite(best.loss)
-        ? `a loss of ${best.loss.toPrecision(4)} at best, from ${start.toPrecision(4)}`
+        ? `a loss of ${best.loss.toPrecision(4)} at best, from about ${start.toPrecision(4)}`
         : "a loss that runs away",
     );
   }
@@ -212,28 +220,50 @@ async function sweep(run: (onStep: OnStep) => Promise<void>): Promise<RatePoint[
   return points;
 }
 
-/** The runs at single rates. */
+/** The runs at single rates: from one downwards, and upwards where that one is the best of them. */
 async function tryRates(
-  highest: number,
-  { lowest, steps, ceiling, run }: {
+  from: number,
+  { lowest, highest, steps, ceiling, run }: {
     readonly lowest: number;
+    readonly highest: number;
     readonly steps: number;
     readonly ceiling: number;
     readonly run: (rate: number, onStep: OnStep) => Promise<void>;
   },
 ): Promise<RateTrial[]> {
-  const trials: RateTrial[] = [];
-  let [best, worse] = [Infinity, 0];
-  for (let rate = highest; rate >= lowest && worse < PATIENCE; rate /= SPACING) {
+  const attempt = async (rate: number): Promise<RateTrial> => {
     const losses: number[] = [];
     await run(rate, (loss) => loss <= ceiling && losses.push(loss) > 0);
-    const loss = losses.length < steps ? Infinity : mean(losses.slice(-Math.ceil(JUDGED * steps)));
-    trials.push({ rate, loss });
+    return { rate, loss: losses.length < steps ? Infinity : mean(losses.slice(-Math.ceil(JUDGED * steps))) };
+  };
+  const trials: RateTrial[] = [];
+  let [best, worse] = [Infinity, 0];
+  for (let rate = from; rate >= lowest && worse < PATIENCE; rate /= SPACING) {
+    const trial = await attempt(rate);
+    trials.push(trial);
     // Runs that diverge say only that the rate is too high.
-    worse = loss < best || best === Infinity ? 0 : worse + 1;
-    best = Math.min(best, loss);
+    worse = trial.loss < best || best === Infinity ? 0 : worse + 1;
+    best = Math.min(best, trial.loss);
+  }
+  // What rounding makes of the highest rate is still it.
+  for (let rate = from * SPACING; trials[0]?.loss === best && rate <= highest * (1 + 1e-9); rate *= SPACING) {
+    const trial = await attempt(rate);
+    if (!(trial.loss < Infinity)) break;
+    trials.unshift(trial);
+    best = Math.min(best, trial.loss);
   }
   return trials;
+}
+
+/** A rate in words. */
+function short(rate: number): string {
+  return String(Number(rate.toPrecision(2)));
+}
+
+/** Standard deviation; 0 of one number. */
+function deviation(values: readonly number[]): number {
+  const middle = mean(values);
+  return Math.sqrt(mean(values.map((value) => (value - middle) ** 2)));
 }
 
 function mean(values: readonly number[]): number {

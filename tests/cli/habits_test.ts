@@ -157,7 +157,7 @@ Deno.test("export writes ONNX, npz and a state_dict; find-rate draws and suggest
   const [, best, rate] = /\nBest {5}([\d.e-]+)\nTry .* --learning-rate ([\d.e-]+)\n$/.exec(found.stdout)!;
   assertEquals(rate, best);
   assertMatch(found.stdout, new RegExp(`\n {9}${best} +loss `), "the best is one of those tried");
-  const short = await run([...small.slice(0, -2), "--highest", "1e-4"].toSpliced(0, 0, "find-rate"), at);
+  const short = await run([...small.slice(0, -2), "--highest", "1e-3"].toSpliced(0, 0, "find-rate"), at);
   assertStringIncludes(short.stdout, "\nThe best is the highest rate tried: look further with --highest.\nTry ");
   const advice = /\nTry {6}deno task train (.*) --learning-rate [\d.e-]+\n$/.exec(found.stdout);
   assertEquals(advice?.[1], small.slice(0, -2).join(" "), "what was searched for, without the search");

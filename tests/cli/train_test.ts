@@ -247,7 +247,7 @@ Deno.test("train refuses in the words of the command line, and names the file th
   for (
     const [args, code, message] of [
       [["--download"], 2, "Cannot use --download with glyphs: expected a data set that can be downloaded"],
-      [["--data", "energy", "--flip"], 2, "Cannot use --crop or --flip: expected data with images of shape"],
+      [["--data", "spirals", "--flip"], 2, "Cannot use --crop or --flip: expected data with images of shape"],
       [["--data", "csv:head.csv", "--task", "regression"], 1, "record below the header but found only the header"],
       [
         ["--data", "csv:one.csv", "--task", "regression"],

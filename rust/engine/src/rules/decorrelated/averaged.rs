@@ -59,7 +59,9 @@ impl<T: Real> Decorrelated<T> {
         for (mean, next) in mean.iter_mut().zip(learner.mean.iter_mut()) {
             (*mean, *next) = (*next, *next - *mean);
         }
-        if let (Some(bias), false) = (bias, mean.is_empty() || *way == Way::Around) {
+        // The first means of the network's input come before anything is learnt: taken as they are, units begin centred.
+        let fresh = number == 1 && learner.first && learner.averaged().is_none();
+        if let (Some(bias), false) = (bias, fresh || mean.is_empty() || *way == Way::Around) {
             if *way == Way::Centered {
                 shift.copy_from_slice(&learner.mean);
             } else {

@@ -22,6 +22,8 @@ pub struct Learner<T> {
     config: Config,
     every: u64,
     number: u32,
+    /// Whether the map reads the network's input.
+    pub(super) first: bool,
     /// Rows of a batch in any order, the first of them chosen.
     order: Vec<u32>,
     /// Chosen rows of x.
@@ -67,6 +69,7 @@ impl<T: Real> Learner<T> {
             config: config.clone(),
             every: config.every(site),
             number: site.number,
+            first: site.first,
             order: vec![0; rows],
             x: Buffer::zeroed(count * blocks.size)?,
             mean: if center { Buffer::zeroed(blocks.size)? } else { Buffer::empty() },

@@ -3,10 +3,10 @@
 //! Far steps of R would change the function that the network has learned, so the weights take them up: W ← R'⁻¹ R W. Then R only
 //! decides in which directions the next steps go.
 
-use super::{Config, Decorrelated, Way, add_product};
+use super::Config;
 use crate::error::Result;
-use crate::rules::{Moment, Site};
-use kernels::decorrelation::{self, Blocks, Form};
+use crate::rules::Site;
+use kernels::decorrelation::{self, Blocks, Form, Outcome};
 use kernels::{Buffer, Par, Real};
 
 /// Covariances of which a multiple of the identity is one too many at first: it keeps the directions that few rows happen to lack
@@ -46,36 +46,21 @@ impl<T: Real> Averaged<T> {
     pub fn see(&mut self, par: Par, blocks: Blocks, rows: usize, x: &[T], gain: f64) {
         decorrelation::average(par, blocks, rows, x, gain, &mut self.covariance, &mut self.scratch);
     }
-}
 
-impl<T: Real> Decorrelated<T> {
-    /// Lets the means, and R where it follows an average, follow what [`Self::update`] has seen in this step, once the weights have
-    /// taken it. The bias takes up what the means change by: they are those of a few rows, and what they waver by would be an error
-    /// of every output that no learning rate near 0 can make up for.
-    pub fn settle(&mut self, par: Par, moment: &Moment, w: &mut [T], bias: Option<&mut [T]>) {
-        let Decorrelated { blocks, outputs, way, s, mean, shift, learner: Some(learner), .. } = self else { return };
-        let Some(number) = learner.due(moment) else { return };
-        let (blocks, outputs) = (*blocks, *outputs);
-        for (mean, next) in mean.iter_mut().zip(learner.mean.iter_mut()) {
-            (*mean, *next) = (*next, *next - *mean);
-        }
-        // The first means of the network's input come before anything is learnt: taken as they are, units begin centred.
-        let fresh = number == 1 && learner.first && learner.averaged().is_none();
-        if let (Some(bias), false) = (bias, fresh || mean.is_empty() || *way == Way::Around) {
-            if *way == Way::Centered {
-                shift.copy_from_slice(&learner.mean);
-            } else {
-                decorrelation::apply(Par::SEQUENTIAL, blocks, 1, &learner.mean, s, None, shift);
-            }
-            add_product(shift, w, bias);
-        }
-        let Some(averaged) = learner.averaged() else { return };
-        let Averaged { form, ridge, covariance, factors: [first, second], turned, scratch } = averaged;
+    /// Lets R follow the average, with its `number`-th change, and the weights take that up.
+    pub fn follow(
+        &mut self,
+        par: Par,
+        (blocks, outputs): (Blocks, usize),
+        number: u64,
+        s: &mut [T],
+        w: &mut [T],
+    ) -> Outcome {
+        let Averaged { form, ridge, covariance, factors: [first, second], turned, scratch } = self;
         let ridge = *ridge + PRIOR / number as f64;
         let outcome = decorrelation::follow(par, blocks, *form, ridge, covariance, s, (first, second), scratch);
         decorrelation::multiply(par, blocks, outputs, first, false, w, turned);
         decorrelation::multiply(par, blocks, outputs, second, false, turned, w);
-        learner.resets += outcome.resets;
-        learner.last = learner.last.map(|(rows, _)| (rows, outcome));
+        outcome
     }
 }

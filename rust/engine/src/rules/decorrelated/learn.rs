@@ -1,7 +1,7 @@
 //! How R and the means change: from some rows of a batch, by the local rule or with an average of their covariances.
 
 use super::averaged::Averaged;
-use super::{Config, Decorrelated, Way};
+use super::{Config, Decorrelated, Way, add_product};
 use crate::error::Result;
 use crate::layers::Pass;
 use crate::layers::map::Map;
@@ -23,16 +23,16 @@ pub struct Learner<T> {
     every: u64,
     number: u32,
     /// Whether the map reads the network's input.
-    pub(super) first: bool,
+    first: bool,
     /// Rows of a batch in any order, the first of them chosen.
     order: Vec<u32>,
     /// Chosen rows of x.
     x: Buffer<T>,
     /// The means that the next step has; empty without centring.
-    pub(super) mean: Buffer<T>,
+    mean: Buffer<T>,
     how: How<T>,
-    pub(super) last: Option<(usize, Outcome)>,
-    pub(super) resets: usize,
+    last: Option<(usize, Outcome)>,
+    resets: usize,
 }
 
 /// How R changes.
@@ -167,6 +167,27 @@ impl<T: Real> Decorrelated<T> {
                 learner.last = Some((count, Outcome::default()));
             }
         }
+    }
+
+    /// Lets the means, and R where it follows an average, follow what [`Self::update`] has seen in this step, once the weights have
+    /// taken it. The bias takes up what the means change by: they are those of a few rows, and what they waver by would be an error
+    /// of every output that no learning rate near 0 can make up for.
+    pub fn settle(&mut self, par: Par, moment: &Moment, w: &mut [T], bias: Option<&mut [T]>) {
+        let Decorrelated { blocks, outputs, way, s, mean, shift, learner: Some(learner), .. } = self else { return };
+        let Some(number) = learner.due(moment) else { return };
+        for (mean, next) in mean.iter_mut().zip(learner.mean.iter_mut()) {
+            (*mean, *next) = (*next, *next - *mean);
+        }
+        // The first means of the network's input come before anything is learnt: taken as they are, units begin centred.
+        let fresh = number == 1 && learner.first && learner.averaged().is_none();
+        if let (Some(bias), false) = (bias, fresh || mean.is_empty() || *way == Way::Around) {
+            way.turn(*blocks, s, &learner.mean, shift);
+            add_product(shift, w, bias);
+        }
+        let Some(averaged) = learner.averaged() else { return };
+        let outcome = averaged.follow(par, (*blocks, *outputs), number, s, w);
+        learner.resets += outcome.resets;
+        learner.last = learner.last.map(|(rows, _)| (rows, outcome));
     }
 }
 

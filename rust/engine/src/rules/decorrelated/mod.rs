@@ -214,6 +214,18 @@ enum Way {
     Centered,
 }
 
+impl Way {
+    /// What becomes of a row of inputs: x · S, or x itself where there is no R.
+    fn turn<T: Real>(self, blocks: Blocks, s: &[T], x: &[T], out: &mut [T]) {
+        match self {
+            Way::Centered => out.copy_from_slice(x),
+            Way::TwoStage | Way::Fused | Way::Around => {
+                decorrelation::apply(Par::SEQUENTIAL, blocks, 1, x, s, None, out)
+            }
+        }
+    }
+}
+
 /// The rule in one linear map, with its state.
 pub struct Decorrelated<T> {
     blocks: Blocks,
@@ -331,10 +343,8 @@ impl<T: Real> Decorrelated<T> {
 
     /// Brings −μ · S up to date.
     fn prepare(&mut self) {
-        if self.way == Way::Centered {
-            self.shift.iter_mut().zip(&*self.mean).for_each(|(shift, mean)| *shift = -*mean);
-        } else if !self.mean.is_empty() {
-            decorrelation::apply(Par::SEQUENTIAL, self.blocks, 1, &self.mean, &self.s, None, &mut self.shift);
+        if !self.mean.is_empty() {
+            self.way.turn(self.blocks, &self.s, &self.mean, &mut self.shift);
             self.shift.iter_mut().for_each(|shift| *shift = -*shift);
         }
     }

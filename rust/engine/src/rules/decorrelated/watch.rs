@@ -136,7 +136,7 @@ impl<T: Real> Network<T> {
         json!(maps.collect::<Vec<_>>())
     }
 
-    /// Lets R of all maps follow what a step has averaged, where the rule does that, once the step is taken.
+    /// Lets means and R of all maps follow what a step has seen, where they do that once it is taken.
     pub(crate) fn settle_inputs(&mut self, par: Par, moment: &Moment) {
         for node in &mut self.plan.nodes {
             let Op::Linear(linear) = &mut node.op else { continue };

@@ -113,7 +113,7 @@ export { compare } from "./src/run/compare.ts";
 export type { CompareEntry, CompareOptions, CompareProgress } from "./src/run/compare_plan.ts";
 export type { ComparedRule, Comparison, StoppedComparison, StoppedRule, TriedRate } from "./src/run/comparison.ts";
 export type { ComparePoint, CompareRun } from "./src/run/contestant.ts";
-export type { DifferenceInterval, RatioInterval } from "./src/run/statistics.ts";
+export type { DifferenceInterval, RatioInterval } from "./src/statistics.ts";
 export type { AxisFigures, CompareAxis, Verdict } from "./src/run/verdicts.ts";
 export { loadNpz, saveNpz } from "./src/run/npz_weights.ts";
 export { loadPyTorch, savePyTorch } from "./src/run/pytorch.ts";

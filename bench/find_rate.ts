@@ -14,7 +14,6 @@ import {
   adam,
   cnn,
   type Data,
-  EngineError,
   findLearningRate,
   glyphs,
   mlp,
@@ -27,7 +26,8 @@ import {
   train,
 } from "../mod.ts";
 import { number } from "../src/config.ts";
-import { median } from "../src/run/statistics.ts";
+import { isDivergence } from "../src/errors.ts";
+import { median } from "../src/statistics.ts";
 import { only, option, readOptions, script } from "./options.ts";
 
 /** Rates of whole runs. */
@@ -98,7 +98,7 @@ async function lossAfter({ data, model, batchSize, epochs }: Task, optimizer: Op
     for await (const _ of train(network, data.train, { optimizer, batchSize, epochs, seed: 1 }));
     return (await network.evaluate(data.test!)).loss;
   } catch (fault) {
-    if (fault instanceof EngineError && fault.code === "not-finite") return Infinity;
+    if (isDivergence(fault)) return Infinity;
     throw fault;
   }
 }

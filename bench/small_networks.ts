@@ -14,7 +14,7 @@
 
 import { adam, Dataset, dual, mlp, mnist, Network, type Rule, Trainer } from "../mod.ts";
 import { number } from "../src/config.ts";
-import { median } from "../src/run/statistics.ts";
+import { median } from "../src/statistics.ts";
 import { interleave } from "./interleave.ts";
 import { largest } from "./largest.ts";
 import { option, readOptions, script } from "./options.ts";

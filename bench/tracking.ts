@@ -24,7 +24,7 @@ import { RunTable } from "../src/cli/run_table/table.ts";
 import { Tracking } from "../src/cli/run_table/tracking.ts";
 import { trainToEnd } from "../src/cli/train_loop.ts";
 import { number } from "../src/config.ts";
-import { median } from "../src/run/statistics.ts";
+import { median } from "../src/statistics.ts";
 import { interleave, type Timed } from "./interleave.ts";
 import { uniformTable } from "./numbers.ts";
 import { option, readOptions, script } from "./options.ts";

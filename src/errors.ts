@@ -87,6 +87,11 @@ export class EngineError extends Error {
   }
 }
 
+/** Whether something thrown says that a run came to a number that is none. */
+export function isDivergence(fault: unknown): fault is EngineError {
+  return fault instanceof EngineError && fault.code === "not-finite";
+}
+
 /** Shows a value in an error message: words as they are, everything else as short JSON. */
 function show(found: unknown): string {
   if (typeof found === "string") return found === "" ? "an empty string" : found;

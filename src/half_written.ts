@@ -28,6 +28,11 @@ export async function replaceFile(path: string, write: (beside: string) => Promi
   }
 }
 
+/** The name that a file is to get which is half written; the name itself of any other. */
+export function wholeName(name: string): string {
+  return name.replace(/\.[0-9a-f]{8}\.tmp$/, "");
+}
+
 /** Removes what is half written, for a process that ends on the spot. */
 export function removeHalfWritten(): void {
   for (const beside of underWay) {

@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { countsDiffer, meanInterval, median, ratioInterval } from "../../src/run/statistics.ts";
-import { createRandom } from "../../src/data/random.ts";
+import { countsDiffer, meanInterval, median, ratioInterval } from "../src/statistics.ts";
+import { createRandom } from "../src/data/random.ts";
 
 Deno.test("median() is the middle, or the mean of the two in the middle", () => {
   assertEquals([median([3, 1, 2]), median([4, 1, 2, 3]), median([5])], [2, 2.5, 5]);

@@ -26,6 +26,7 @@ import {
   train,
   type TrainOptions,
 } from "../../mod.ts";
+import { mean } from "../../src/statistics.ts";
 import type { Chart, Experiment, Outcome, ReproduceOptions, ResultTable } from "./experiment.ts";
 
 /** Learning rates of Adam that both sides choose from. */
@@ -131,7 +132,6 @@ async function once(
   return run;
 }
 
-const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 const at = (runs: readonly Run[], of: keyof Run, epoch: number) => mean(runs.map((run) => run[of][epoch]!));
 
 /** How good a run is: larger is better. */

@@ -21,6 +21,7 @@ import {
   sparse,
   train,
 } from "../../mod.ts";
+import { mean } from "../../src/statistics.ts";
 import type { Experiment, Outcome, ReproduceOptions } from "./experiment.ts";
 
 const EPOCHS = 10;
@@ -71,8 +72,6 @@ interface Found {
 const percent = (share: number) => `${(100 * share).toFixed(2)} %`;
 
 const percents = (shares: readonly number[]) => shares.map((share) => (100 * share).toFixed(2)).join(", ");
-
-const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 async function run(options: ReproduceOptions): Promise<Outcome> {
   const tables = await mnist(options.dataDir === undefined ? {} : { dataDir: options.dataDir });

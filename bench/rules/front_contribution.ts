@@ -25,7 +25,7 @@ import {
   type TrainOptions,
 } from "../../mod.ts";
 import { number, oneOf } from "../../src/config.ts";
-import { median } from "../../src/run/statistics.ts";
+import { median } from "../../src/statistics.ts";
 import { interleave } from "../interleave.ts";
 import { draw } from "../numbers.ts";
 import { numbers, only, option, readOptions, script } from "../options.ts";

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { digits } from "../digits.ts";
 import type { Table } from "../data/table.ts";
 import { native } from "../ffi/native.ts";
 import { Network } from "../network/network.ts";
@@ -151,7 +152,7 @@ function told(
 
 /** A rate in two digits: more would promise what a short search cannot know. */
 function short(rate: number): string {
-  return String(Number(rate.toPrecision(2)));
+  return digits(rate, 2);
 }
 
 /** Rows to train on, and how many there are in all: of a stream as many as the search has steps for. */

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { digits } from "../digits.ts";
 import { npyBytes } from "../data/npy.ts";
 import type { ParameterArray } from "../network/layers.ts";
 import type { Loss } from "../network/losses.ts";
@@ -60,7 +61,7 @@ export function table(predictions: Predictions): string {
     const start = String(row).padStart(width);
     return predictions.loss === "softmaxCrossEntropy"
       ? `${start}  ${className(predictions, label)}  ${numbers[label]!.toFixed(4)}`
-      : `${start}  ${numbers.map((number) => String(Number(number.toPrecision(6)))).join("  ")}`;
+      : `${start}  ${numbers.map((number) => digits(number, 6)).join("  ")}`;
   });
 }
 

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { digits } from "../digits.ts";
 import type { DownloadControl } from "../data/download.ts";
 import type { ReadControl } from "../data/files.ts";
 import type { Progress } from "../train/trainer.ts";
@@ -149,7 +150,7 @@ export function percent(share: number, digits: number): string {
 export function figure(number: number): string {
   return Number.isFinite(number) && number !== 0 && Math.abs(number) < 1e-3
     ? number.toExponential(2)
-    : String(Number(number.toPrecision(4)));
+    : digits(number, 4);
 }
 
 function duration(seconds: number): string {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { wholeName } from "../half_written.ts";
 import { CheckpointError } from "../errors.ts";
 import { reason } from "../run/files.ts";
 
@@ -13,8 +14,8 @@ const TRIES = 20;
 /** Milliseconds between two tries. */
 const PAUSE_MS = 50;
 
-/** Half-written files that only a run in training writes; those of other commands may be under way beside it. */
-const LEFT_OVER = /^(checkpoint|best|average)\.safetensors\.[0-9a-f]{8}\.tmp$/;
+/** Files that only a run in training writes: half-written ones of other commands may be under way beside it. */
+const OF_RUN = /^(checkpoint|best|average)\.safetensors$/;
 
 /** Holds the lock of a run while it lives. */
 export class RunLock implements Disposable {
@@ -82,7 +83,8 @@ export function isTraining(folder: string): boolean {
 /** Best effort: a file that stays takes space, and nothing else. */
 async function removeLeftOver(folder: string): Promise<void> {
   for await (const { name } of Deno.readDir(folder)) {
-    if (LEFT_OVER.test(name)) await Deno.remove(`${folder}/${name}`).catch(() => {});
+    const whole = wholeName(name);
+    if (whole !== name && OF_RUN.test(whole)) await Deno.remove(`${folder}/${name}`).catch(() => {});
   }
 }
 

@@ -6,7 +6,7 @@
 
 import type { Dataset } from "../data/dataset.ts";
 import type { Table } from "../data/table.ts";
-import { CheckpointError, DataError, EngineError } from "../errors.ts";
+import { CheckpointError, DataError, EngineError, isDivergence } from "../errors.ts";
 import { Network } from "../network/network.ts";
 import type { EarlyStopping, Watched } from "../train/early_stopping.ts";
 import type { Metrics } from "../train/metrics.ts";
@@ -132,7 +132,7 @@ export async function trainToEnd(run: Run): Promise<DoneEvent> {
       const use = "predict and export read it, --resume needs the same rows";
       fault.message = `${fault.message}; ${keptWords(run, state)}: ${use}`;
     }
-    if (fault instanceof EngineError && fault.code === "not-finite") {
+    if (isDivergence(fault)) {
       const words = fault.message.replace("clipNorm", "--clip-norm");
       throw new EngineError(fault.code, `${words}; ${keptWords(run, state)}`, { cause: fault });
     }

@@ -6,6 +6,7 @@
 
 import type { Data } from "../data/table.ts";
 import type { SlotDescription } from "../network/network.ts";
+import { stepsOver } from "../train/rows.ts";
 import type { Trainer } from "../train/trainer.ts";
 import { figure, percent } from "./progress.ts";
 import type { DoneEvent, EpochEvent, RunEvent, RunRecord } from "./run_folder.ts";
@@ -113,7 +114,7 @@ function shareOfLastBatch(
 ): number {
   const rows = record.data.rows.train;
   const short = dropLast ? 0 : rows % batchSize;
-  const ended = done.step % (stepsPerEpoch ?? Math.ceil(rows / batchSize)) === 0;
+  const ended = done.step % (stepsPerEpoch ?? stepsOver(rows, { batchSize, dropLast })) === 0;
   return ended && short > 0 ? short / batchSize : 1;
 }
 

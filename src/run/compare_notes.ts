@@ -5,9 +5,10 @@
  */
 
 import type { Table } from "../data/table.ts";
+import { digits } from "../digits.ts";
+import { lateRise } from "../train/late_rise.ts";
 import type { PlannedSide } from "./compare_plan.ts";
 import type { StoppedRule } from "./comparison.ts";
-import { lateRise } from "../train/late_rise.ts";
 import type { Contestant } from "./contestant.ts";
 import { endOfGrid } from "./rates.ts";
 import type { Side } from "./verdicts.ts";
@@ -23,12 +24,13 @@ export function rateNote(rule: StoppedRule): string[] {
   const { name, tried } = rule;
   const chosen = tried.find(({ chosen }) => chosen);
   if (chosen?.validationLoss === null) {
-    const rates = tried.map(({ learningRate }) => learningRate).sort((a, b) => a - b).map(shortRate).join(", ");
+    const rates = tried.map(({ learningRate }) => learningRate).sort((a, b) => a - b).map((rate) => digits(rate, 3))
+      .join(", ");
     return [`${name} diverged with all learning rates that it tried (${rates}), and trains with the smallest`];
   }
   const end = endOfGrid(rule);
   if (end === undefined) return [];
-  const rate = shortRate(chosen!.learningRate);
+  const rate = digits(chosen!.learningRate, 3);
   return [`${name} did best with the ${end} learning rate that it tried (${rate}); others may suit it better`];
 }
 
@@ -73,8 +75,4 @@ export function noTargetNote({ name, runs }: Side): string {
   const without = runs.filter(({ curve }) => curve.length === 0).length;
   const seeds = `${without} of ${runs.length} ${runs.length === 1 ? "seed" : "seeds"}`;
   return `There is no target: ${name} diverged with ${seeds} before the end of an epoch; one can be given (reach)`;
-}
-
-function shortRate(rate: number): string {
-  return String(Number(rate.toPrecision(3)));
 }

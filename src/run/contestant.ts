@@ -5,7 +5,8 @@
  */
 
 import type { Dataset } from "../data/dataset.ts";
-import { ConfigError, EngineError } from "../errors.ts";
+import { ConfigError, EngineError, isDivergence } from "../errors.ts";
+import { mean } from "../statistics.ts";
 import { Network, type NetworkOptions } from "../network/network.ts";
 import { stepMultiplyAdds, trainingBytes } from "../train/cost.ts";
 import type { Optimizer } from "../train/optimizers.ts";
@@ -134,7 +135,7 @@ export class Contestant implements Disposable {
     try {
       while (!(await this.#trainer.chunk()).done && performance.now() < end);
     } catch (fault) {
-      if (!(fault instanceof EngineError && fault.code === "not-finite")) throw fault;
+      if (!isDivergence(fault)) throw fault;
     }
   }
 
@@ -166,7 +167,7 @@ export class Contestant implements Disposable {
       });
       this.#costs.push(await costOf(this.#trainer));
     } catch (fault) {
-      if (!(fault instanceof EngineError && fault.code === "not-finite")) throw fault;
+      if (!isDivergence(fault)) throw fault;
       this.diverged = true;
     }
   }
@@ -194,7 +195,7 @@ export class Contestant implements Disposable {
       curve: this.curve,
       diverged: this.diverged,
       bytes: Math.max(...this.#costs.map(({ bytes }) => bytes)),
-      multiplyAdds: mean(this.#costs.map(({ multiplyAdds }) => multiplyAdds)),
+      multiplyAdds: meanCount(this.#costs.map(({ multiplyAdds }) => multiplyAdds)),
       testAccuracy: null,
       testLoss: null,
       warnings: this.#warnings,
@@ -217,8 +218,7 @@ async function costOf(trainer: Trainer): Promise<Cost> {
 }
 
 /** The mean to a whole number; `null` where some of it was not counted. */
-function mean(counts: readonly (number | undefined)[]): number | null {
+function meanCount(counts: readonly (number | undefined)[]): number | null {
   const counted = counts.filter((count) => count !== undefined);
-  if (counted.length < counts.length) return null;
-  return Math.round(counted.reduce((sum, count) => sum + count, 0) / counted.length);
+  return counted.length < counts.length ? null : Math.round(mean(counted));
 }

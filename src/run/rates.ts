@@ -29,16 +29,16 @@ export async function chooseRates(
   found: { tried: readonly (readonly Contestant[])[] },
 ): Promise<number[]> {
   const most = Math.max(...plan.sides.map(({ learningRates }) => learningRates.length));
-  using owned = new DisposableStack();
   // Not one of the seeds that are measured: a rate that was lucky with one of them would profit twice.
   const seed = Math.max(...plan.seeds) + 1;
-  const begin = async (index: number, rate: number) =>
-    owned.use(await Contestant.create(entryOf(plan, plan.sides[index]!, rate, seed), rows));
+  const make = (index: number, rate: number) => Contestant.create(entryOf(plan, plan.sides[index]!, rate, seed), rows);
   if (most === 1) {
     const rates = plan.sides.map(({ learningRates: [only] }) => only!);
-    await warmUp(async (index) => await begin(index, rates[index]!), rates.length);
+    await warmUp(rates.map((rate, index) => () => make(index, rate)));
     return rates;
   }
+  using owned = new DisposableStack();
+  const begin = async (index: number, rate: number) => owned.use(await make(index, rate));
   const all: Contestant[][] = [];
   for (const [index, { learningRates }] of plan.sides.entries()) {
     const own: Contestant[] = [];
@@ -149,12 +149,12 @@ function lossOf({ curve, diverged }: Contestant): number {
  * Trains all rules for a moment that nobody measures. Whoever trains first in a process waits for threads to begin and for code to be
  * compiled, which would be held against the reference.
  */
-async function warmUp(begin: (index: number) => Promise<Contestant>, rules: number): Promise<void> {
+async function warmUp(rules: readonly (() => Promise<Contestant>)[]): Promise<void> {
   const end = performance.now() + WARM_UP_MS;
   do {
-    for (let index = 0; index < rules; index++) {
-      using run = await begin(index);
-      await run.warmUp(Math.min(end, performance.now() + WARM_UP_MS / rules));
+    for (const make of rules) {
+      using run = await make();
+      await run.warmUp(Math.min(end, performance.now() + WARM_UP_MS / rules.length));
     }
   } while (performance.now() < end);
 }

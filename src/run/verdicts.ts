@@ -4,6 +4,7 @@
  * @module
  */
 
+import { digits } from "../digits.ts";
 import type { CompareRun } from "./contestant.ts";
 import {
   countsDiffer,
@@ -13,7 +14,7 @@ import {
   median,
   type RatioInterval,
   ratioInterval,
-} from "./statistics.ts";
+} from "../statistics.ts";
 
 /** A factor as near to 1 as this decides nothing, however sure it is. */
 const MARGIN = 0.01;
@@ -159,15 +160,15 @@ export function showOn(axis: CompareAxis, value: number, { classes }: Pick<Task,
   switch (axis) {
     case "error":
     case "testError":
-      return classes ? `${(100 * (1 - value)).toFixed(2)} %` : digits(value);
+      return classes ? `${(100 * (1 - value)).toFixed(2)} %` : digits(value, 3);
     case "secondsToTarget":
-      return `${digits(value)} s`;
+      return `${digits(value, 3)} s`;
     case "secondsPerStep":
-      return `${digits(1000 * value)} ms`;
+      return `${digits(1000 * value, 3)} ms`;
     case "bytes":
-      return `${digits(value / 2 ** 20)} MiB`;
+      return `${digits(value / 2 ** 20, 3)} MiB`;
     case "multiplyAdds":
-      return `${digits(value / 1e6)} M`;
+      return `${digits(value / 1e6, 3)} M`;
   }
 }
 
@@ -286,7 +287,7 @@ function signOf({ difference, low, high }: DifferenceInterval): Verdict["outcome
 }
 
 function showTarget({ classes, target }: Task): string {
-  return classes ? `${(100 * target!).toFixed(2)} %` : `a loss of ${digits(target!)}`;
+  return classes ? `${(100 * target!).toFixed(2)} %` : `a loss of ${digits(target!, 3)}`;
 }
 
 /** A factor above 1 says how much better or worse; that of a tie is the plain ratio. */
@@ -316,8 +317,4 @@ function decimals(values: readonly number[], border?: number): string[] {
   let count = 2;
   while (values.some((value) => value !== border && Number(value.toFixed(count)) === border)) count++;
   return values.map((value) => value.toFixed(count).replace(/^-(0\.0+)$/, "$1"));
-}
-
-function digits(value: number): string {
-  return String(Number(value.toPrecision(3)));
 }

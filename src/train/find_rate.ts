@@ -7,13 +7,16 @@
  */
 
 import { knownOptions, number, objectOfOptions, typeName } from "../config.ts";
-import { ConfigError, EngineError } from "../errors.ts";
+import { digits } from "../digits.ts";
+import { ConfigError, isDivergence } from "../errors.ts";
+import { mean } from "../statistics.ts";
 import { Dataset } from "../data/dataset.ts";
 import { isStream } from "../data/stream.ts";
 import type { Data, Table } from "../data/table.ts";
 import { type Network, networkGiven } from "../network/network.ts";
 import { adam, type Optimizer } from "./optimizers.ts";
 import { constant, type Schedule, stepDecay } from "./schedules.ts";
+import { stepsOver } from "./rows.ts";
 import { Snapshot } from "./snapshot.ts";
 import { Trainer, type TrainOptions } from "./trainer.ts";
 
@@ -137,9 +140,7 @@ export async function findLearningRate(
   using own = table instanceof Dataset ? undefined : await Dataset.create(table);
   const rows = own ?? table as Dataset;
   const batchSize = training.batchSize ?? Math.min(128, rows.rows);
-  const perEpoch = training.dropLast
-    ? Math.max(1, Math.floor(rows.rows / batchSize))
-    : Math.ceil(rows.rows / batchSize);
+  const perEpoch = Math.max(1, stepsOver(rows.rows, { batchSize, dropLast: training.dropLast ?? false }));
   const before = new Snapshot(network);
   const run: Run = async (learningRate, schedule, onStep) => {
     try {
@@ -174,7 +175,7 @@ export async function findLearningRate(
   if (!(best.loss < start - LEARNT * noise)) {
     throw new ConfigError(
       "learning rates",
-      `one between ${short(lowest)} and ${short(highest)} at which ${steps} steps bring the loss down`,
+      `one between ${digits(lowest, 2)} and ${digits(highest, 2)} at which ${steps} steps bring the loss down`,
       Number.isFinite(best.loss)
         ? `a loss of ${best.loss.toPrecision(4)} at best, from about ${start.toPrecision(4)}`
         : "a loss that runs away",
@@ -194,7 +195,7 @@ async function takeSteps(trainer: Trainer, steps: number, onStep: OnStep): Promi
   let [sum, rows] = [0, 0];
   for (let step = 1; step <= steps; step++) {
     const progress = await trainer.step().catch((fault) => {
-      if (fault instanceof EngineError && fault.code === "not-finite") return undefined;
+      if (isDivergence(fault)) return undefined;
       throw fault;
     });
     if (progress === undefined) return;
@@ -255,19 +256,10 @@ async function tryRates(
   return trials;
 }
 
-/** A rate in words. */
-function short(rate: number): string {
-  return String(Number(rate.toPrecision(2)));
-}
-
 /** Standard deviation; 0 of one number. */
 function deviation(values: readonly number[]): number {
   const middle = mean(values);
   return Math.sqrt(mean(values.map((value) => (value - middle) ** 2)));
-}
-
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
 /** The median, or of two the smaller: a mean of losses that run away would say that they were always high. */

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { digits } from "../digits.ts";
+
 /** How many times its smallest the last loss is, and which share of its fall the rise, from which on it is worth a word. */
 const RISE = { times: 2, share: 0.01 };
 
@@ -19,12 +21,8 @@ export function lateRise(losses: readonly number[]): string | undefined {
   const least = Math.min(...losses);
   if (last <= RISE.times * least || last - least <= RISE.share * (first - least)) return undefined;
   const epoch = losses.indexOf(least) + 1;
-  return `the training loss rose from ${short(least)} in epoch ${epoch} to ${
-    short(last)
+  return `the training loss rose from ${digits(least, 4)} in epoch ${epoch} to ${
+    digits(last, 4)
   } at the end: a smaller learning rate or early ` +
     "stopping may keep what was learnt";
-}
-
-function short(loss: number): string {
-  return String(Number(loss.toPrecision(4)));
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { stepsOver } from "./rows.ts";
 import type { TrainingConfig } from "./trainer.ts";
 
 /** What a run is cut into. */
@@ -22,9 +23,8 @@ export class ProbeMoment {
    * @param done steps that it has behind it in its epoch
    */
   constructor(cut: Cut, done: number) {
-    const { batchSize, dropLast, stepsPerEpoch, rows } = cut;
     this.#cut = cut;
-    this.#steps = stepsPerEpoch ?? (dropLast ? Math.floor : Math.ceil)(rows! / batchSize);
+    this.#steps = cut.stepsPerEpoch ?? stepsOver(cut.rows!, cut);
     this.#done = done % this.#steps;
   }
 

@@ -9,6 +9,14 @@ import { Dataset } from "../data/dataset.ts";
 import { batches, Prefetch, type TableStream } from "../data/stream.ts";
 import type { TrainingConfig } from "./trainer.ts";
 
+/** Steps of an epoch over so many rows, of which the last may be a short one. */
+export function stepsOver(
+  rows: number,
+  { batchSize, dropLast }: Pick<TrainingConfig, "batchSize" | "dropLast">,
+): number {
+  return (dropLast ? Math.floor : Math.ceil)(rows / batchSize);
+}
+
 /** Rows for the steps of a run. */
 export interface Rows {
   /** Whether one data set serves all steps. */

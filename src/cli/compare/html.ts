@@ -4,9 +4,10 @@
  * @module
  */
 
+import { digits } from "../../digits.ts";
 import type { StoppedComparison } from "../../run/comparison.ts";
 import type { ComparePoint, CompareRun } from "../../run/contestant.ts";
-import { median } from "../../run/statistics.ts";
+import { median } from "../../statistics.ts";
 import { drawLines, type NamedChart, type Series } from "../report/charts.ts";
 import { chartGrid, escape, facts, htmlTable, page, section } from "../report/page.ts";
 import { comparisonRows, comparisonTitle, sentencesHead, targetWords } from "./text.ts";
@@ -66,7 +67,7 @@ export function comparisonPage(
   const rates = whole.rules.flatMap(({ name, tried }) =>
     tried.map(({ learningRate, epochs, validationLoss, chosen }) => [
       name,
-      String(Number(learningRate.toPrecision(3))),
+      digits(learningRate, 3),
       String(epochs),
       validationLoss === null ? "not finite" : validationLoss.toPrecision(4),
       !chosen ? "" : validationLoss === null ? "taken, as the smallest" : "chosen",

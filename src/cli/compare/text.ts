@@ -4,6 +4,7 @@
  * @module
  */
 
+import { digits } from "../../digits.ts";
 import type { StoppedComparison, StoppedRule } from "../../run/comparison.ts";
 import { axisName, compareAxes, showOn } from "../../run/verdicts.ts";
 import { textTable } from "../text_table.ts";
@@ -26,7 +27,7 @@ export function comparisonRows(comparison: StoppedComparison): string[][] {
     ["rule", "rate", ...axes.map((axis) => axisName(axis, comparison))],
     ...rules.map((rule) => [
       rule.name,
-      rule.learningRate === null ? "" : String(Number(rule.learningRate.toPrecision(3))),
+      rule.learningRate === null ? "" : digits(rule.learningRate, 3),
       ...axes.map((axis) => cell(rule, axis)),
     ]),
   ];
@@ -46,7 +47,7 @@ export function comparisonTitle(
 /** What counts as learnt, in words; nothing where that is not known yet. */
 export function targetWords({ classes, target, targetFrom, rules, seeds }: StoppedComparison): string {
   if (target === null) return seeds.length === 0 ? "" : "Target: none, see the notes";
-  const figure = classes ? `accuracy ${(100 * target).toFixed(2)} %` : `loss ${Number(target.toPrecision(4))}`;
+  const figure = classes ? `accuracy ${(100 * target).toFixed(2)} %` : `loss ${digits(target, 4)}`;
   const from = targetFrom === "options" ? "as asked" : `what ${rules[0]!.name} reached with every seed`;
   return `Target: ${figure} on the validation rows (${from})`;
 }

@@ -5,7 +5,7 @@
  */
 
 import type { Data } from "../../data/table.ts";
-import { EngineError } from "../../errors.ts";
+import { isDivergence } from "../../errors.ts";
 import { Network } from "../../network/network.ts";
 import type { Trainer } from "../../train/trainer.ts";
 import { explain, Interruption } from "../errors.ts";
@@ -64,7 +64,7 @@ export async function reportOnStop(
     readonly view: ProgressView;
   },
 ): Promise<unknown> {
-  const ended = fault instanceof Interruption || fault instanceof EngineError && fault.code === "not-finite";
+  const ended = fault instanceof Interruption || isDivergence(fault);
   if (!report || !ended) return fault;
   // The state is saved: who stops a run hears so at once, and may stop this too.
   const told = fault instanceof Interruption ? new Interruption(fault.exitCode, "") : fault;

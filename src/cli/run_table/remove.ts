@@ -5,14 +5,15 @@
  */
 
 import { CheckpointError, DataError } from "../../errors.ts";
+import { wholeName } from "../../half_written.ts";
 import { reason } from "../../run/files.ts";
 import { readRecord } from "../run_folder.ts";
 
 /** What `train` and `runs report` write, whole or half; what makes the folder a run comes last. */
 const OWN = [
-  /^(metrics\.jsonl|(checkpoint|best|average)\.safetensors|run\.lock|report\.html)(\.[0-9a-f]{8}\.tmp)?$/,
-  /^((loss|accuracy)-over-(epoch|seconds)|learning-rate|throughput|confusion|probe-[\w-]+)\.svg(\.[0-9a-f]{8}\.tmp)?$/,
-  /^config\.json(\.[0-9a-f]{8}\.tmp)?$/,
+  /^(metrics\.jsonl|(checkpoint|best|average)\.safetensors|run\.lock|report\.html)$/,
+  /^((loss|accuracy)-over-(epoch|seconds)|learning-rate|throughput|confusion|probe-[\w-]+)\.svg$/,
+  /^config\.json$/,
 ];
 
 /**
@@ -33,7 +34,7 @@ export async function removeRunFiles(
       if ((await readRecord(folder)).id !== id) return "it holds another run";
     }
     for (const own of OWN) {
-      for (const name of names) if (own.test(name)) await Deno.remove(`${folder}/${name}`);
+      for (const name of names) if (own.test(wholeName(name))) await Deno.remove(`${folder}/${name}`);
     }
     const others = await namesIn(folder);
     if (others.length > 0) return `${others.join(", ")} ${others.length === 1 ? "is" : "are"} not of the run`;

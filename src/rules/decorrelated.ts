@@ -14,7 +14,7 @@ import type { Rule } from "./mod.ts";
 export type DecorrelationForm = "local" | "driftFree" | "newtonSchulz" | "cholesky";
 
 /** What becomes of a layer that reads the network's input; see {@linkcode DecorrelatedOptions.first}. */
-export type FirstLayer = "learn" | "precompute" | "center" | "raw";
+export type FirstLayer = "learn" | "precompute" | "axes" | "center" | "raw";
 
 /** Options of {@linkcode decorrelated}. */
 export interface DecorrelatedOptions {
@@ -71,11 +71,17 @@ export interface DecorrelatedOptions {
   readonly layers?: readonly string[];
   /**
    * What becomes of layers that read the network's input: they `"learn"` R like the others; or R is found before the run from up to
-   * 8,192 training rows and stays (`"precompute"`), so that it costs nothing in a step (a dense layer is then given rows that have
-   * passed R, for which all training rows are stored once more); or they have no R, but `"center"` their inputs (where there is a
-   * bias) or are left `"raw"`. Default `"learn"`.
+   * 8,192 training rows and stays, so that it costs nothing in a step (a dense layer is then given rows that have passed R, for which
+   * all training rows are stored once more): it whitens them but for a ridge (`"precompute"`), or turns them into their principal
+   * `"axes"`; or they have no R, but `"center"` their inputs (where there is a bias) or are left `"raw"`. Default `"learn"`.
    */
   readonly first?: FirstLayer;
+  /**
+   * For `first: "axes"`, refused beside others: each principal axis is stretched by this power of its variance, from 0 (principal
+   * components as they are) to 1; the sum of variances stays. An optimizer such as Adam takes steps of one length along all axes,
+   * and the more variance is stretched, the more slowly those that hardly vary and mean little are learned. Default 0.375.
+   */
+  readonly power?: number;
   /**
    * ε in Σ + ε I, above 0, as a share of the mean variance in a block: no direction is blown up by more than
    * 1 / √(ridge · mean variance). For the forms `"newtonSchulz"` and `"cholesky"` and for `first: "precompute"`; refused where none of
@@ -130,6 +136,7 @@ export const decorrelatedOptions = [
   "block",
   "layers",
   "first",
+  "power",
   "ridge",
 ] as const satisfies readonly (keyof DecorrelatedOptions)[];
 
@@ -148,7 +155,7 @@ function create(options: DecorrelatedOptions = {}): Rule {
   const first = oneOf(
     "decorrelated.first",
     options.first ?? "learn",
-    ["learn", "precompute", "center", "raw"] as const,
+    ["learn", "precompute", "axes", "center", "raw"] as const,
   );
   const averaged = AVERAGED.includes(form);
   for (const name of averaged ? ["rate", "kappa", "autoStep"] as const : []) {
@@ -159,7 +166,10 @@ function create(options: DecorrelatedOptions = {}): Rule {
     const expected = "the form newtonSchulz or cholesky, or precompute as `first`, beside it";
     throw new ConfigError("decorrelated.ridge", expected, `${form} and ${first}`);
   }
-  const optional = (name: "kappa" | "every" | "block" | "ridge", limits: Parameters<typeof number>[2]) =>
+  if (options.power !== undefined && first !== "axes") {
+    throw new ConfigError("decorrelated.power", "axes as `first` beside it", first);
+  }
+  const optional = (name: "kappa" | "every" | "block" | "power" | "ridge", limits: Parameters<typeof number>[2]) =>
     options[name] === undefined ? null : number(`decorrelated.${name}`, options[name], limits);
   const { rows, autoStep = 0.5 } = options;
   return rule({
@@ -174,6 +184,7 @@ function create(options: DecorrelatedOptions = {}): Rule {
     layers: layerNames("decorrelated.layers", options.layers),
     first,
     ridge: optional("ridge", { above: 0 }),
+    power: optional("power", { min: 0, max: 1 }),
   });
 }
 
@@ -190,6 +201,7 @@ function paper(): Rule {
     layers: null,
     first: "learn",
     ridge: null,
+    power: null,
   });
 }
 

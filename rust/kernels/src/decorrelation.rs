@@ -4,6 +4,7 @@
 //! inputs × outputs. It is one square matrix, or a row of square blocks on the diagonal of one ([`Blocks`]), one after the other.
 
 mod averaged;
+mod axes;
 mod factor;
 mod root;
 mod rule;
@@ -11,6 +12,7 @@ mod rule;
 mod tests;
 
 pub use averaged::{Form, average, averaged_scratch, follow};
+pub use axes::principal_axes;
 pub use root::{inverse_root, root_scratch};
 pub use rule::{Outcome, Rule, scratch_elements, second_moment, update, update_multiply_adds};
 

@@ -412,6 +412,46 @@ fn the_inverse_root_is_one() {
 }
 
 #[test]
+fn principal_axes_are_uncorrelated_at_any_stretch() {
+    for (size, power) in [(1, 0.5), (7, 0.0), (30, 0.25), (30, 1.0)] {
+        let mut x = rows(21, 3 * size + 5, size);
+        // One input never changes, one is another's double.
+        if size > 1 {
+            x.chunks_exact_mut(size).for_each(|row| (row[1], row[2]) = (0.0, 2.0 * row[0]));
+        }
+        let c = moments(&x, size);
+        let mut s = vec![0.0; size * size];
+        principal_axes(&c, size, power, &mut s);
+        let after = moments(&z_of(whole(size), &x, &s), size);
+        let (before, variances) = (
+            (0..size).map(|i| c[i * size + i]).sum::<f64>(),
+            (0..size).map(|i| after[i * size + i]).collect::<Vec<_>>(),
+        );
+        for (i, row) in after.chunks_exact(size).enumerate() {
+            for (j, value) in row.iter().enumerate().filter(|(j, _)| *j != i) {
+                assert!(value.abs() < 1e-10 * before, "{i}, {j} at power {power}: {value}");
+            }
+        }
+        near(&[variances.iter().sum()], &[before], 1e-10);
+        // A variance λ becomes a multiple of λ^(1 + 2 power).
+        let mut axes = vec![0.0; size * size];
+        principal_axes(&c, size, 0.0, &mut axes);
+        let plain = moments(&z_of(whole(size), &x, &axes), size);
+        let factor =
+            variances.iter().sum::<f64>() / (0..size).map(|i| plain[i * size + i].powf(1.0 + 2.0 * power)).sum::<f64>();
+        for (i, variance) in variances.iter().enumerate() {
+            let expected = factor * plain[i * size + i].powf(1.0 + 2.0 * power);
+            assert!((variance - expected).abs() < 1e-6 * before, "{i} at power {power}: {variance} against {expected}");
+        }
+    }
+    for bad in [[0.0; 4], [1.0, 0.0, 0.0, f64::INFINITY]] {
+        let mut s = [5.0; 4];
+        principal_axes(&bad, 2, 0.25, &mut s);
+        assert_eq!(s, [1.0, 0.0, 0.0, 1.0]);
+    }
+}
+
+#[test]
 fn any_number_of_threads_gives_the_same_bits() {
     for (count, b) in [(128, Blocks { size: 700, block: 700 }), (600, Blocks { size: 400, block: 300 })] {
         let x: Vec<f32> = random(13, count * b.size).iter().map(|x| *x as f32).collect();

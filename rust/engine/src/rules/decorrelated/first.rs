@@ -1,9 +1,10 @@
 //! The network's input: its rows are the same all through a run, so R can be found before it, once, and a dense layer can be given
 //! rows that have passed R already. The widest R then costs nothing in a step.
 //!
-//! R is the symmetric root of the inverse covariance, (Σ + ε I)^(−1/2), of the nearest of such matrices to the identity.
+//! R is the symmetric root of the inverse covariance, (Σ + ε I)^(−1/2), of all matrices that whiten the nearest to the identity, or it
+//! turns the input into its principal axes.
 
-use super::{Decorrelated, First, Way};
+use super::{Decorrelated, First, Fixed, Way};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::layers::map::Map;
@@ -56,13 +57,11 @@ impl<T: Real> Network<T> {
         data: &Dataset,
     ) -> Result<()> {
         let inputs::Config::Decorrelated(config) = &training.config.rule.inputs else { return Ok(()) };
-        if config.first != Some(First::Precompute) {
-            return Ok(());
-        }
+        let Some(first @ (First::Precompute | First::Axes)) = config.first else { return Ok(()) };
+        let refused = |expected: &str| Err(Error::config("rule.first", expected, first));
+        let beside = |what: &str| refused(&format!("learn as `first` of decorrelated() {what}"));
         if training.config.streams() {
-            let expected =
-                "learn as `first` of decorrelated() beside a stream, whose rows are not there before the first step";
-            return Err(Error::config("rule.first", expected, "precompute"));
+            return beside("beside a stream, whose rows are not there before the first step");
         }
         let linears = self.plan.nodes.iter().filter_map(|node| match &node.op {
             Op::Linear(linear) => Some((node, linear)),
@@ -70,21 +69,18 @@ impl<T: Real> Network<T> {
         });
         let mut found = false;
         for ((node, linear), slots) in linears.zip(slots).filter(|((node, _), _)| node.input == 0) {
-            let Some(rule) = slots.inputs.decorrelated() else { continue };
+            let (Some(rule), Some(fixed)) = (slots.inputs.decorrelated(), config.fixed(&linear.map)) else { continue };
             found = true;
             let readers = self.plan.nodes.iter().flat_map(crate::plan::Node::reads).filter(|read| *read == 0).count();
-            let ridge = config.ridge(&linear.map, true);
-            self.threads.run(|par| rule.find(par, &linear.map, ridge, training.config.seed, data))?;
+            self.threads.run(|par| rule.find(par, &linear.map, fixed, training.config.seed, data))?;
             if matches!(linear.map, Map::Conv(_)) {
                 continue;
             }
-            let expected = |what: &str| format!("learn as `first` of decorrelated() {what}");
             if training.config.augment.is_some() {
-                return Err(Error::config("rule.first", expected("beside augmentation"), "precompute"));
+                return beside("beside augmentation");
             }
             if readers > 1 {
-                let expected = expected(&format!("where others read what {} reads", node.name()));
-                return Err(Error::config("rule.first", expected, "precompute"));
+                return beside(&format!("where others read what {} reads", node.name()));
             }
             memory::check("the decorrelated features", (data.rows() * rule.blocks.size * T::BYTES) as u128)?;
             let values = Buffer::zeroed(data.rows() * rule.blocks.size)?;
@@ -92,8 +88,7 @@ impl<T: Real> Network<T> {
             rule.given = true;
         }
         if !found {
-            let expected = "learn, or a dense or conv2d layer that takes part and reads the network's input";
-            return Err(Error::config("rule.first", expected, "precompute"));
+            return refused("learn, or a dense or conv2d layer that takes part and reads the network's input");
         }
         Ok(())
     }
@@ -133,7 +128,7 @@ impl<T: Real> Decorrelated<T> {
     }
 
     /// Finds R and the means from rows of the data: features, or patches of a convolution.
-    fn find(&mut self, par: Par, map: &Map, ridge: f64, seed: u64, data: &Dataset) -> Result<()> {
+    fn find(&mut self, par: Par, map: &Map, fixed: Fixed, seed: u64, data: &Dataset) -> Result<()> {
         let size = self.blocks.size;
         // Evenly spaced rows; a patch of each where the map is a convolution, and more where there are few rows.
         let samples = data.rows().min(ROWS);
@@ -166,16 +161,25 @@ impl<T: Real> Decorrelated<T> {
             }
             let mut covariance = Buffer::zeroed(size * size)?;
             decorrelation::second_moment(par, count, &part, size, &mut covariance);
-            let variances = || covariance.iter().step_by(size + 1).map(|value| value.wide());
-            let mean = variances().filter(|v| *v >= DEAD).sum::<f64>()
-                / variances().filter(|v| *v >= DEAD).count().max(1) as f64;
-            for value in covariance.iter_mut().step_by(size + 1) {
-                *value = if value.wide() < DEAD { T::one() } else { *value + T::of(ridge * mean) };
+            let s = &mut self.s[self.blocks.place(index)];
+            match fixed {
+                Fixed::Whitened { ridge } => whiten(par, &mut covariance, size, ridge, s)?,
+                Fixed::Axes { power } => decorrelation::principal_axes(&covariance, size, power, s),
             }
-            let mut scratch = Buffer::zeroed(decorrelation::root_scratch(size))?;
-            decorrelation::inverse_root(par, &covariance, size, &mut self.s[self.blocks.place(index)], &mut scratch);
         }
         self.prepare();
         Ok(())
     }
+}
+
+/// The symmetric inverse root of a covariance with a ridge; inputs without variance stay as they are.
+fn whiten<T: Real>(par: Par, covariance: &mut [T], size: usize, ridge: f64, s: &mut [T]) -> Result<()> {
+    let variances = || covariance.iter().step_by(size + 1).map(|value| value.wide()).filter(|v| *v >= DEAD);
+    let mean = variances().sum::<f64>() / variances().count().max(1) as f64;
+    for value in covariance.iter_mut().step_by(size + 1) {
+        *value = if value.wide() < DEAD { T::one() } else { *value + T::of(ridge * mean) };
+    }
+    let mut scratch = Buffer::zeroed(decorrelation::root_scratch(size))?;
+    decorrelation::inverse_root(par, covariance, size, s, &mut scratch);
+    Ok(())
 }

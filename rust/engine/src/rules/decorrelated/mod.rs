@@ -34,6 +34,7 @@ use kernels::{Activation, Buffer, Par, Real};
 use learn::Learner;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::fmt::{self, Display, Formatter};
 
 /// The options as TypeScript sends them.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -62,6 +63,8 @@ pub struct Config {
     pub first: Option<First>,
     /// ε of covariances, as a share of their mean variance; without it see [`Config::ridge`].
     pub ridge: Option<f64>,
+    /// Power of its share of the variance that a principal axis of the network's input is stretched by.
+    pub power: Option<f64>,
 }
 
 /// How R is found.
@@ -95,12 +98,35 @@ impl Form {
 pub enum First {
     /// It learns R as the others do.
     Learn,
-    /// R is found before the run, from the training rows, and stays.
+    /// R is found before the run, from the training rows, and stays: it whitens them, but for a ridge.
     Precompute,
+    /// The same with their principal axes as they are, or stretched.
+    Axes,
     /// Its inputs are centred, and nothing else.
     Center,
     /// It has no R.
     Raw,
+}
+
+impl Display for First {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        f.write_str(match self {
+            First::Learn => "learn",
+            First::Precompute => "precompute",
+            First::Axes => "axes",
+            First::Center => "center",
+            First::Raw => "raw",
+        })
+    }
+}
+
+/// How an R that stays is found.
+#[derive(Clone, Copy, Debug)]
+enum Fixed {
+    /// (Σ + ε I)^(−1/2), ε being `ridge` mean variances.
+    Whitened { ridge: f64 },
+    /// (Λ / mean λ)^power Uᵀ.
+    Axes { power: f64 },
 }
 
 impl Config {
@@ -119,6 +145,11 @@ impl Config {
             && !(ridge > 0.0 && ridge.is_finite())
         {
             return Err(Error::config("rule.ridge", "a number above 0", ridge));
+        }
+        if let Some(power) = self.power
+            && !(self.first == Some(First::Axes) && (0.0..=1.0).contains(&power))
+        {
+            return Err(Error::config("rule.power", "a number from 0 to 1 beside axes as `first`", power));
         }
         if self.first == Some(First::Center) && self.center == Some(false) {
             return Err(Error::config("rule.center", "true or nothing beside center as `first`", false));
@@ -173,6 +204,16 @@ impl Config {
             Map::Dense { .. } if first => 10.0,
             Map::Dense { .. } | Map::Conv(_) => 0.1,
         })
+    }
+
+    /// How R of layers that read the network's input is found where it stays. The power is what did best on MNIST
+    /// (`docs/decorrelated.md`).
+    fn fixed(&self, map: &Map) -> Option<Fixed> {
+        match self.first? {
+            First::Precompute => Some(Fixed::Whitened { ridge: self.ridge(map, true) }),
+            First::Axes => Some(Fixed::Axes { power: self.power.unwrap_or(0.375) }),
+            First::Learn | First::Center | First::Raw => None,
+        }
     }
 
     /// Steps from one change of R to the next. Beside convolutions R is cheap, and dense layers after them fall behind where theirs
@@ -298,7 +339,7 @@ impl<T: Real> Decorrelated<T> {
         let (inputs, outputs, batch) = (site.map.inputs(), site.map.outputs(), site.batch);
         let centered = site.first && config.first == Some(First::Center);
         let blocks = Blocks { size: inputs, block: if centered { 1 } else { config.block(&site.map) } };
-        let precompute = site.first && config.first == Some(First::Precompute);
+        let fixed = site.first && config.fixed(&site.map).is_some();
         let dense = matches!(site.map, Map::Dense { .. });
         // Products that are chosen by rows need these rows.
         let by_rows = site.training.rule.products != (products::Config::All {});
@@ -317,7 +358,7 @@ impl<T: Real> Decorrelated<T> {
             blocks.identity(&mut s);
         }
         let two = way == Way::TwoStage;
-        let learner = if precompute { None } else { Some(Learner::new(config, site, blocks, way)?) };
+        let learner = if fixed { None } else { Some(Learner::new(config, site, blocks, way)?) };
         Ok(Decorrelated {
             multiply_adds: cost::multiply_adds(config, site, blocks, way, learner.is_some()),
             blocks,

@@ -124,20 +124,20 @@ pub fn input_gradient<T: Real>(
     );
 }
 
-/// c = alpha · a · b (+ bias), or c += …, for a block of a result with `columns` columns in all, which decide on the kernel: a block of any size then has the same bits.
+/// c = alpha · (a · b + bias), or c += …, for a block of a result with `columns` columns in all, which decide on the kernel: a block
+/// of any size then has the same bits. A bias comes with an alpha of 1 only.
 /// `finish(row, columns, values)` completes each row of the block, or each piece of a row, while it is in the cache.
 ///
 /// # Safety
 /// As [`gemm_into`].
 #[inline(always)]
 unsafe fn multiply<T: Real>(
-    columns: usize,
     alpha: T,
     a: Matrix<T>,
     b: Matrix<T>,
     bias: Option<&[T]>,
     accumulate: bool,
-    c: *mut T,
+    (c, columns): (*mut T, usize),
     finish: impl Fn(usize, Range<usize>, &mut [T]),
 ) {
     let (height, width) = (a.height(), b.width());
@@ -175,17 +175,7 @@ unsafe fn outer<T: Real>(columns: usize, alpha: T, x: Matrix<T>, g: Matrix<T>, a
         // SAFETY: the caller's promise.
         unsafe {
             let (x, g) = (x.rows(start, end).t(), g.rows(start, end));
-            multiply(
-                columns,
-                alpha,
-                x,
-                g,
-                None,
-                accumulate || start > 0,
-                c,
-                #[inline(always)]
-                |_, _, _| {},
-            );
+            multiply(alpha, x, g, None, accumulate || start > 0, (c, columns), |_, _, _| {});
         }
     }
 }
@@ -208,13 +198,12 @@ fn product<T: Real>(
         unsafe {
             let (at, a, b) = (c.at(first * columns + left), a.rows(first, r.end), b.columns(left, k.end));
             multiply(
-                columns,
                 T::one(),
                 a,
                 b,
                 bias.map(|bias| &bias[left..k.end]),
                 false,
-                at,
+                (at, columns),
                 #[inline(always)]
                 |row, k, values| finish(first + row, left + k.start..left + k.end, values),
             );

@@ -255,9 +255,10 @@ pub fn softmax_backward<T: Real>(p: &[T], gy: &[T], gz: &mut [T], classes: usize
 #[inline(always)]
 pub fn rank<T: Real>(row: &[T], label: usize) -> usize {
     let score = row[label];
-    let mut before: u32 = 0;
+    // Of four bytes, so that a vector holds as many indices as values.
+    let (label, mut before) = (label as u32, 0u32);
     // Without a branch on the values: which of them are larger cannot be foretold.
-    for (i, v) in row.iter().enumerate() {
+    for (i, v) in (0u32..).zip(row) {
         before += u32::from((*v > score) | ((*v == score) & (i < label)) | v.is_nan());
     }
     before as usize

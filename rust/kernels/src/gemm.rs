@@ -51,21 +51,16 @@ impl<'a, T> Matrix<'a, T> {
         self.cols
     }
 
-    /// Whether it lies row after row with nothing between.
-    pub fn is_whole(&self) -> bool {
-        self.col_stride == 1 && self.row_stride == self.cols
-    }
-
-    /// The elements of a matrix that lies row after row with nothing between.
-    pub fn data(self) -> &'a [T] {
-        assert!(self.is_whole());
-        &self.data[..self.rows * self.cols]
-    }
-
     /// Where element (i, j) lies.
     pub fn pointer(self, i: usize, j: usize) -> *const T {
         assert!(i < self.rows && j < self.cols);
         &raw const self.data[i * self.row_stride + j * self.col_stride]
+    }
+
+    /// The elements from the first one on, for a matrix whose rows have no gaps, and how far apart rows lie.
+    pub fn lines(self) -> (&'a [T], usize) {
+        assert!(self.col_stride == 1);
+        (self.data, self.row_stride)
     }
 
     /// How far apart neighbours of a row lie.

@@ -7,10 +7,10 @@
 use crate::activation::Activation;
 use crate::gemm::{Matrix, gemm_into};
 use crate::isa::vectorize;
-use crate::narrow;
 use crate::optimize::Update;
 use crate::par::{self, Par, Shared};
 use crate::real::Real;
+use crate::small;
 use std::ops::Range;
 
 /// Columns of one task: two tiles of the AVX-512 micro-kernel. Wider blocks of a weight gradient fall out of the second-level
@@ -91,17 +91,10 @@ pub fn forward<T: Real>(
         par.for_work(d.operations()),
         x,
         w,
-        (d.rows, d.outputs, d.inputs),
+        bias,
         y,
         #[inline(always)]
-        |_, columns, y| {
-            if let Some(bias) = bias {
-                for (y, b) in y.iter_mut().zip(&bias[columns]) {
-                    *y += *b;
-                }
-            }
-            activation.apply(y);
-        },
+        |_, _, y| activation.apply(y),
     );
 }
 
@@ -119,7 +112,7 @@ pub fn input_gradient<T: Real>(
         par.for_work(d.operations()),
         g,
         w.t(),
-        (d.rows, d.inputs, d.outputs),
+        None,
         dx,
         #[inline(always)]
         |row, columns, dx| {
@@ -131,20 +124,45 @@ pub fn input_gradient<T: Real>(
     );
 }
 
-/// A block of a result with `columns` columns in all, which decide on the kernel: a block of any size then has the same bits.
+/// c = alpha · (a · b + bias), or c += …, for a block of a result with `columns` columns in all, which decide on the kernel: a block
+/// of any size then has the same bits. A bias comes with an alpha of 1 only.
+/// `finish(row, columns, values)` completes each row of the block, or each piece of a row, while it is in the cache.
 ///
 /// # Safety
 /// As [`gemm_into`].
-unsafe fn multiply<T: Real>(columns: usize, alpha: T, a: Matrix<T>, b: Matrix<T>, accumulate: bool, c: *mut T) {
-    // A single column is a product of a matrix and a vector, for which the libraries have kernels.
+#[inline(always)]
+unsafe fn multiply<T: Real>(
+    alpha: T,
+    a: Matrix<T>,
+    b: Matrix<T>,
+    bias: Option<&[T]>,
+    accumulate: bool,
+    (c, columns): (*mut T, usize),
+    finish: impl Fn(usize, Range<usize>, &mut [T]),
+) {
+    let (height, width) = (a.height(), b.width());
     // SAFETY: the caller's promise.
     unsafe {
-        if (2..=narrow::WIDTH).contains(&columns) && b.is_whole() && b.height() > 0 {
-            narrow::product_into(alpha, a, b, accumulate, c);
-        } else {
-            gemm_into(alpha, a, b, accumulate, c, columns, 1);
+        if small::fits(b, columns) {
+            return small::product_into(alpha, a, b, bias, accumulate, (c, columns), finish);
         }
+        gemm_into(alpha, a, b, accumulate, c, columns, 1);
     }
+    vectorize(
+        #[inline(always)]
+        || {
+            for row in 0..height {
+                // SAFETY: the same block.
+                let c = unsafe { std::slice::from_raw_parts_mut(c.add(row * columns), width) };
+                if let Some(bias) = bias {
+                    for (c, b) in c.iter_mut().zip(bias) {
+                        *c += *b;
+                    }
+                }
+                finish(row, 0..width, c);
+            }
+        },
+    );
 }
 
 /// c (+)= alpha · xᵀ · g, the same way, [`DEPTH`] rows at a time.
@@ -155,36 +173,41 @@ unsafe fn outer<T: Real>(columns: usize, alpha: T, x: Matrix<T>, g: Matrix<T>, a
     for start in (0..x.height().max(1)).step_by(DEPTH) {
         let end = x.height().min(start + DEPTH);
         // SAFETY: the caller's promise.
-        unsafe { multiply(columns, alpha, x.rows(start, end).t(), g.rows(start, end), accumulate || start > 0, c) };
+        unsafe {
+            let (x, g) = (x.rows(start, end).t(), g.rows(start, end));
+            multiply(alpha, x, g, None, accumulate || start > 0, (c, columns), |_, _, _| {});
+        }
     }
 }
 
-/// c = a · b in blocks; `finish(row, columns, values)` completes each row of a block while it is in the cache.
+/// c = a · b + bias in blocks, completed by `finish` as in [`multiply`], which is told rows and columns of the whole result.
 fn product<T: Real>(
     par: Par,
     a: Matrix<T>,
     b: Matrix<T>,
-    (rows, columns, _): (usize, usize, usize),
+    bias: Option<&[T]>,
     c: &mut [T],
     finish: impl Fn(usize, Range<usize>, &mut [T]) + Sync,
 ) {
+    let (rows, columns) = (a.height(), b.width());
     assert_eq!(c.len(), rows * columns, "the result of a linear map has {rows}×{columns} elements");
     let c = Shared::new(c);
     let run = |r: Range<usize>, k: Range<usize>| {
+        let (first, left) = (r.start, k.start);
         // SAFETY: blocks are disjoint in rows or in columns, and inside c (asserted above).
         unsafe {
-            let at = c.at(r.start * columns + k.start);
-            multiply(columns, T::one(), a.rows(r.start, r.end), b.columns(k.start, k.end), false, at);
+            let (at, a, b) = (c.at(first * columns + left), a.rows(first, r.end), b.columns(left, k.end));
+            multiply(
+                T::one(),
+                a,
+                b,
+                bias.map(|bias| &bias[left..k.end]),
+                false,
+                (at, columns),
+                #[inline(always)]
+                |row, k, values| finish(first + row, left + k.start..left + k.end, values),
+            );
         }
-        vectorize(
-            #[inline(always)]
-            || {
-                for row in r {
-                    // SAFETY: the same block.
-                    finish(row, k.clone(), unsafe { c.slice(row * columns + k.start..row * columns + k.end) });
-                }
-            },
-        );
     };
     match cut(par, rows, columns) {
         Cut::Rows(size) => par.each(rows.div_ceil(size), |i| run(par::block(i, rows, size), 0..columns)),

@@ -57,16 +57,16 @@ fn cross_entropy_block<T: Real>(
     losses: &mut [T],
     gradient: Option<&mut [T]>,
 ) {
-    // Finishes a row from its largest logit and Σ e^(z − largest).
-    let loss = |z: &[T], label: u32, most: T, sum: T| {
+    // Finishes a row from log Σ eᶻ.
+    let loss = |z: &[T], label: u32, log: T| {
         let mean = if smoothing == T::zero() { T::zero() } else { z.iter().copied().sum::<T>() };
-        most + sum.ln() - (T::one() - smoothing) * z[label as usize] - spread * mean
+        log - (T::one() - smoothing) * z[label as usize] - spread * mean
     };
     let Some(gradient) = gradient else {
         for ((z, loss_of), label) in z.chunks_exact(classes).zip(losses).zip(labels) {
             let most = largest(z);
             let sum = z.iter().fold(T::zero(), |sum, v| sum + (*v - most).exp_fast());
-            *loss_of = loss(z, *label, most, sum);
+            *loss_of = loss(z, *label, most + sum.ln_fast());
         }
         return;
     };
@@ -82,9 +82,13 @@ fn cross_entropy_block<T: Real>(
         *g = g.exp_fast();
     }
     fold_rows(gradient, classes, &mut sum[..rows], |sum, e| sum + e);
+    // All logarithms in one loop, as the exponentials.
+    for (most, sum) in most.iter_mut().zip(&sum) {
+        *most += sum.ln_fast();
+    }
     let rows = z.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes)).zip(most.iter().zip(&sum));
-    for ((((z, g), (most, sum)), loss_of), label) in rows.zip(losses).zip(labels) {
-        *loss_of = loss(z, *label, *most, *sum);
+    for ((((z, g), (log, sum)), loss_of), label) in rows.zip(losses).zip(labels) {
+        *loss_of = loss(z, *label, *log);
         let to_probability = T::one() / *sum;
         for g in g.iter_mut() {
             *g = (*g * to_probability - spread) * scale;
@@ -251,9 +255,10 @@ pub fn softmax_backward<T: Real>(p: &[T], gy: &[T], gz: &mut [T], classes: usize
 #[inline(always)]
 pub fn rank<T: Real>(row: &[T], label: usize) -> usize {
     let score = row[label];
-    let mut before: u32 = 0;
+    // Of four bytes, so that a vector holds as many indices as values.
+    let (label, mut before) = (label as u32, 0u32);
     // Without a branch on the values: which of them are larger cannot be foretold.
-    for (i, v) in row.iter().enumerate() {
+    for (i, v) in (0u32..).zip(row) {
         before += u32::from((*v > score) | ((*v == score) & (i < label)) | v.is_nan());
     }
     before as usize

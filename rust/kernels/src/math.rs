@@ -30,6 +30,30 @@ pub fn exp_f32(x: f32) -> f32 {
     p * scale(half) * scale(n - half)
 }
 
+/// ln x of a positive normal number, by the polynomial of the Cephes library around 1; NaN stays NaN.
+#[inline(always)]
+pub fn ln_f32(x: f32) -> f32 {
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    // x = 2ᵉ m with m from √½ to √2.
+    const ROOT_HALF: u32 = std::f32::consts::FRAC_1_SQRT_2.to_bits();
+    let bits = x.to_bits().wrapping_sub(ROOT_HALF);
+    let e = ((bits as i32) >> 23) as f32;
+    let r = f32::from_bits((bits & 0x007f_ffff) + ROOT_HALF) - 1.0;
+    let s = r * r;
+    let mut p = 7.037_684e-2_f32;
+    p = p * r - 1.151_461e-1;
+    p = p * r + 1.167_699_9e-1;
+    p = p * r - 1.242_014_1e-1;
+    p = p * r + 1.424_932_3e-1;
+    p = p * r - 1.666_805_8e-1;
+    p = p * r + 2.000_071_5e-1;
+    p = p * r - 2.499_999_4e-1;
+    p = p * r + 3.333_333e-1;
+    let value = r + (r * s * p + e * LN2_LOW - 0.5 * s) + e * LN2_HIGH;
+    if x.is_nan() { x } else { value }
+}
+
 /// tanh x: through e^(-2|x|), and by its series near zero where that form would cancel.
 #[inline(always)]
 pub fn tanh_f32(x: f32) -> f32 {
@@ -69,6 +93,16 @@ mod tests {
         assert_eq!(exp_f32(0.0), 1.0);
         assert!(exp_f32(f32::NAN).is_nan());
         assert!(exp_f32(1e30).is_finite() && exp_f32(f32::NEG_INFINITY) < 1.2e-38);
+    }
+
+    #[test]
+    fn ln_is_within_2e_7_relative_or_absolute() {
+        for x in sweep(0.01, 4.0).chain(sweep(1.0, 1e6)).chain([f32::MIN_POSITIVE, f32::MAX]) {
+            let (found, exact) = (f64::from(ln_f32(x)), f64::from(x).ln());
+            assert!((found - exact).abs() < 2e-7 * exact.abs().max(1.0), "ln({x}) = {found}, not {exact}");
+        }
+        assert_eq!(ln_f32(1.0), 0.0);
+        assert!(ln_f32(f32::NAN).is_nan());
     }
 
     #[test]

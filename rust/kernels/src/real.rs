@@ -26,6 +26,8 @@ pub trait Real: Float + NumAssign + Lanes + Sum + Default + Debug + Display + Se
     fn read_le(bytes: &[u8]) -> Self;
     /// eˣ, to about 2 units in the last place; NaN stays NaN.
     fn exp_fast(self) -> Self;
+    /// ln x of a positive normal number; NaN stays NaN.
+    fn ln_fast(self) -> Self;
     /// tanh x.
     fn tanh_fast(self) -> Self;
     /// The error function; `f32` to 5e-7 absolute.
@@ -61,7 +63,7 @@ pub fn bytes_mut<T: Real>(numbers: &mut [T]) -> &mut [u8] {
 }
 
 macro_rules! implement {
-    ($type:ident, $fallback:path, $dtype:ident, $exp:path, $tanh:path, $erf:path) => {
+    ($type:ident, $fallback:path, $dtype:ident, $exp:path, $ln:path, $tanh:path, $erf:path) => {
         impl Real for $type {
             const NAME: &'static str = stringify!($type);
             const BYTES: usize = size_of::<$type>();
@@ -87,6 +89,10 @@ macro_rules! implement {
             #[inline(always)]
             fn exp_fast(self) -> Self {
                 $exp(self)
+            }
+            #[inline(always)]
+            fn ln_fast(self) -> Self {
+                $ln(self)
             }
             #[inline(always)]
             fn tanh_fast(self) -> Self {
@@ -159,5 +165,13 @@ macro_rules! implement {
     };
 }
 
-implement!(f32, matrixmultiply::sgemm, F32, crate::math::exp_f32, crate::math::tanh_f32, crate::math::erf_f32);
-implement!(f64, matrixmultiply::dgemm, F64, libm::exp, libm::tanh, libm::erf);
+implement!(
+    f32,
+    matrixmultiply::sgemm,
+    F32,
+    crate::math::exp_f32,
+    crate::math::ln_f32,
+    crate::math::tanh_f32,
+    crate::math::erf_f32
+);
+implement!(f64, matrixmultiply::dgemm, F64, libm::exp, libm::log, libm::tanh, libm::erf);

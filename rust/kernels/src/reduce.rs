@@ -55,13 +55,24 @@ pub fn column_sums_job<'a, T: Real>(
                     from += STRIP;
                 }
                 let rest = strips.into_remainder();
-                if rest.is_empty() {
+                let count = rest.len();
+                if count == 0 {
                     return;
                 }
-                for row in g.chunks_exact(columns) {
-                    for (sum, value) in rest.iter_mut().zip(&row[from..range.end]) {
+                // Rows are read with what follows them, as far as anything does: of the sums of that nobody asks.
+                let mut sums: [T; STRIP] = std::array::from_fn(|i| if i < count { rest[i] } else { T::zero() });
+                while let Some(row) = g.get(from..from + STRIP) {
+                    for (sum, value) in sums.iter_mut().zip(row) {
                         *sum += *value;
                     }
+                    from += columns;
+                }
+                rest.copy_from_slice(&sums[..count]);
+                while let Some(row) = g.get(from..from + count) {
+                    for (sum, value) in rest.iter_mut().zip(row) {
+                        *sum += *value;
+                    }
+                    from += columns;
                 }
             },
         );
@@ -142,6 +153,22 @@ mod tests {
             let y: Vec<f64> = (0..length).map(|i| (i as f64).cos()).collect();
             assert!((dot(&x, &y) - x.iter().zip(&y).map(|(x, y)| x * y).sum::<f64>()).abs() < 1e-12);
             assert!((sum_of_squares(&x) - x.iter().map(|x| x * x).sum::<f64>()).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn column_sums_equal_plain_loops_at_every_width() {
+        for (rows, columns) in [(1, 1), (3, 5), (32, 10), (2, 63), (5, 64), (7, 130), (4, 300)] {
+            let g: Vec<f64> = (0..rows * columns).map(|i| (i as f64).sin()).collect();
+            for accumulate in [false, true] {
+                let mut out = vec![2.0; columns];
+                column_sums(Par::SEQUENTIAL, &g, columns, accumulate, &mut out);
+                let start = if accumulate { 2.0 } else { 0.0 };
+                for (column, sum) in out.iter().enumerate() {
+                    let expected = (0..rows).fold(start, |sum, row| sum + g[row * columns + column]);
+                    assert_eq!(*sum, expected, "{rows}×{columns}, column {column}");
+                }
+            }
         }
     }
 

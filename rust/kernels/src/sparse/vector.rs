@@ -29,6 +29,16 @@ pub trait Vector<T: Copy>: Copy {
     /// # Safety
     /// As for the trait.
     unsafe fn store(self, to: *mut T);
+    /// The first `count` lanes from memory, the others zero.
+    ///
+    /// # Safety
+    /// As for the trait.
+    unsafe fn load_first(from: *const T, count: usize) -> Self;
+    /// The first `count` lanes to memory.
+    ///
+    /// # Safety
+    /// As for the trait.
+    unsafe fn store_first(self, to: *mut T, count: usize);
     /// self · by + plus.
     ///
     /// # Safety
@@ -152,6 +162,18 @@ macro_rules! portable {
                 unsafe { to.cast::<Self>().write_unaligned(self) }
             }
             #[inline(always)]
+            unsafe fn load_first(from: *const $type, count: usize) -> Self {
+                // SAFETY: good for `count` elements, by the caller's promise.
+                Array(std::array::from_fn(|i| if i < count { unsafe { *from.add(i) } } else { 0.0 }))
+            }
+            #[inline(always)]
+            unsafe fn store_first(self, to: *mut $type, count: usize) {
+                for (i, lane) in self.0.into_iter().enumerate().take(count) {
+                    // SAFETY: good for `count` elements, by the caller's promise.
+                    unsafe { *to.add(i) = lane }
+                }
+            }
+            #[inline(always)]
             unsafe fn mul_add(self, by: Self, plus: Self) -> Self {
                 // Fused where every machine of the target can; elsewhere that would be a call per element.
                 let fused = cfg!(target_arch = "aarch64");
@@ -195,12 +217,12 @@ mod x86 {
     use super::Vector;
     use std::arch::x86_64::*;
 
-    /// One register type in terms of its intrinsics. `$negative` and `$positive` turn (self, then, otherwise) into a blend.
+    /// One register type in terms of its intrinsics; `$first` makes the mask of the first lanes. `$negative` and `$positive` turn (self, then, otherwise) into a blend.
     macro_rules! register {
         (
             $register:ident, $type:ident, $lanes:literal, $registers:literal,
             $splat:ident, $load:ident, $store:ident, $fma:ident, $mul:ident, $add:ident, $sub:ident,
-            $blend:expr, $sums:ident
+            $blend:expr, $sums:ident, $first:ident, $load_masked:ident, $store_masked:ident
         ) => {
             impl Vector<$type> for $register {
                 const LANES: usize = $lanes;
@@ -220,6 +242,16 @@ mod x86 {
                 unsafe fn store(self, to: *mut $type) {
                     // SAFETY: as above, and `to` is good for a register.
                     unsafe { $store(to, self) }
+                }
+                #[inline(always)]
+                unsafe fn load_first(from: *const $type, count: usize) -> Self {
+                    // SAFETY: as above, and `from` is good for what the mask names.
+                    unsafe { $load_masked($first(count), from) }
+                }
+                #[inline(always)]
+                unsafe fn store_first(self, to: *mut $type, count: usize) {
+                    // SAFETY: as above, and `to` is good for what the mask names.
+                    unsafe { $store_masked(to, $first(count), self) }
                 }
                 #[inline(always)]
                 unsafe fn mul_add(self, by: Self, plus: Self) -> Self {
@@ -285,7 +317,10 @@ mod x86 {
         _mm512_add_ps,
         _mm512_sub_ps,
         masked!(_mm512_cmp_ps_mask, _mm512_mask_blend_ps),
-        sums_512
+        sums_512,
+        first_16,
+        _mm512_maskz_loadu_ps,
+        _mm512_mask_storeu_ps
     );
     register!(
         __m512d,
@@ -300,7 +335,10 @@ mod x86 {
         _mm512_add_pd,
         _mm512_sub_pd,
         masked!(_mm512_cmp_pd_mask, _mm512_mask_blend_pd),
-        sums_512d
+        sums_512d,
+        first_8,
+        _mm512_maskz_loadu_pd,
+        _mm512_mask_storeu_pd
     );
     register!(
         __m256,
@@ -315,7 +353,10 @@ mod x86 {
         _mm256_add_ps,
         _mm256_sub_ps,
         blended!(_mm256_cmp_ps, _mm256_blendv_ps),
-        sums_256
+        sums_256,
+        first_8_of_32_bits,
+        load_256,
+        _mm256_maskstore_ps
     );
     register!(
         __m256d,
@@ -330,8 +371,49 @@ mod x86 {
         _mm256_add_pd,
         _mm256_sub_pd,
         blended!(_mm256_cmp_pd, _mm256_blendv_pd),
-        sums_256d
+        sums_256d,
+        first_4_of_64_bits,
+        load_256d,
+        _mm256_maskstore_pd
     );
+
+    #[inline(always)]
+    fn first_16(count: usize) -> __mmask16 {
+        ((1u32 << count) - 1) as __mmask16
+    }
+
+    #[inline(always)]
+    fn first_8(count: usize) -> __mmask8 {
+        ((1u32 << count) - 1) as __mmask8
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn first_8_of_32_bits(count: usize) -> __m256i {
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn first_4_of_64_bits(count: usize) -> __m256i {
+        _mm256_cmpgt_epi64(_mm256_set1_epi64x(count as i64), _mm256_setr_epi64x(0, 1, 2, 3))
+    }
+
+    /// As its intrinsic, with the operands in the order of AVX-512.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn load_256(mask: __m256i, from: *const f32) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_maskload_ps(from, mask) }
+    }
+
+    /// As its intrinsic, with the operands in the order of AVX-512.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn load_256d(mask: __m256i, from: *const f64) -> __m256d {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_maskload_pd(from, mask) }
+    }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma")]

@@ -11,8 +11,13 @@ export const tolerance = {
   differences: { f64: 1e-8 },
   /** Gradients and ten steps against PyTorch's f64, which adds up in another order. */
   golden: { f64: 1e-12, f32: 1e-5 },
-  /** Five steps of 18 layers, in which PyTorch's own f32 ends 5e-6 from its f64. */
+  /** One pass of 18 layers. */
   goldenDeep: { f64: 1e-11, f32: 1e-5 },
+  /**
+   * Five steps of them. Rounding may leave the input of a ReLU on the other side of 0, and with momentum all that follows differs: in
+   * f64, initial weights moved by 1e-6 of themselves gave losses that differ by 1e-4 to 7e-3.
+   */
+  goldenDeepSteps: { f64: 1e-11, f32: 1e-2 },
   /** The same formula, evaluated here in double precision. */
   formula: { f64: 1e-13, f32: 2e-6 },
 } as const;

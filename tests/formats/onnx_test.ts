@@ -200,6 +200,7 @@ const runs: Record<string, readonly [layers: NetworkOptions["layers"], options: 
   decorrelated: [[dense(12), relu(), dense(12), relu(), dense(3)], { rule: decorrelated({ every: 1, rate: 0.01 }) }],
   "decorrelated, without drift": [[dense(12), relu(), dense(3)], { rule: decorrelated({ form: "driftFree" }) }],
   "decorrelated, first precomputed": [[dense(12), relu(), dense(3)], { rule: decorrelated({ first: "precompute" }) }],
+  "decorrelated, in principal axes": [[dense(12), relu(), dense(3)], { rule: decorrelated({ first: "axes" }) }],
   "sparse, with masks that change": [
     [dense(32), relu(), dense(32), relu(), dense(3)],
     { rule: sparse({ schedule: "rigl", every: 2 }) },

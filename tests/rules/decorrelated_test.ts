@@ -187,6 +187,8 @@ const ways: Record<string, DecorrelatedOptions> = {
   "a share of the rows, every second step": { rows: 0.3, every: 2 },
   "every third step": { every: 3 },
   "precomputed": { first: "precompute" },
+  "axes": { first: "axes" },
+  "axes in blocks, not stretched, not centred": { first: "axes", power: 0, block: 7, center: false },
   "raw first layer": { first: "raw" },
   "drift-free": { form: "driftFree" },
   "centred first layer": { first: "center" },
@@ -485,7 +487,18 @@ Deno.test("a matrix that has to begin anew is warned of, once for each layer", a
   assertEquals(found, [[`layer 0 (dense): ${text}`, `layer 2 (dense): ${text}`], [], []]);
 });
 
-Deno.test("a precomputed first layer sees inputs without correlations, and takes no step", async () => {
+for (
+  const [name, options] of Object.entries(
+    {
+      "precomputed": { first: "precompute", ridge: 0.1 },
+      "in principal axes": { first: "axes" },
+    } as const,
+  )
+) {
+  Deno.test(`a first layer ${name} sees inputs without correlations, and takes no step`, () => seesNone(options));
+}
+
+async function seesNone(options: DecorrelatedOptions): Promise<void> {
   const size = 12;
   const rows = table(1500, { shape: [size], classes: 3 });
   const features = rows.features as Float32Array;
@@ -495,15 +508,25 @@ Deno.test("a precomputed first layer sees inputs without correlations, and takes
   using network = Network.create({ input: [size], layers: [dense(20), relu(), dense(3)], precision: "f64", seed: 2 });
   using data = await Dataset.create(rows);
   const [before] = await network.inputStatistics(data);
-  const rule = decorrelated({ first: "precompute", ridge: 0.1 });
+  const rule = decorrelated(options);
   using _trainer = await Trainer.create(network, data, { rule, batchSize: 50, optimizer: adam(1e-3) });
   const s = network.read("rule.0.inputs.s");
   const [after] = await network.inputStatistics(data);
   assert(before!.correlation > 0.5 && after!.correlation < 0.2, `${before!.correlation} → ${after!.correlation}`);
-  assert(after!.loss < before!.loss);
+  if (options.first === "axes") assert(after!.correlation < 1e-12, "there are none along principal axes");
+  else assert(after!.loss < before!.loss);
   await steps(network, data, 20);
   assertEquals(network.read("rule.0.inputs.s"), s);
   assertEquals((await network.describeRule())[0]!.slots.inputs.precomputed, true);
+}
+
+Deno.test("the power of principal axes is 0.375 by default, and makes a difference", async () => {
+  for (const net of ["dense", "conv"]) {
+    const after = async (more: DecorrelatedOptions = {}) =>
+      (await trained(net, { rule: decorrelated({ first: "axes", layers: ["0"], ...more }) })).bits;
+    assertSameBits(await after(), await after({ power: 0.375 }), net);
+    assertNotEquals(await after({ power: 0 }), await after());
+  }
 });
 
 Deno.test("correlations fall while a network learns", async () => {
@@ -623,6 +646,13 @@ const refused: [string, () => Rule, string][] = [
   ],
   ["ridge of another form", () => decorrelated({ ridge: 1 }), "Cannot use decorrelated.ridge"],
   ["ridge", () => decorrelated({ form: "cholesky", ridge: 0 }), "Cannot use decorrelated.ridge"],
+  ["ridge of axes", () => decorrelated({ first: "axes", ridge: 1 }), "Cannot use decorrelated.ridge"],
+  ["power", () => decorrelated({ first: "axes", power: 1.5 }), "Cannot use decorrelated.power"],
+  [
+    "power of another first layer",
+    () => decorrelated({ power: 0.5 }),
+    "Cannot use decorrelated.power: expected axes as `first` beside it but found learn",
+  ],
   ["layers", () => decorrelated({ layers: "0" as unknown as string[] }), "Cannot use decorrelated.layers"],
   ["option", () => decorrelated({ kapa: 1 } as DecorrelatedOptions), "did you mean kappa"],
 ];
@@ -658,9 +688,11 @@ Deno.test("what is not defined beside decorrelated() is refused by name", async 
   await check(decorrelated({ layers: ["0"] }), "layer 0 (conv2d) with 2", grouped);
   await check(decorrelated({ first: "center", center: false }), "rule.center");
   const late = { input: [24], layers: [tanh(), dense(3)] };
-  await check(decorrelated({ first: "precompute" }), "reads the network's input", late);
   const images = { input: [8, 8, 1], layers: [flatten(), dense(3)] };
-  await check(decorrelated({ first: "precompute" }), "beside augmentation", images, { augment: { flip: true } });
+  for (const first of ["precompute", "axes"] as const) {
+    await check(decorrelated({ first }), "reads the network's input", late);
+    await check(decorrelated({ first }), `beside augmentation but found ${first}`, images, { augment: { flip: true } });
+  }
 });
 
 Deno.test("a first layer without a bias cannot be centred, and says so", async () => {

@@ -215,8 +215,9 @@ for (const file of files) {
   const loaded = load(file);
   const { golden, tensors } = loaded;
   for (const precision of ["f64", "f32"] as const) {
-    const limit = tolerance[golden.network.model === "resnet18" ? "goldenDeep" : "golden"][precision];
-    const place = (what: string) => ({ name: `${name} ${precision} ${what}`, limit });
+    const deep = golden.network.model === "resnet18";
+    const placed = (limit: number) => (what: string) => ({ name: `${name} ${precision} ${what}`, limit });
+    const place = placed(tolerance[deep ? "goldenDeep" : "golden"][precision]);
     // Our f32 is compared with PyTorch's f64: closer to the truth than PyTorch's own f32 would have to be.
     const expected = (entry: string) => numbersOf(tensors.get(`f64/${entry}`));
 
@@ -252,6 +253,7 @@ for (const file of files) {
     });
 
     for (const [run, { optimizer, clipNorm }] of Object.entries(golden.runs)) {
+      const place = placed(tolerance[deep ? "goldenDeepSteps" : "golden"][precision]);
       Deno.test(`PyTorch takes the same steps: ${name} ${precision} ${run}`, async () => {
         const { all, batch, steps: count } = rowsOf(loaded);
         using network = await build(loaded, precision);

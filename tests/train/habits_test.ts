@@ -193,6 +193,7 @@ const averaged: Record<string, Rule> = {
   "decorrelation, two stages": decorrelated({ rate: 0.05, every: 1 }),
   "decorrelation without drift": decorrelated({ rate: 0.05, every: 1, form: "driftFree" }),
   "decorrelation, precomputed": decorrelated({ rate: 0.05, every: 2, first: "precompute" }),
+  "decorrelation, in principal axes": decorrelated({ rate: 0.05, every: 2, first: "axes" }),
   "mem-aop behind decorrelation": combine(decorrelated({ rate: 0.05 }), memAop({ k: 4, minSize: 0 })),
   "dual numbers": dual(),
 };

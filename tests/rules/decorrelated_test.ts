@@ -313,6 +313,28 @@ Deno.test("biases take up what the means change by: a run whose weights stand st
   }
 });
 
+Deno.test("a network that has learnt something keeps its function when a run begins", async () => {
+  for (const net of ["dense", "conv"]) {
+    for (const first of ["learn", "precompute", "axes", "center", "raw"] as const) {
+      for (const form of ["local", "driftFree", "cholesky"] as const) {
+        using network = networkOf(net);
+        const rows = dataOf(net);
+        for await (const _ of train(network, rows, common));
+        const features = rows.features as Float32Array<ArrayBuffer>;
+        const before = await network.predict(features);
+        using data = await Dataset.create(rows);
+        // Rates of 0 would keep the means still too: this is too small to show.
+        const rule = decorrelated({ form, first, every: 1, rows: 4, ...(form !== "cholesky" && { rate: 1e-13 }) });
+        using _trainer = await Trainer.create(network, data, { ...common, rule, optimizer: sgd(1e-13) });
+        const name = `${net}, ${first}, ${form}`;
+        assertClose({ name, limit: 1e-9 }, await network.predict(features), before);
+        await steps(network, data, 3);
+        assertClose({ name: `${name}, three steps later`, limit: 1e-9 }, await network.predict(features), before);
+      }
+    }
+  }
+});
+
 Deno.test("a convolution is a dense layer on its patches", async () => {
   const [shape, units] = [[3, 4, 2], 12];
   const rows = table(40, { shape, classes: units });

@@ -54,6 +54,14 @@ impl<T: Real> Network<T> {
         Ok(Network { config, threads, plan, values, buffers, training: None, gradient: None, evaluation: None })
     }
 
+    /// Whether nothing has been learnt yet, as far as parameters that begin as 0 can tell, such as biases: all of them still are.
+    pub(crate) fn is_untrained(&self) -> bool {
+        let zeros = || self.plan.parameters.iter().filter(|parameter| parameter.specification.init == Init::Zeros);
+        let still =
+            |parameter: &Parameter| self.values[parameter.range.clone()].iter().all(|value| *value == T::zero());
+        zeros().next().is_some() && zeros().all(still)
+    }
+
     /// Outputs of one row.
     pub fn outputs(&self) -> usize {
         self.plan.sizes[self.plan.output]

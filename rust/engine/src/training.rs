@@ -317,7 +317,7 @@ impl<T: Real> Network<T> {
         let (maps, others) = self.candidates();
         let sparsities = config.rule.weights.plan(&maps, &others)?;
         config.rule.inputs.check(&config.rule, &maps)?;
-        let convolves = self.plan.convolves();
+        let (convolves, untrained) = (self.plan.convolves(), self.is_untrained());
         let linears = self.plan.nodes.iter().filter_map(|node| match &node.op {
             Op::Linear(linear) => Some((node, linear)),
             Op::Add { .. } | Op::Layer(_) => None,
@@ -331,6 +331,7 @@ impl<T: Real> Network<T> {
                 bias: linear.bias,
                 first: node.input == 0,
                 last: node.output == self.plan.output,
+                untrained,
                 convolves,
                 batch: config.batch_size,
                 threads: self.threads.count(),

@@ -85,6 +85,8 @@ pub struct Site<'a> {
     pub first: bool,
     /// Whether its outputs are the network's.
     pub last: bool,
+    /// Whether the network has learnt nothing yet.
+    pub untrained: bool,
     /// Whether the network has convolutions.
     pub convolves: bool,
     /// Most rows of a batch.

@@ -4,7 +4,7 @@
 //! R is the symmetric root of the inverse covariance, (Σ + ε I)^(−1/2), of all matrices that whiten the nearest to the identity, or it
 //! turns the input into its principal axes.
 
-use super::{Decorrelated, First, Fixed, Way};
+use super::{Decorrelated, First, Fixed, Way, add_product};
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::layers::map::Map;
@@ -51,7 +51,7 @@ impl<T: Real> Given<T> {
 impl<T: Real> Network<T> {
     /// Finds R of the layers that read the network's input, where the rule wants that.
     pub(crate) fn decorrelate_input(
-        &self,
+        &mut self,
         training: &mut Training<T>,
         slots: &mut [Slots<T>],
         data: &Dataset,
@@ -67,12 +67,15 @@ impl<T: Real> Network<T> {
             Op::Linear(linear) => Some((node, linear)),
             Op::Add { .. } | Op::Layer(_) => None,
         });
-        let mut found = false;
+        // A resumed run's weights have taken R up.
+        let (mut found, keeps) = (false, !training.config.resumed && !self.is_untrained());
         for ((node, linear), slots) in linears.zip(slots).filter(|((node, _), _)| node.input == 0) {
             let (Some(rule), Some(fixed)) = (slots.inputs.decorrelated(), config.fixed(&linear.map)) else { continue };
             found = true;
             let readers = self.plan.nodes.iter().flat_map(crate::plan::Node::reads).filter(|read| *read == 0).count();
-            self.threads.run(|par| rule.find(par, &linear.map, fixed, training.config.seed, data))?;
+            let own = &mut self.values[node.parameters.clone()];
+            let keep = (keeps && rule.way != Way::Around).then(|| linear.halves(own));
+            self.threads.run(|par| rule.find(par, &linear.map, fixed, training.config.seed, data, keep))?;
             if matches!(linear.map, Map::Conv(_)) {
                 continue;
             }
@@ -127,8 +130,17 @@ impl<T: Real> Decorrelated<T> {
         decorrelation::apply(par, self.blocks, x.len() / self.blocks.size, x, &self.s, shift, z);
     }
 
-    /// Finds R and the means from rows of the data: features, or patches of a convolution.
-    fn find(&mut self, par: Par, map: &Map, fixed: Fixed, seed: u64, data: &Dataset) -> Result<()> {
+    /// Finds R and the means from rows of the data: features, or patches of a convolution. Weights and a bias that have learnt something
+    /// take it up, so that the function stays as it is.
+    fn find(
+        &mut self,
+        par: Par,
+        map: &Map,
+        fixed: Fixed,
+        seed: u64,
+        data: &Dataset,
+        keep: Option<(&mut [T], Option<&mut [T]>)>,
+    ) -> Result<()> {
         let size = self.blocks.size;
         // Evenly spaced rows; a patch of each where the map is a convolution, and more where there are few rows.
         let samples = data.rows().min(ROWS);
@@ -152,6 +164,7 @@ impl<T: Real> Decorrelated<T> {
                 row.iter_mut().zip(&*self.mean).for_each(|(x, mean)| *x -= *mean);
             }
         }
+        let mut covariances = Buffer::zeroed(self.blocks.elements())?;
         for index in 0..self.blocks.count() {
             let of = self.blocks.range(index);
             let size = of.len();
@@ -159,15 +172,50 @@ impl<T: Real> Decorrelated<T> {
             for (part, row) in part.chunks_exact_mut(size).zip(x.chunks_exact(self.blocks.size)) {
                 part.copy_from_slice(&row[of.clone()]);
             }
-            let mut covariance = Buffer::zeroed(size * size)?;
-            decorrelation::second_moment(par, count, &part, size, &mut covariance);
+            let covariance = &mut covariances[self.blocks.place(index)];
+            decorrelation::second_moment(par, count, &part, size, covariance);
             let s = &mut self.s[self.blocks.place(index)];
             match fixed {
-                Fixed::Whitened { ridge } => whiten(par, &mut covariance, size, ridge, s)?,
-                Fixed::Axes { power } => decorrelation::principal_axes(&covariance, size, power, s),
+                Fixed::Whitened { ridge } => whiten(par, covariance, size, ridge, s)?,
+                Fixed::Axes { power } => decorrelation::principal_axes(covariance, size, power, s),
             }
         }
+        if let Some((w, bias)) = keep {
+            if let Some(bias) = bias.filter(|_| !self.mean.is_empty()) {
+                add_product(&self.mean, w, bias);
+            }
+            self.undo(par, fixed, &covariances, w)?;
+        }
         self.prepare();
+        Ok(())
+    }
+
+    /// W ← S⁻¹ W for the S that [`Self::find`] has found, where the rows have any variance.
+    fn undo(&self, par: Par, fixed: Fixed, covariances: &[T], w: &mut [T]) -> Result<()> {
+        let mut turned = Buffer::zeroed(w.len())?;
+        let times = |s: &[T], transposed: bool, w: &[T], out: &mut [T]| {
+            decorrelation::multiply(par, self.blocks, self.outputs, s, transposed, w, out);
+        };
+        match fixed {
+            // (Σ + ε I) S, S being the root of its inverse.
+            Fixed::Whitened { .. } => {
+                times(&self.s, false, w, &mut turned);
+                times(covariances, false, &turned, w);
+            }
+            // The columns of S are orthogonal: (Sᵀ S)⁻¹ Sᵀ has but a diagonal to invert.
+            Fixed::Axes { .. } => {
+                times(&self.s, true, w, &mut turned);
+                w.copy_from_slice(&turned);
+                let columns = (0..self.blocks.count()).flat_map(|index| {
+                    let (s, size) = (&self.s[self.blocks.place(index)], self.blocks.range(index).len());
+                    (0..size).map(move |column| s[column..].iter().step_by(size).map(|s| *s * *s).sum::<T>())
+                });
+                for (w, square) in w.chunks_exact_mut(self.outputs).zip(columns) {
+                    let by = if square > T::zero() { T::one() / square } else { T::zero() };
+                    w.iter_mut().for_each(|w| *w *= by);
+                }
+            }
+        }
         Ok(())
     }
 }

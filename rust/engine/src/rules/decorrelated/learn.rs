@@ -22,8 +22,8 @@ pub struct Learner<T> {
     config: Config,
     every: u64,
     number: u32,
-    /// Whether the map reads the network's input.
-    first: bool,
+    /// Whether the bias does not take up the first means.
+    as_they_come: bool,
     /// Rows of a batch in any order, the first of them chosen.
     order: Vec<u32>,
     /// Chosen rows of x.
@@ -69,7 +69,7 @@ impl<T: Real> Learner<T> {
             config: config.clone(),
             every: config.every(site),
             number: site.number,
-            first: site.first,
+            as_they_come: site.first && site.untrained,
             order: vec![0; rows],
             x: Buffer::zeroed(count * blocks.size)?,
             mean: if center { Buffer::zeroed(blocks.size)? } else { Buffer::empty() },
@@ -178,8 +178,8 @@ impl<T: Real> Decorrelated<T> {
         for (mean, next) in mean.iter_mut().zip(learner.mean.iter_mut()) {
             (*mean, *next) = (*next, *next - *mean);
         }
-        // The first means of the network's input come before anything is learnt: taken as they are, units begin centred.
-        let fresh = number == 1 && learner.first && learner.averaged().is_none();
+        // The first means of the network's input, where they come before anything is learnt: units then begin centred.
+        let fresh = number == 1 && learner.as_they_come && learner.averaged().is_none();
         if let (Some(bias), false) = (bias, fresh || mean.is_empty() || *way == Way::Around) {
             way.turn(*blocks, s, &learner.mean, shift);
             add_product(shift, w, bias);

@@ -54,6 +54,17 @@ struct Job<'a, T, F> {
     finish: F,
 }
 
+/// Some columns of b, as far as registers hold their sums.
+struct Panel<T> {
+    columns: Range<usize>,
+    /// Where the first row begins, and how far apart rows lie, wherever they are.
+    lines: *const T,
+    apart: usize,
+    /// Rows that are read in place, and where the copy of the others begins.
+    direct: usize,
+    tail: *const T,
+}
+
 impl<T: Real, F: Fn(usize, Range<usize>, &mut [T])> Job<'_, T, F> {
     /// # Safety
     /// As [`product_into`], on a machine that has `isa`.
@@ -83,27 +94,27 @@ impl<T: Real, F: Fn(usize, Range<usize>, &mut [T])> Job<'_, T, F> {
         let (columns, mut first) = (self.b.width(), 0);
         while first < columns {
             let across = (columns - first).div_ceil(V::LANES).min(most);
-            // SAFETY: the caller's promise. At least eight registers of sums hide how long an addition takes.
+            // SAFETY: the caller's promise. At least eight registers of sums hide how long an addition takes; where the processor
+            // has to load each factor apart, twelve gain a tenth.
             unsafe {
                 match across {
-                    1 => self.panel::<V, 1, 8>(first),
-                    2 if V::REGISTERS < 32 => self.panel::<V, 2, 4>(first),
-                    2 => self.panel::<V, 2, 8>(first),
-                    3 => self.panel::<V, 3, 4>(first),
-                    _ => self.panel::<V, ACROSS, 4>(first),
+                    1 => self.panel::<V, 1, 8, 8>(first),
+                    2 if V::REGISTERS < 32 => self.panel::<V, 2, 6, 4>(first),
+                    2 => self.panel::<V, 2, 8, 8>(first),
+                    3 => self.panel::<V, 3, 4, 4>(first),
+                    _ => self.panel::<V, ACROSS, 4, 4>(first),
                 }
             }
             first += across * V::LANES;
         }
     }
 
-    /// The columns from `first` on that `R` registers hold, `ROWS` rows at a time.
+    /// The columns from `first` on that `R` registers hold, `ROWS` rows at a time; six and four of them add up to any even number.
     ///
     /// # Safety
     /// As [`Job::product`].
     #[inline(always)]
-    #[allow(clippy::needless_range_loop)] // Loops over constants by index become registers; iterators over arrays did not.
-    unsafe fn panel<V: Vector<T>, const R: usize, const ROWS: usize>(&self, first: usize) {
+    unsafe fn panel<V: Vector<T>, const R: usize, const ROWS: usize, const FEWER: usize>(&self, first: usize) {
         let (height, inner, width) = (self.a.height(), self.a.width(), R * V::LANES);
         let columns = first..self.b.width().min(first + width);
         let (b, apart) = self.b.columns(columns.start, columns.end).lines();
@@ -114,52 +125,76 @@ impl<T: Real, F: Fn(usize, Range<usize>, &mut [T])> Job<'_, T, F> {
             let rest = &b[direct * apart..];
             tail[..rest.len()].copy_from_slice(rest);
         }
+        let b = Panel { columns, lines: b.as_ptr(), apart, direct, tail: tail.as_ptr() };
+        let mut row = 0;
+        while row < height {
+            let fewer = FEWER < ROWS && (height - row).div_ceil(2) % 3 != 0;
+            // SAFETY: from every row before `direct` on b has `width` elements, and so has the copy from every later one; the rest by the
+            // caller's promise.
+            unsafe {
+                match fewer {
+                    true => self.tile::<V, R, FEWER>(row, &b),
+                    false => self.tile::<V, R, ROWS>(row, &b),
+                }
+            }
+            row += if fewer { FEWER } else { ROWS };
+        }
+    }
+
+    /// `ROWS` rows from `row` on of a panel.
+    ///
+    /// # Safety
+    /// As [`Job::product`], with a panel of `R` registers.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // Loops over constants by index become registers; iterators over arrays did not.
+    unsafe fn tile<V: Vector<T>, const R: usize, const ROWS: usize>(&self, row: usize, b: &Panel<T>) {
+        let (height, inner, width) = (self.a.height(), self.a.width(), R * V::LANES);
+        let Panel { columns, lines, apart, direct, tail } = b;
+        let (first, apart, direct) = (columns.start, *apart, *direct);
         // Lanes of the last register that belong to the result.
         let last = columns.len() - (R - 1) * V::LANES;
         let step = self.a.col_stride();
-        for row in (0..height).step_by(ROWS) {
-            // Rows past the end repeat the last one and are thrown away.
-            let a: [*const T; ROWS] = std::array::from_fn(|i| self.a.pointer((row + i).min(height - 1), 0));
-            // SAFETY: rows of `a` have `inner` elements, `step` apart; from every row before `direct` on b has `width` elements, and so
-            // has the copy from every later one; the bias has an element for each column, and c is writable by the caller's promise.
-            unsafe {
-                let mut sums = [[V::splat(T::zero()); R]; ROWS];
-                if let Some(bias) = self.bias {
-                    let bias = pieces::<T, V, R>(bias.as_ptr().add(first).cast_mut(), last)
-                        .map(|(at, count)| V::load_first(at, count));
-                    sums = [bias; ROWS];
-                }
-                add(&mut sums, a, step, (b.as_ptr(), apart), direct);
-                let rest = a.map(|a| a.wrapping_add(direct * step));
-                add(&mut sums, rest, step, (tail.as_ptr(), apart), inner - direct);
-                // All is read before anything is stored: reading across what was just stored in part would wait for the cache.
-                let alpha = V::splat(self.alpha);
-                for i in 0..ROWS {
-                    let c = pieces::<T, V, R>(self.row(row + i).add(first), last);
-                    for r in 0..R {
-                        let (at, count) = c[r];
-                        sums[i][r] = match self.accumulate {
-                            true => alpha.mul_add(sums[i][r], V::load_first(at, count)),
-                            false => alpha.mul(sums[i][r]),
-                        };
-                    }
-                }
-                for i in 0..ROWS {
-                    let c = pieces::<T, V, R>(self.row(row + i).add(first), last);
-                    for r in 0..R {
-                        sums[i][r].store_first(c[r].0, c[r].1);
-                    }
+        // Rows past the end repeat the last one and are thrown away.
+        let a: [*const T; ROWS] = std::array::from_fn(|i| self.a.pointer((row + i).min(height - 1), 0));
+        // SAFETY: rows of `a` have `inner` elements, `step` apart; from every row before `direct` on b has `width` elements, and so
+        // has the copy from every later one; the bias has an element for each column, and c is writable by the caller's promise.
+        unsafe {
+            let mut sums = [[V::splat(T::zero()); R]; ROWS];
+            if let Some(bias) = self.bias {
+                let bias = pieces::<T, V, R>(bias.as_ptr().add(first).cast_mut(), last)
+                    .map(|(at, count)| V::load_first(at, count));
+                sums = [bias; ROWS];
+            }
+            add(&mut sums, a, step, (*lines, apart), direct);
+            let rest = a.map(|a| a.wrapping_add(direct * step));
+            add(&mut sums, rest, step, (*tail, apart), inner - direct);
+            // All is read before anything is stored: reading across what was just stored in part would wait for the cache.
+            let alpha = V::splat(self.alpha);
+            for i in 0..ROWS {
+                let c = pieces::<T, V, R>(self.row(row + i).add(first), last);
+                for r in 0..R {
+                    let (at, count) = c[r];
+                    sums[i][r] = match self.accumulate {
+                        true => alpha.mul_add(sums[i][r], V::load_first(at, count)),
+                        false => alpha.mul(sums[i][r]),
+                    };
                 }
             }
-            for row in row..height.min(row + ROWS) {
-                // SAFETY: writable by the caller's promise.
-                let c = unsafe { std::slice::from_raw_parts_mut(self.c.add(row * self.stride + first), columns.len()) };
-                // Loops over a whole piece have a length that the compiler knows.
-                if columns.len() == width {
-                    (self.finish)(row, first..first + width, &mut c[..width]);
-                } else {
-                    (self.finish)(row, columns.clone(), c);
+            for i in 0..ROWS {
+                let c = pieces::<T, V, R>(self.row(row + i).add(first), last);
+                for r in 0..R {
+                    sums[i][r].store_first(c[r].0, c[r].1);
                 }
+            }
+        }
+        for row in row..height.min(row + ROWS) {
+            // SAFETY: writable by the caller's promise.
+            let c = unsafe { std::slice::from_raw_parts_mut(self.c.add(row * self.stride + first), columns.len()) };
+            // Loops over a whole piece have a length that the compiler knows.
+            if columns.len() == width {
+                (self.finish)(row, first..first + width, &mut c[..width]);
+            } else {
+                (self.finish)(row, columns.clone(), c);
             }
         }
     }

@@ -242,7 +242,7 @@ mod tests {
                 let (mut w, mut v) = (numbers::<f64>(columns * outputs, 2), vec![0.0; columns * outputs]);
                 let (mut z, mut velocity) = (product(&w), vec![0.0; rows * outputs]);
                 let dims = Dims { rows: batch, inputs: columns, outputs };
-                let mut scratch = vec![0.0; crate::linear::step_scratch(dims)];
+                let mut scratch = vec![0.0; crate::linear::step_scratch(Par::SEQUENTIAL, dims)];
                 for step in 0..20 {
                     let samples: Vec<usize> = (0..batch).map(|i| (i * 7 + step * 13) % rows).collect();
                     let d = numbers::<f64>(batch * outputs, 100 + step as u64);

@@ -32,6 +32,7 @@ pub mod sparse;
 pub mod subnormal;
 pub mod tangent;
 pub mod team;
+mod transpose;
 
 pub use activation::Activation;
 pub use buffer::{Buffer, OutOfMemory};

@@ -6,15 +6,16 @@
 
 use crate::activation::Activation;
 use crate::gemm::{Matrix, gemm_into};
-use crate::isa::vectorize;
+use crate::isa::{Isa, isa, vectorize};
 use crate::optimize::Update;
 use crate::par::{self, Par, Shared};
 use crate::real::Real;
 use crate::small;
+use crate::transpose::transpose;
 use std::ops::Range;
 
-/// Columns of one task: two tiles of the AVX-512 micro-kernel. Wider blocks of a weight gradient fall out of the second-level
-/// cache (measured at 512×1024×1024: 97 GFLOP/s at 192 columns, 82 to 93 at all of them); narrower ones waste lanes.
+/// Columns of one task: two tiles of the AVX-512 micro-kernel. Wider blocks fall out of the second-level cache (measured at
+/// 128×1024×1024: 137 GFLOP/s at 192 columns, 121 at all of them); narrower ones waste lanes.
 const WIDTH: usize = 192;
 
 /// The same between threads, where pieces of 192 of 1,024 columns make one thread wait: 258 to 282 GFLOP/s against 241 to 262 for
@@ -24,15 +25,28 @@ const SHARED_WIDTH: usize = 256;
 /// From this many rows on, rows are cut instead of columns: each thread then reads all weights, which are the smaller side.
 const TALL: usize = 1024;
 
-/// Rows of the batch that a product for a weight gradient takes in at a time. It walks down the columns of x; with 1,024 inputs
-/// or another power of two, all rows meet in one set of the first cache (measured at 512×1024×1024: 124 GFLOP/s at 256 rows, 80
-/// at all of them, and no loss where rows do not meet).
+/// Rows of the batch that a product for a weight gradient takes in at a time where it walks down the columns of x: with 1,024
+/// inputs or another power of two, all rows meet in one set of the first cache (measured at 512×1024×1024: 124 GFLOP/s at 256
+/// rows, 80 at all of them, and no loss where rows do not meet).
 const DEPTH: usize = 256;
 
-/// Elements of one task of [`weight_step`]: whole rows of the weight gradient that stay in the second-level cache until the
-/// optimizer has read them. Whole rows, unlike [`WIDTH`] columns, because the optimizer streams through three or four arrays
-/// and runs of 768 bytes in pages of their own slow it by more than the product gains.
-const STEP: usize = 196_608;
+/// Elements of x and outputs from which on a weight gradient turns x round first and then reads it along its rows, as the forward
+/// pass does (measured at 512×1024×1024: 142 GFLOP/s with the turning, 122 without; 144 and 128 at 128 rows; nothing is gained
+/// below). Each column of x serves all outputs: with few of them the turning costs more than it saves.
+const TURNED: (usize, usize) = (65_536, 256);
+
+/// Rows that the library multiplies at a time.
+const LIBRARY_DEPTH: usize = 512;
+
+/// Elements of g in one task of a product with x turned round, which the library packs: half of a second-level cache of 1 MiB in
+/// f32. With few rows more columns fit (measured at 128×1024×1024: 153 GFLOP/s at 1,024 columns, 142 at 192).
+const PACKED: usize = 131_072;
+
+/// Elements of one task of [`weight_step`]: whole rows of the weight gradient that are close at hand when the optimizer reads them.
+/// Whole rows, because the optimizer streams through three or four arrays and runs of 768 bytes in pages of their own slow
+/// it. Each task packs g anew (measured with Adam at 512×1024×1024: 117 GFLOP/s at 196,608 elements, 122 at 262,144, and little
+/// more beyond).
+const STEP: usize = 262_144;
 
 /// The sizes of a linear map applied to a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +64,13 @@ impl Dims {
     pub fn operations(self) -> usize {
         2 * self.rows * self.inputs * self.outputs
     }
+
+    /// Whether a weight gradient is computed from x turned round. The plain library packs both matrices anyway.
+    fn turned(self) -> bool {
+        let (elements, outputs) = TURNED;
+        let large = self.rows * self.inputs >= elements && self.outputs >= outputs;
+        large && self.rows < TALL && isa() != Isa::Portable
+    }
 }
 
 /// How a rows × columns result is cut: whole rows, or whole columns.
@@ -64,14 +85,19 @@ fn cut(par: Par, rows: usize, columns: usize) -> Cut {
         let pieces = if par.threads() == 1 { 1 } else { 2 * par.threads() };
         Cut::Rows(rows.div_ceil(pieces).next_multiple_of(16).clamp(128, 2048))
     } else {
-        Cut::Columns(column_block(par, columns))
+        Cut::Columns(column_block(par, columns, widest(par)))
     }
 }
 
-/// Columns of one task: each thread's share in equal pieces of [`WIDTH`] or less. Threads take pieces as they come, so a last piece
+/// Most columns of one task.
+fn widest(par: Par) -> usize {
+    if par.threads() == 1 { WIDTH } else { SHARED_WIDTH }
+}
+
+/// Columns of one task: each thread's share in equal pieces of `most` or less. Threads take pieces as they come, so a last piece
 /// much smaller than the others leaves one of them waiting.
-fn column_block(par: Par, columns: usize) -> usize {
-    let (most, multiple) = if par.threads() == 1 { (WIDTH, 32) } else { (SHARED_WIDTH, 16) };
+fn column_block(par: Par, columns: usize, most: usize) -> usize {
+    let multiple = if par.threads() == 1 { 32 } else { 16 };
     let share = columns.div_ceil(par.threads());
     share.div_ceil(share.div_ceil(most).max(1)).next_multiple_of(multiple)
 }
@@ -165,17 +191,60 @@ unsafe fn multiply<T: Real>(
     );
 }
 
-/// c (+)= alpha · xᵀ · g, the same way, [`DEPTH`] rows at a time.
-///
-/// # Safety
-/// As [`gemm_into`].
-unsafe fn outer<T: Real>(columns: usize, alpha: T, x: Matrix<T>, g: Matrix<T>, accumulate: bool, c: *mut T) {
-    for start in (0..x.height().max(1)).step_by(DEPTH) {
-        let end = x.height().min(start + DEPTH);
-        // SAFETY: the caller's promise.
-        unsafe {
-            let (x, g) = (x.rows(start, end).t(), g.rows(start, end));
-            multiply(alpha, x, g, None, accumulate || start > 0, (c, columns), |_, _, _| {});
+/// The inputs of a weight gradient.
+#[derive(Clone, Copy)]
+enum Inputs<'a, T> {
+    /// rows × inputs, as they lie.
+    Rows(Matrix<'a, T>),
+    /// inputs × rows, turned round.
+    Columns(Matrix<'a, T>),
+}
+
+impl<'a, T: Real> Inputs<'a, T> {
+    /// x, turned round into the first elements of `scratch` where that pays.
+    fn new(par: Par, d: Dims, x: &'a [T], scratch: &'a mut [T]) -> Self {
+        if !d.turned() {
+            return Inputs::Rows(Matrix::new(x, d.rows, d.inputs));
+        }
+        let out = &mut scratch[..d.rows * d.inputs];
+        transpose(par, (d.rows, d.inputs), &x[..d.rows * d.inputs], out);
+        Inputs::Columns(Matrix::new(out, d.inputs, d.rows))
+    }
+
+    /// Most columns of g in one task.
+    fn widest(self, par: Par) -> usize {
+        match self {
+            Inputs::Rows(_) => widest(par),
+            Inputs::Columns(x) => PACKED / x.width().min(LIBRARY_DEPTH),
+        }
+    }
+
+    /// c (+)= alpha · xᵀ · g as in [`multiply`], for the inputs in `range`. As they lie, [`DEPTH`] rows at a time.
+    ///
+    /// # Safety
+    /// As [`gemm_into`].
+    unsafe fn product(
+        self,
+        range: Range<usize>,
+        alpha: T,
+        g: Matrix<T>,
+        accumulate: bool,
+        (c, columns): (*mut T, usize),
+    ) {
+        match self {
+            // SAFETY: the caller's promise.
+            Inputs::Columns(x) => unsafe {
+                gemm_into(alpha, x.rows(range.start, range.end), g, accumulate, c, columns, 1);
+            },
+            Inputs::Rows(x) => {
+                let x = x.columns(range.start, range.end);
+                for start in (0..x.height().max(1)).step_by(DEPTH) {
+                    let end = x.height().min(start + DEPTH);
+                    let (x, g) = (x.rows(start, end).t(), g.rows(start, end));
+                    // SAFETY: the caller's promise.
+                    unsafe { multiply(alpha, x, g, None, accumulate || start > 0, (c, columns), |_, _, _| {}) };
+                }
+            }
         }
     }
 }
@@ -217,29 +286,43 @@ fn product<T: Real>(
 
 /// dw (+)= alpha · xᵀ · g: dw is inputs × outputs.
 pub fn weight_gradient<T: Real>(par: Par, d: Dims, alpha: T, x: &[T], g: &[T], accumulate: bool, dw: &mut [T]) {
-    assert_eq!(dw.len(), d.inputs * d.outputs);
-    let (x, g) = (Matrix::new(x, d.rows, d.inputs), Matrix::new(g, d.rows, d.outputs));
-    let dw = Shared::new(dw);
-    gradient_blocks(par.for_work(d.operations()), d, |rows, columns| {
-        // SAFETY: blocks are disjoint.
-        unsafe {
-            let at = dw.at(rows.start * d.outputs + columns.start);
-            let (x, g) = (x.columns(rows.start, rows.end), g.columns(columns.start, columns.end));
-            outer(d.outputs, alpha, x, g, accumulate, at);
-        }
-    });
+    let par = par.for_work(d.operations());
+    gradient_blocks(par, d, alpha, Inputs::Rows(Matrix::new(x, d.rows, d.inputs)), g, accumulate, dw);
 }
 
-/// Cuts inputs × outputs into blocks of about [`WIDTH`] columns: `body(rows, columns)`.
-fn gradient_blocks(par: Par, d: Dims, body: impl Fn(Range<usize>, Range<usize>) + Sync) {
-    let width = column_block(par, d.outputs);
+/// As [`weight_gradient`], and a tenth faster where the product is large: `scratch` holds [`step_scratch`] elements.
+#[allow(clippy::too_many_arguments)] // As `weight_gradient`, with the scratch memory.
+pub fn weight_gradient_with<T: Real>(
+    par: Par,
+    d: Dims,
+    alpha: T,
+    x: &[T],
+    g: &[T],
+    accumulate: bool,
+    dw: &mut [T],
+    scratch: &mut [T],
+) {
+    let par = par.for_work(d.operations());
+    gradient_blocks(par, d, alpha, Inputs::new(par, d, x, scratch), g, accumulate, dw);
+}
+
+/// The weight gradient in blocks of columns, and of rows where threads share it.
+fn gradient_blocks<T: Real>(par: Par, d: Dims, alpha: T, x: Inputs<T>, g: &[T], accumulate: bool, dw: &mut [T]) {
+    assert_eq!(dw.len(), d.inputs * d.outputs);
+    let (g, dw) = (Matrix::new(g, d.rows, d.outputs), Shared::new(dw));
+    let width = column_block(par, d.outputs, x.widest(par));
     let across = d.outputs.div_ceil(width);
     // Four tasks a thread even out narrow last columns and let the faster thread take more.
     let wanted = if par.threads() == 1 { 1 } else { (4 * par.threads()).div_ceil(across) };
     let height = d.inputs.div_ceil(wanted).next_multiple_of(4);
     par.each(across * d.inputs.div_ceil(height), |index| {
-        let (down, right) = (index / across, index % across);
-        body(par::block(down, d.inputs, height), par::block(right, d.outputs, width));
+        let rows = par::block(index / across, d.inputs, height);
+        let columns = par::block(index % across, d.outputs, width);
+        // SAFETY: blocks are disjoint.
+        unsafe {
+            let at = dw.at(rows.start * d.outputs + columns.start);
+            x.product(rows, alpha, g.columns(columns.start, columns.end), accumulate, (at, d.outputs));
+        }
     });
 }
 
@@ -253,9 +336,15 @@ pub struct Weights<'a, T> {
     pub second: &'a mut [T],
 }
 
-/// Scratch elements that [`weight_step`] needs for one thread.
-pub fn step_scratch(d: Dims) -> usize {
-    step_rows(d) * d.outputs
+/// Scratch elements that [`weight_step`] needs for up to so many rows.
+pub fn step_scratch(par: Par, d: Dims) -> usize {
+    turned_elements(d) + par.threads() * step_rows(d) * d.outputs
+}
+
+/// Scratch elements for x turned round, for up to so many rows, in whole cache lines.
+fn turned_elements(d: Dims) -> usize {
+    let d = Dims { rows: d.rows.min(TALL - 1), ..d };
+    if d.turned() { (d.rows * d.inputs).next_multiple_of(16) } else { 0 }
 }
 
 /// Most rows of one task of [`weight_step`].
@@ -264,7 +353,7 @@ fn step_rows(d: Dims) -> usize {
 }
 
 /// Computes the weight gradient xᵀ · g block by block and applies the optimizer to each block while it is in the cache;
-/// the gradient as a whole is never stored. `scratch` holds [`step_scratch`] elements for each thread.
+/// the gradient as a whole is never stored. `scratch` holds [`step_scratch`] elements.
 pub fn weight_step<T: Real>(
     par: Par,
     d: Dims,
@@ -276,13 +365,14 @@ pub fn weight_step<T: Real>(
 ) {
     let Weights { w, first, second } = weights;
     if let Some(rate) = update.plain_rate() {
-        weight_gradient(par, d, -rate, x, g, true, w);
-        return;
+        return weight_gradient_with(par, d, -rate, x, g, true, w, scratch);
     }
     assert_eq!(w.len(), d.inputs * d.outputs);
-    let (x, g) = (Matrix::new(x, d.rows, d.inputs), Matrix::new(g, d.rows, d.outputs));
     let par = par.for_work(d.operations());
-    let per_thread = step_scratch(d);
+    let (turned, scratch) = scratch.split_at_mut(turned_elements(d));
+    let (x, g) = (Inputs::new(par, d, x, turned), Matrix::new(g, d.rows, d.outputs));
+    let width = if d.turned() { x.widest(par) } else { d.outputs };
+    let per_thread = step_rows(d) * d.outputs;
     assert!(scratch.len() >= par.threads() * per_thread, "scratch for {} threads", par.threads());
     let (w, first, second, scratch) = (Shared::new(w), Shared::new(first), Shared::new(second), Shared::new(scratch));
     let least = if par.threads() == 1 { 1 } else { 2 * par.threads() };
@@ -294,7 +384,10 @@ pub fn weight_step<T: Real>(
         // SAFETY: each slot has its own scratch, and blocks of rows are disjoint.
         unsafe {
             let gradient = scratch.slice(slot * per_thread..slot * per_thread + range.len());
-            outer(d.outputs, T::one(), x.columns(rows.start, rows.end), g, false, gradient.as_mut_ptr());
+            for columns in par::blocks(d.outputs, width) {
+                let at = gradient.as_mut_ptr().add(columns.start);
+                x.product(rows.clone(), T::one(), g.columns(columns.start, columns.end), false, (at, d.outputs));
+            }
             let (first, second) = (first.part(range.clone()), second.part(range.clone()));
             update.apply(w.slice(range), gradient, first, second);
         }
@@ -313,11 +406,12 @@ mod tests {
         (0..n).map(|i| T::of(rng.uniform(i as u64, [0, 0]) - 0.5)).collect()
     }
 
-    const SHAPES: [Dims; 7] = [
+    const SHAPES: [Dims; 8] = [
         Dims { rows: 1, inputs: 3, outputs: 2 },
         Dims { rows: 33, inputs: 64, outputs: 10 },
         Dims { rows: 128, inputs: 784, outputs: 256 },
         Dims { rows: 50, inputs: 1030, outputs: 517 },
+        Dims { rows: 600, inputs: 130, outputs: 300 },
         Dims { rows: 3000, inputs: 27, outputs: 40 },
         Dims { rows: 300, inputs: 20, outputs: 16 },
         Dims { rows: 300, inputs: 2, outputs: 1 },
@@ -339,10 +433,12 @@ mod tests {
         weight_gradient(par, d, T::one(), &x, &g, false, &mut dw);
         let update = Update::Momentum { rate: T::of(0.1), decay: T::of(0.01), momentum: T::of(0.9), nesterov: false };
         let (mut stepped, mut velocity) = (w.clone(), vec![T::of(0.25); w.len()]);
-        let mut scratch = vec![T::zero(); par.threads() * step_scratch(d)];
+        let mut scratch = vec![T::zero(); step_scratch(par, d)];
+        let mut added = dw.clone();
+        weight_gradient_with(par, d, T::of(2.0), &x, &g, true, &mut added, &mut scratch);
         let weights = Weights { w: &mut stepped, first: &mut velocity, second: &mut [] };
         weight_step(par, d, &x, &g, &update, weights, &mut scratch);
-        vec![y, dx, dw, stepped, velocity]
+        vec![y, dx, dw, stepped, velocity, added]
     }
 
     fn close<T: Real>(name: &str, found: &[T], expected: &[T], tolerance: f64) {
@@ -380,6 +476,8 @@ mod tests {
             let stepped: Vec<f64> = w.iter().zip(&velocity).map(|(w, v)| w - 0.1 * v).collect();
             close("w", &found[3], &stepped, 1e-10);
             close("velocity", &found[4], &velocity, 1e-10);
+            let added: Vec<f64> = dw.iter().map(|g| 3.0 * g).collect();
+            close("added", &found[5], &added, 1e-10);
         }
     }
 

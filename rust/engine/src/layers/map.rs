@@ -62,7 +62,7 @@ impl Map {
     /// Scratch elements that the products need for up to `samples` samples.
     pub fn scratch<T: Real>(&self, par: Par, samples: usize) -> usize {
         match self {
-            Map::Dense { .. } => par.threads() * linear::step_scratch(self.dims(samples)),
+            Map::Dense { .. } => linear::step_scratch(par, self.dims(samples)),
             Map::Conv(g) => conv::scratch_elements::<T>(par, g, samples).max(conv::bias_scratch_elements(g.outputs)),
         }
     }
@@ -119,7 +119,9 @@ impl Map {
         scratch: &mut [T],
     ) {
         match self {
-            Map::Dense { .. } => linear::weight_gradient(par, self.dims(samples), T::one(), x, g, false, dw),
+            Map::Dense { .. } => {
+                linear::weight_gradient_with(par, self.dims(samples), T::one(), x, g, false, dw, scratch);
+            }
             Map::Conv(geometry) => conv::weight_gradient(par, geometry, samples, x, g, false, dw, scratch),
         }
     }

@@ -32,6 +32,7 @@ pub use forward::forward;
 pub use pattern::{Pattern, Shape};
 pub use plan::{Plan, check_tile};
 pub use tiles::{Plane, Tiles, WIDEST_TILE, batch_tile};
+pub(crate) use vector::BLOCK;
 pub use vector::{Lanes, Vector};
 
 #[cfg(test)]

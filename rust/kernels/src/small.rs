@@ -94,8 +94,8 @@ impl<T: Real, F: Fn(usize, Range<usize>, &mut [T])> Job<'_, T, F> {
         let (columns, mut first) = (self.b.width(), 0);
         while first < columns {
             let across = (columns - first).div_ceil(V::LANES).min(most);
-            // SAFETY: the caller's promise. At least eight registers of sums hide how long an addition takes; where the processor
-            // has to load each factor apart, twelve gain a tenth.
+            // SAFETY: the caller's promise. At least eight registers of sums hide how long an addition takes; with sixteen
+            // registers in all, twelve of them gain a tenth over eight.
             unsafe {
                 match across {
                     1 => self.panel::<V, 1, 8, 8>(first),

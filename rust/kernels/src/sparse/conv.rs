@@ -314,6 +314,14 @@ mod tests {
         assert_eq!(refused(Geometry { groups: 2, ..g }), "expected 1 group of channels for sparse weights but found 2");
     }
 
+    /// With stride 2 it has one phase of four.
+    #[test]
+    fn an_image_of_one_pixel_follows_the_definition() {
+        let c = Conv { inputs: 1, outputs: 1, size: [1, 1], kernel: [3, 3], stride: 2, padding: [1, 1] };
+        check::<f32>(c, 3, 0.0, 0);
+        check::<f64>(c, 3, 0.5, 0);
+    }
+
     #[test]
     fn borders_are_as_narrow_as_can_be() {
         let c = Conv { inputs: 1, outputs: 1, size: [8, 8], kernel: [3, 3], stride: 1, padding: [1, 1] };

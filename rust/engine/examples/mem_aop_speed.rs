@@ -65,6 +65,7 @@ impl Bench {
             bias: false,
             first: false,
             last: false,
+            untrained: true,
             convolves: matches!(map, Map::Conv(_)),
             batch,
             threads,

@@ -142,7 +142,7 @@ fn newton_schulz<T: Real>(
     true
 }
 
-fn mean_variance<T: Real>(covariance: &[T], size: usize) -> f64 {
+pub(super) fn mean_variance<T: Real>(covariance: &[T], size: usize) -> f64 {
     covariance.iter().step_by(size + 1).map(|value| value.wide()).sum::<f64>() / size as f64
 }
 

@@ -1,5 +1,7 @@
 //! Principal axes of a covariance.
 
+use super::Blocks;
+use super::averaged::mean_variance;
 use crate::real::Real;
 use nalgebra::{DMatrix, SymmetricEigen};
 
@@ -11,13 +13,10 @@ const NOTHING: f64 = 1e-7;
 /// where the covariance is not finite.
 pub fn principal_axes<T: Real>(covariance: &[T], size: usize, power: f64, s: &mut [T]) {
     assert_eq!((covariance.len(), s.len()), (size * size, size * size));
-    let total: f64 = covariance.iter().step_by(size + 1).map(|value| value.wide()).sum();
-    if !(total > 0.0 && covariance.iter().all(|value| value.is_finite())) {
-        s.fill(T::zero());
-        s.iter_mut().step_by(size + 1).for_each(|value| *value = T::one());
-        return;
+    let mean = mean_variance(covariance, size);
+    if !(mean > 0.0 && covariance.iter().all(|value| value.is_finite())) {
+        return Blocks { size, block: size }.identity(s);
     }
-    let mean = total / size as f64;
     // Relative to the mean variance, so that no scale is too small for the search to end.
     let matrix = DMatrix::from_fn(size, size, |i, j| covariance[i * size + j].wide() / mean);
     let SymmetricEigen { eigenvectors, eigenvalues } = matrix.symmetric_eigen();

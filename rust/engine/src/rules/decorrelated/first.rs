@@ -205,14 +205,14 @@ impl<T: Real> Decorrelated<T> {
             // The columns of S are orthogonal: (Sᵀ S)⁻¹ Sᵀ has but a diagonal to invert.
             Fixed::Axes { .. } => {
                 times(&self.s, true, w, &mut turned);
-                w.copy_from_slice(&turned);
                 let columns = (0..self.blocks.count()).flat_map(|index| {
                     let (s, size) = (&self.s[self.blocks.place(index)], self.blocks.range(index).len());
                     (0..size).map(move |column| s[column..].iter().step_by(size).map(|s| *s * *s).sum::<T>())
                 });
-                for (w, square) in w.chunks_exact_mut(self.outputs).zip(columns) {
+                let rows = w.chunks_exact_mut(self.outputs).zip(turned.chunks_exact(self.outputs));
+                for ((w, turned), square) in rows.zip(columns) {
                     let by = if square > T::zero() { T::one() / square } else { T::zero() };
-                    w.iter_mut().for_each(|w| *w *= by);
+                    w.iter_mut().zip(turned).for_each(|(w, turned)| *w = *turned * by);
                 }
             }
         }

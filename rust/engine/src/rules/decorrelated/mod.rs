@@ -108,15 +108,10 @@ pub enum First {
     Raw,
 }
 
+/// As TypeScript calls it.
 impl Display for First {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
-        f.write_str(match self {
-            First::Learn => "learn",
-            First::Precompute => "precompute",
-            First::Axes => "axes",
-            First::Center => "center",
-            First::Raw => "raw",
-        })
+        self.serialize(f)
     }
 }
 

@@ -156,23 +156,40 @@ interface Tuned extends Contestant {
   readonly runs: readonly Run[];
 }
 
-async function tuned(task: Task, data: Data, contestant: Contestant, options: ReproduceOptions): Promise<Tuned> {
-  let best: { rate: number; run: Run } | undefined;
-  for (const rate of RATES) {
-    const run = await once(task, data, contestant, { rate, seed: 1 });
+/** All contestants in turn, at each rate and then with each seed, so that a machine that slows down or speeds up does so for all. */
+async function tuned(
+  task: Task,
+  data: Data,
+  contestants: readonly Contestant[],
+  options: ReproduceOptions,
+): Promise<Tuned[]> {
+  const report = ({ name, epochs }: Contestant, where: string, run: Run) =>
     options.report(
-      `${task.name}, ${contestant.name}, ${contestant.epochs} epochs, rate ${rate}: loss ${
-        run.losses.at(-1)!.toPrecision(3)
-      }, ` +
+      `${task.name}, ${name}, ${epochs} epochs, ${where}: loss ${run.losses.at(-1)!.toPrecision(3)}, ` +
         `test accuracy ${run.accuracies.at(-1)!.toFixed(4)}, ${run.seconds.at(-1)!.toFixed(1)} s`,
     );
-    if (best === undefined || score(task, run) > score(task, best.run)) best = { rate, run };
+  const best: { rate: number; run: Run }[] = [];
+  for (const rate of RATES) {
+    for (const [index, contestant] of contestants.entries()) {
+      const run = await once(task, data, contestant, { rate, seed: 1 });
+      report(contestant, `rate ${rate}`, run);
+      const other = best[index];
+      if (other === undefined || score(task, run) > score(task, other.run)) best[index] = { rate, run };
+    }
   }
-  const runs = [best!.run];
+  const sides = contestants.map((contestant, index) => ({
+    ...contestant,
+    rate: best[index]!.rate,
+    runs: [best[index]!.run],
+  }));
   for (let seed = 2; seed <= options.runs; seed++) {
-    runs.push(await once(task, data, contestant, { rate: best!.rate, seed }));
+    for (const side of sides) {
+      const run = await once(task, data, side, { rate: side.rate, seed });
+      report(side, `rate ${side.rate}, seed ${seed}`, run);
+      side.runs.push(run);
+    }
   }
-  return { ...contestant, rate: best!.rate, runs };
+  return sides;
 }
 
 /** The first epoch (from 0) at which the mean of the runs is as good as the target; none where it never is. */
@@ -276,10 +293,10 @@ async function run(options: ReproduceOptions): Promise<Outcome> {
     const all = await task.data(options.dataDir);
     const count = Math.round(all.train.rows * options.share);
     const data = { ...all, train: takeRows(all.train, Uint32Array.from({ length: count }, (_, row) => row)) };
-    const sides: Tuned[] = [];
-    for (const { name, rule, lengths } of task.sides) {
-      for (const epochs of lengths) sides.push(await tuned(task, data, { name, rule, epochs }, options));
-    }
+    const contestants = task.sides.flatMap(({ name, rule, lengths }) =>
+      lengths.map((epochs) => ({ name, rule, epochs }))
+    );
+    const sides = await tuned(task, data, contestants, options);
     const plain = sides[0]!;
     const target = task.by === "train loss"
       ? at(plain.runs, "losses", plain.epochs - 1)

@@ -19,27 +19,33 @@ export interface DecorrelationUpdateOptions {
   readonly kappa?: number;
   /**
    * The most that η (B + 2 max(κ, 1 − κ) Λ) may be, below 2, where B bounds the largest eigenvalue of the step's matrix and Λ that of C:
-   * up to 1.4 no step raises the loss of these rows. Default: no limit.
+   * up to 1.4 no step raises the loss of these rows, as long as no variance is above 11. Default: no limit.
    */
   readonly autoStep?: number;
 }
 
 /** What {@linkcode decorrelationUpdate} did. */
 export interface DecorrelationStep {
-  /** The loss before the step: (1 − κ) Σ C² off the diagonal + κ Σ (C − 1)² on it, over the number of elements of C. */
+  /**
+   * The loss before the step: (1 − κ) Σ C² off the diagonal + κ Σ v² on it, over the number of elements of C. v is C − 1, but at most
+   * 10, and 0 for an input whose variance is below 1e-6.
+   */
   readonly loss: number;
   /** The η that was used. */
   readonly rate: number;
+  /** Whether R was not finite after the step, and became the identity. */
+  readonly reset: boolean;
 }
 
 const status = newStatus();
 
 /**
- * One step of R from rows x, by z = R x, C = zᵀ z / rows, R ← R − η ((1 − κ) (C − diag C) + κ diag (C − 1)) R.
+ * One step of R from rows x, by z = R x, C = zᵀ z / rows, R ← R − η ((1 − κ) (C − diag C) + κ diag v) R, with v as in the
+ * {@linkcode DecorrelationStep.loss}.
  *
  * @param operands `[x, r]` of the same element type: x rows × size, r size × size; r is changed
  * @param options rows, η, κ, the limit on the step
- * @returns the loss before the step, and the η that was used
+ * @returns the loss before the step, the η that was used, whether R began anew
  * @throws {ConfigError} where types differ or an option cannot be used
  * @throws {EngineError} `shape-mismatch` where a length does not fit
  *
@@ -70,8 +76,8 @@ export function decorrelationUpdate<T extends Float32Array<ArrayBuffer> | Float6
   if (!(wide ? r instanceof Float64Array : r instanceof Float32Array)) {
     throw new ConfigError(`${name}.r`, `${typeName(x)} like x`, typeName(r));
   }
-  const figures = new Float64Array(2);
+  const figures = new Float64Array(3);
   const call = wide ? native().kernel_decorrelation_update_f64 : native().kernel_decorrelation_update_f32;
   check(call(rows, rate, kappa, limit, x, x.length, r, r.length, figures, figures.length, status), status);
-  return { loss: figures[0]!, rate: figures[1]! };
+  return { loss: figures[0]!, rate: figures[1]!, reset: figures[2]! > 0 };
 }

@@ -27,11 +27,15 @@ import {
   train,
   type TrainOptions,
 } from "../../mod.ts";
+import { isDivergence } from "../../src/errors.ts";
 import { mean } from "../../src/statistics.ts";
 import type { Chart, Experiment, Outcome, ReproduceOptions, ResultTable } from "./experiment.ts";
 
 /** Learning rates of Adam that both sides choose from. */
-const RATES = [5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2];
+const RATES = [5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2];
+
+/** The best rate may lie beyond these. */
+const EDGES = [RATES[0]!, RATES.at(-1)!];
 
 interface Task {
   readonly name: string;
@@ -126,21 +130,29 @@ interface Contestant {
   readonly epochs: number;
 }
 
+/** A run; where it diverges, its epochs until then and worst ones after, so that no such rate is chosen. */
 async function once(
   task: Task,
   data: Data,
   { rule, epochs }: Contestant,
   { rate, seed }: { rate: number; seed: number },
-) {
+): Promise<Run> {
   using network = Network.create({ ...task.model, seed });
   const options = { ...task.options, rule, seed, epochs, optimizer: adam(rate), schedule: cosine() };
   const run = { seconds: [] as number[], losses: [] as number[], accuracies: [] as number[] };
   const rows = { ...data, validation: data.test! };
-  for await (const { epochDone, seconds, trainLoss, validation } of train(network, rows, options)) {
-    if (!epochDone) continue;
+  const note = (seconds: number, loss: number, accuracy: number) => {
     run.seconds.push(seconds);
-    run.losses.push(trainLoss);
-    run.accuracies.push(validation?.accuracy ?? NaN);
+    run.losses.push(loss);
+    run.accuracies.push(accuracy);
+  };
+  try {
+    for await (const { epochDone, seconds, trainLoss, validation } of train(network, rows, options)) {
+      if (epochDone) note(seconds, trainLoss, validation?.accuracy ?? NaN);
+    }
+  } catch (fault) {
+    if (!isDivergence(fault)) throw fault;
+    while (run.losses.length < epochs) note(run.seconds.at(-1) ?? 0, Infinity, 0);
   }
   return run;
 }
@@ -208,7 +220,7 @@ function tableOf(task: Task, sides: readonly Tuned[], target: number): ResultTab
     return [
       side.name,
       String(side.epochs),
-      String(side.rate),
+      `${side.rate}${EDGES.includes(side.rate) ? " (edge)" : ""}`,
       at(side.runs, "losses", last).toPrecision(3),
       `${(100 * at(side.runs, "accuracies", last)).toFixed(2)} %`,
       `${(at(side.runs, "seconds", last) / side.epochs).toFixed(2)}`,

@@ -427,7 +427,7 @@ export class Network implements Disposable {
 
   /**
    * How correlated the inputs of dense and convolutional layers are, as their weights see them in evaluation: with `decorrelated()` in
-   * training, behind its matrices. Convolutions are counted by a patch of each row, and more where there are fewer than 2,000 rows. Take
+   * training, behind its matrices (those of `form: "driftFree"` too, whose gradients pass them). Convolutions are counted by a patch of each row, and more where there are fewer than 2,000 rows. Take
    * a thousand rows or more: below that chance alone looks like correlation.
    *
    * @param data a table, or a data set in the engine, with targets
@@ -605,6 +605,8 @@ export class Network implements Disposable {
    * @param data a table, or a data set in the engine: one batch
    * @param options rule, whether dropout is on, seed
    * @returns the loss, and the gradient of each parameter
+   * @throws {EngineError} `busy` where a run that decorrelates inputs has weights behind matrices (all forms but `driftFree`): their
+   * gradient is that of a copy ({@linkcode Network.fold})
    */
   async gradients(data: Table | Dataset, options: GradientOptions = {}): Promise<Gradients> {
     knownOptions("gradients", options, ["rule", "training", "seed"]);

@@ -43,7 +43,8 @@ export interface DecorrelatedOptions {
   /**
    * The most that η times the bound B + 2 max(κ, 1 − κ) Λ may be, below 2, where B is at least the largest eigenvalue of the step's
    * matrix (1 − κ) (C − diag C) + κ diag v and Λ at least that of C; longer steps of R are shortened to that. Up to 1.4 a step
-   * cannot raise the loss of decorrelation of the rows that it was made from. `false` for steps as they are. Refused like `rate`.
+   * cannot raise the loss of decorrelation of the rows that it was made from, as long as no variance is above 11 and no row of R at its
+   * cap of 20. `false` for steps as they are. Refused like `rate`.
    * Default 0.5.
    */
   readonly autoStep?: number | false;

@@ -7,7 +7,7 @@
 import type { ParameterArray } from "../network/layers.ts";
 import type { Network } from "../network/network.ts";
 
-/** A moment of a network. */
+/** A moment of a network: of its plain parameters, which mean something without the run. */
 export class Snapshot {
   readonly #values: ReadonlyMap<string, ParameterArray>;
   readonly #masks: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
@@ -16,7 +16,7 @@ export class Snapshot {
   constructor(network: Network) {
     const tensors = network.tensors();
     const kept = tensors.filter(({ group }) => group === "parameter" || group === "buffer");
-    this.#values = new Map(kept.map(({ name }) => [name, network.read(name)]));
+    this.#values = new Map(kept.map(({ name }) => [name, network.read(name, { folded: true })]));
     const layers = tensors.filter(({ group }) => group === "mask").map(({ name }) =>
       name.slice(0, -".weight.mask".length)
     );

@@ -218,12 +218,8 @@ export function trainingConfig(options: TrainOptions, rows: number | null): Trai
 }
 
 /** Refuses options of a stream without one, and the other way round. */
-function checkStream({ rule, stepsPerEpoch, prefetch, shuffle }: TrainOptions, stream: boolean): void {
+function checkStream({ stepsPerEpoch, prefetch, shuffle }: TrainOptions, stream: boolean): void {
   if (stream) {
-    if (rule?.slots?.inputs) {
-      const expected = "all rows before the first step for a rule that works out what the first layer sees";
-      throw new ConfigError("data", expected, `a stream for ${rule.name}`);
-    }
     number("stepsPerEpoch", stepsPerEpoch, { min: 1, whole: true });
     if (shuffle) {
       const expected = "false beside a stream, whose rows have an order of their own (shuffleStream mixes them)";

@@ -18,6 +18,7 @@ import {
   frontContribution,
   globalAvgPool2d,
   type Layer,
+  layerNorm,
   loadCheckpoint,
   maxPool2d,
   meanSquaredError,
@@ -332,6 +333,32 @@ Deno.test("a network that has learnt something keeps its function when a run beg
         assertClose({ name: `${name}, three steps later`, limit: 1e-9 }, await network.predict(features), before);
       }
     }
+  }
+});
+
+Deno.test("drift-free with a first layer that was found before the run: a step moves plain weights by the gradient times Rᵀ R", async () => {
+  for (const first of ["precompute", "axes"] as const) {
+    using network = networkOf("dense");
+    const rows = dataOf("dense");
+    using data = await Dataset.create(rows);
+    const before = await network.gradients(data);
+    const weight = network.read("0.weight");
+    const rate = 1e-3;
+    const rule = decorrelated({ form: "driftFree", first, rate: 0 });
+    const options = { ...common, rule, optimizer: sgd(rate), batchSize: rows.rows };
+    using _trainer = await Trainer.create(network, data, options);
+    const s = network.read("rule.0.inputs.s");
+    await steps(network, data, 1);
+    const [units, inputs] = network.tensors().find(({ name }) => name === "0.weight")!.shape as [number, number];
+    const [gradient, r] = [at(before.gradients.get("0.weight")!, inputs), at(s, inputs)];
+    const all = Array.from({ length: inputs }, (_, index) => index);
+    const p = all.map((i) => all.map((j) => all.reduce((sum, k) => sum + r(i, k) * r(j, k), 0)));
+    const expected = weight.map((value, index) => {
+      const [unit, input] = [Math.floor(index / inputs), index % inputs];
+      return value - rate * all.reduce((sum, k) => sum + gradient(unit, k) * p[k]![input]!, 0);
+    });
+    assertEquals(weight.length, units * inputs);
+    assertClose({ name: `weights, ${first}`, limit: 1e-11 }, network.read("0.weight"), expected as Float64Array);
   }
 });
 
@@ -727,6 +754,34 @@ Deno.test("a first layer without a bias cannot be centred, and says so", async (
   assertEquals(first!.slots.inputs, { kind: "raw", why });
 });
 
+Deno.test("what becomes of first layers is refused where none takes part", async () => {
+  using network = Network.create({ input: [6], layers: [layerNorm(), dense(4), relu(), dense(3)] });
+  using data = await Dataset.create(table(40, { shape: [6], classes: 3 }));
+  for (const first of ["center", "raw", "axes", "precompute"] as const) {
+    await assertRejects(
+      () => Trainer.create(network, data, { rule: decorrelated({ first }), batchSize: 10 }),
+      EngineError,
+      "Cannot use rule.first: expected learn, or a dense or conv2d layer that takes part and reads the network's input but found " +
+        first,
+    );
+  }
+});
+
+Deno.test("gradients() refuses weights behind matrices, and a copy has them", async () => {
+  using network = networkOf("dense");
+  using data = await Dataset.create(dataOf("dense"));
+  using _trainer = await Trainer.create(network, data, { ...common, rule: decorrelated({ every: 1, rate: 0.05 }) });
+  await steps(network, data, 2);
+  await assertRejects(
+    () => network.gradients(data),
+    EngineError,
+    "Cannot compute gradients: a run that decorrelates inputs is training this network",
+  );
+  using copy = network.fold();
+  const { loss } = await copy.gradients(data);
+  assertAlmostEquals(loss, (await network.evaluate(data)).loss, 1e-12);
+});
+
 Deno.test("a grouped convolution stays as it is, and says why", async () => {
   using network = Network.create({ input: [8, 8, 2], layers: [conv2d(4, { groups: 2 }), globalAvgPool2d(), dense(3)] });
   using data = await Dataset.create(table(40, { shape: [8, 8, 2], classes: 3 }));
@@ -740,11 +795,24 @@ Deno.test("decorrelationUpdate() takes the step of the rule", () => {
   const x = Float64Array.of(1, 2, -1, 0.5, 0.3, 1);
   const r = Float64Array.of(1, 0, 0, 1);
   const c = (i: number, j: number) => [0, 1, 2].reduce((sum, row) => sum + x[row * 2 + i]! * x[row * 2 + j]!, 0) / 3;
-  const { loss, rate } = decorrelationUpdate([x, r], { rows: 3, rate: 0.1, kappa: 0.25 });
-  assertEquals(rate, 0.1);
+  const { loss, rate, reset } = decorrelationUpdate([x, r], { rows: 3, rate: 0.1, kappa: 0.25 });
+  assertEquals([rate, reset], [0.1, false]);
   assertAlmostEquals(loss, (0.75 * 2 * c(0, 1) ** 2 + 0.25 * ((c(0, 0) - 1) ** 2 + (c(1, 1) - 1) ** 2)) / 4, 1e-12);
   const expected = [1 - 0.025 * (c(0, 0) - 1), -0.075 * c(0, 1), -0.075 * c(0, 1), 1 - 0.025 * (c(1, 1) - 1)];
   assertClose({ name: "r", limit: 1e-12 }, r, Float64Array.from(expected));
+  const [single, own] = [Float32Array.from(x), Float32Array.of(1, 0, 0, 1)];
+  assertAlmostEquals(decorrelationUpdate([single, own], { rows: 3, rate: 0.1, kappa: 0.25 }).loss, loss, 1e-6);
+  assertClose({ name: "r in f32", limit: 1e-6 }, Float64Array.from(own), r);
+  // A limit shortens a long step until it does not raise the loss.
+  const long = { rows: 3, rate: 1e3, kappa: 0.25 };
+  const shortened = decorrelationUpdate([x, r], { ...long, autoStep: 1.4 });
+  assert(
+    shortened.rate < 10 && decorrelationUpdate([x, r], { ...long, rate: 0 }).loss <= shortened.loss,
+    "a shorter step",
+  );
+  const huge = Float64Array.from(x, (value) => value * 1e160);
+  assertEquals(decorrelationUpdate([huge, r], { rows: 3, rate: 0.1 }).reset, true);
+  assertEquals(r, Float64Array.of(1, 0, 0, 1));
   assertThrows(() => decorrelationUpdate([x, new Float64Array(3)], { rows: 3, rate: 0.1 }), EngineError, "r");
   const narrow = new Float32Array(4) as unknown as Float64Array<ArrayBuffer>;
   assertThrows(() => decorrelationUpdate([x, narrow], { rows: 3, rate: 0.1 }), ConfigError, "r");

@@ -17,6 +17,7 @@ import {
   memAop,
   Network,
   relu,
+  type Rule,
   sgd,
   type Table,
   train,
@@ -46,9 +47,9 @@ async function* parts(): AsyncGenerator<Table> {
   }
 }
 
-async function reference(): Promise<string> {
+async function reference(rule?: Rule): Promise<string> {
   using network = Network.create({ input: [6], layers, seed: 2 });
-  for await (const _ of train(network, rows, { ...common, shuffle: false }));
+  for await (const _ of train(network, rows, { ...common, ...(rule && { rule }), shuffle: false }));
   return bits(network);
 }
 
@@ -65,6 +66,17 @@ Deno.test("a stream gives the bits of the same rows in memory, however it is cut
     }
     assertEquals(seen, [[1, 90, 6, 18, false], [2, 90, 12, 18, false], [3, 90, 18, 18, true]]);
     assertSameBits(bits(network), expected, `prefetch ${prefetch}`);
+  }
+});
+
+Deno.test("rules that learn from batches do so from a stream", async () => {
+  for (
+    const rule of [memAop({ k: 4, policy: "topK" }), decorrelated({ every: 1 }), decorrelated({ form: "cholesky" })]
+  ) {
+    using network = Network.create({ input: [6], layers, seed: 2 });
+    const options = { ...common, rule, stepsPerEpoch: 6 };
+    for await (const _ of train(network, parts, options));
+    assertSameBits(bits(network), await reference(rule), rule.name);
   }
 });
 
@@ -142,11 +154,11 @@ Deno.test("dropLast leaves short batches out; rules that need whole ones say so"
     for await (const _ of train(network, parts, { ...common, stepsPerEpoch: 6, ...options }));
   };
   await run({ rule: memAop({ k: 4 }), dropLast: true });
-  const fault = await assertRejects(() => run({ rule: decorrelated() }), ConfigError);
-  assertEquals(
-    fault.message,
-    "Cannot use data: expected all rows before the first step for a rule that works out what the first layer sees but found " +
-      "a stream for decorrelated",
+  await run({ rule: decorrelated() });
+  await assertRejects(
+    () => run({ rule: decorrelated({ first: "axes" }) }),
+    EngineError,
+    "expected learn as `first` of decorrelated() beside a stream, whose rows are not there before the first step but found axes",
   );
   const message = "expected all rows before the first step for front-contribution but found a stream";
   await assertRejects(() => run({ rule: frontContribution(), optimizer: sgd(0.1) }), EngineError, message);

@@ -140,11 +140,11 @@ fn propagations() -> Vec<(&'static str, Value, usize)> {
 }
 
 /// Batch normalisation among images is refused in two passes and beside exact lanes; masks beside what moves all weights;
-/// decorrelation beside all dual numbers.
+/// decorrelation beside dual numbers that move weights themselves.
 fn possible(way: &Value, images: bool, masked: bool, decorrelated: bool) -> bool {
     let exact = way["twoPass"] == true || way["mode"] == "exact";
     let whole = way["mode"] == "weight" || way["step"] == "hyperdual";
-    !(images && exact || masked && whole || decorrelated && way["kind"] == "dual")
+    !(images && exact || masked && whole || decorrelated && whole)
 }
 
 /// One test, not several: others beside it would count their allocations here.
@@ -204,11 +204,18 @@ fn a_step_allocates_nothing() {
     {
         averaged[name] = value;
     }
+    let form = |form: &str| {
+        let mut choice = if form == "driftFree" { decorrelated.clone() } else { averaged.clone() };
+        choice["form"] = json!(form);
+        choice
+    };
     let choices = [
         (plain("dense"), plain("raw")),
         (sparse.clone(), plain("raw")),
         (plain("dense"), decorrelated.clone()),
         (plain("dense"), averaged.clone()),
+        (plain("dense"), form("driftFree")),
+        (plain("dense"), form("newtonSchulz")),
     ];
     for ((size, input, layers), (weights, inputs)) in
         networks.iter().flat_map(|network| choices.iter().map(move |choice| (network, choice)))

@@ -247,7 +247,7 @@ pub unsafe fn decorrelation_update<T: Real>(
     }
     let size = x.len() / rows;
     check_length("r", size * size, r.len())?;
-    check_length("the figures", 2, figures.len())?;
+    check_length("the figures", 3, figures.len())?;
     let blocks = Blocks { size, block: size };
     // The engine keeps the transpose.
     let mut s = Buffer::zeroed(size * size)?;
@@ -264,7 +264,7 @@ pub unsafe fn decorrelation_update<T: Real>(
     let mut scratch = Buffer::zeroed(decorrelation::scratch_elements(blocks, rows, false))?;
     let outcome = decorrelation::update(Par::SEQUENTIAL, blocks, rows, &z, &mut s, &rule, &mut scratch);
     turn(&s, r);
-    figures.copy_from_slice(&[outcome.loss, outcome.rate]);
+    figures.copy_from_slice(&[outcome.loss, outcome.rate, outcome.resets as f64]);
     Ok(())
 }
 

@@ -22,7 +22,7 @@ impl Config {
     /// Refuses choices in other slots that are not defined beside this one, and layers that are not there.
     pub fn check(&self, rule: &RuleConfig, maps: &[Candidate]) -> Result<()> {
         let Config::Decorrelated(config) = self else { return Ok(()) };
-        config.check_layers(&maps.iter().map(|map| map.layer.to_string()).collect::<Vec<_>>())?;
+        config.check_layers(maps)?;
         if rule.products.batch_choice(1).is_some() {
             let expected = "layer as the scope of mem-aop beside decorrelated()";
             return Err(Error::config("rule.scope", expected, "batch"));

@@ -68,15 +68,15 @@ impl<T: Real> Network<T> {
             Op::Add { .. } | Op::Layer(_) => None,
         });
         // A resumed run's weights have taken R up.
-        let (mut found, keeps) = (false, !training.config.resumed && !self.is_untrained());
+        let keeps = !training.config.resumed && !self.is_untrained();
         for ((node, linear), slots) in linears.zip(slots).filter(|((node, _), _)| node.input == 0) {
             let (Some(rule), Some(fixed)) = (slots.inputs.decorrelated(), config.fixed(&linear.map)) else { continue };
-            found = true;
             let readers = self.plan.nodes.iter().flat_map(crate::plan::Node::reads).filter(|read| *read == 0).count();
             let own = &mut self.values[node.parameters.clone()];
             let keep = (keeps && rule.way != Way::Around).then(|| linear.halves(own));
             self.threads.run(|par| rule.find(par, &linear.map, fixed, training.config.seed, data, keep))?;
-            if matches!(linear.map, Map::Conv(_)) {
+            // Weights that see x itself have only their gradient multiplied.
+            if matches!(linear.map, Map::Conv(_)) || rule.way == Way::Around {
                 continue;
             }
             if training.config.augment.is_some() {
@@ -89,9 +89,6 @@ impl<T: Real> Network<T> {
             let values = Buffer::zeroed(data.rows() * rule.blocks.size)?;
             training.given = Some(Given { size: rule.blocks.size, values, stale: true });
             rule.given = true;
-        }
-        if !found {
-            return refused("learn, or a dense or conv2d layer that takes part and reads the network's input");
         }
         Ok(())
     }

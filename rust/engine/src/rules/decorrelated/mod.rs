@@ -28,6 +28,7 @@ use super::{Site, StateTensor};
 use crate::error::{Error, Result};
 use crate::layers::map::Map;
 use crate::layers::{Mode, Pass};
+use crate::rules::sparse::Candidate;
 use kernels::decorrelation::{self, Blocks};
 use kernels::linear::{self, Dims};
 use kernels::{Activation, Buffer, Par, Real};
@@ -173,13 +174,23 @@ impl Config {
         Ok(())
     }
 
-    /// Refuses names of layers that are not there.
-    pub fn check_layers(&self, maps: &[String]) -> Result<()> {
-        let missing = self.layers.iter().flatten().find(|layer| !maps.contains(layer));
-        match missing {
-            None => Ok(()),
-            Some(layer) => Err(Error::config("rule.layers", "names of dense and conv2d layers", layer)),
+    /// Refuses names of layers that are not there, and a choice for first layers where none takes part.
+    pub fn check_layers(&self, maps: &[Candidate]) -> Result<()> {
+        let missing = self.layers.iter().flatten().find(|layer| maps.iter().all(|map| map.layer != *layer));
+        if let Some(layer) = missing {
+            return Err(Error::config("rule.layers", "names of dense and conv2d layers", layer));
         }
+        let takes_part = |map: &Candidate| {
+            let named = self.layers.as_ref().is_none_or(|layers| layers.iter().any(|layer| layer == map.layer));
+            named && !matches!(map.map, Map::Conv(g) if g.groups > 1)
+        };
+        if let Some(first) = self.first.filter(|first| *first != First::Learn)
+            && !maps.iter().any(|map| map.first && takes_part(map))
+        {
+            let expected = "learn, or a dense or conv2d layer that takes part and reads the network's input";
+            return Err(Error::config("rule.first", expected, first));
+        }
+        Ok(())
     }
 
     /// κ for a map. Neighbouring pixels differ little: most directions of a patch have next to no variance, and a large κ blows

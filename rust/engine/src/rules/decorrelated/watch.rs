@@ -1,6 +1,6 @@
 //! How correlated the inputs of linear maps are, counted while a network is evaluated.
 
-use super::Decorrelated;
+use super::{Decorrelated, Way};
 use crate::error::Result;
 use crate::layers::Pass;
 use crate::layers::map::Map;
@@ -156,6 +156,14 @@ impl<T: Real> Network<T> {
                 rule.fold(weights, bias);
             }
         }
+    }
+
+    /// Whether weights are behind an R, without which they are of another function.
+    pub(crate) fn is_behind_matrices(&mut self) -> bool {
+        self.plan.nodes.iter_mut().any(|node| match &mut node.op {
+            Op::Linear(linear) => linear.slots.inputs.decorrelated().is_some_and(|rule| rule.way != Way::Around),
+            Op::Add { .. } | Op::Layer(_) => false,
+        })
     }
 
     /// A parameter as it is without the rule, where that differs.

@@ -248,7 +248,11 @@ for (
       2,
       "Cannot use --class-weights with --stream: expected a weight for each",
     ],
-    [[...stream, "--rule", "decorrelated"], 2, "Cannot use --data: expected all rows before the first step"],
+    [
+      [...stream, "--rule", "decorrelated", "--decorrelated.first", "axes"],
+      2,
+      "expected learn as `first` of decorrelated() beside a stream, whose rows are not there before the first step but found axes",
+    ],
     [[...stream, "--explain"], 2, "Cannot use --explain with --stream: expected no such option"],
     [[...stream, "--early-stopping", "2"], 2, "Cannot use --early-stopping: expected validation rows to watch"],
     [[...stream, "--image-size", "4,4"], 2, "Cannot use --image-size with csv:x.csv: expected its options"],

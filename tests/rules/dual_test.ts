@@ -436,7 +436,8 @@ for (
         { rate: 0.02, kappa: 0.5 },
         { rate: 0.02, kappa: 0.5, center: false, every: 1 },
         { rate: 0.02, form: "driftFree" },
-        { form: "cholesky", first: "center" },
+        // Of these images a normalisation reads the network's input.
+        { form: "cholesky", ...(name !== "images" && { first: "center" }) },
       ] as DecorrelatedOptions[]
     ) {
       const beside = decorrelated(options);

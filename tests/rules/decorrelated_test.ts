@@ -1,26 +1,17 @@
-/** decorrelated: the laws of the rule inside a network, saving and resuming, folding, and what is refused. */
+/** decorrelated: the laws of the rule inside a network, saving and resuming, and folding. */
 
-import { assert, assertAlmostEquals, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import {
   adam,
-  batchNorm,
   combine,
   ConfigError,
   conv2d,
-  cosine,
   Dataset,
   decorrelated,
   type DecorrelatedOptions,
   dense,
-  dual,
-  EngineError,
   flatten,
-  frontContribution,
-  globalAvgPool2d,
-  type Layer,
-  layerNorm,
   loadCheckpoint,
-  maxPool2d,
   meanSquaredError,
   memAop,
   Network,
@@ -28,48 +19,16 @@ import {
   relu,
   type Rule,
   sgd,
-  sparse,
   tanh,
   train,
   Trainer,
   type TrainOptions,
 } from "../../mod.ts";
-import { decorrelationUpdate } from "../../src/kernels.ts";
+import type { ParameterArray } from "../../src/network/layers.ts";
 import { ruleByName } from "../../src/rules/mod.ts";
 import { assertSameBits, bits, bitsOf, inTemporaryFolder, numbers, steps, table } from "../helpers.ts";
 import { assertClose } from "../tolerance.ts";
-
-const nets: Record<string, { input: number[]; layers: Layer[] }> = {
-  // Wide enough for two stages, narrow enough for one, and 24 inputs for blocks.
-  dense: { input: [24], layers: [dense(40), tanh(), dense(24), relu(), dense(3)] },
-  conv: {
-    input: [8, 8, 2],
-    layers: [
-      conv2d(6, { padding: [1, 1] }),
-      relu(),
-      maxPool2d(),
-      conv2d(8, { stride: [2, 2] }),
-      tanh(),
-      globalAvgPool2d(),
-      dense(3),
-    ],
-  },
-};
-
-const BATCH = 10;
-
-const dataOf = (net: string) => table(40, { shape: nets[net]!.input, classes: 3 });
-
-interface Machine {
-  readonly threads?: number;
-  readonly precision?: "f32" | "f64";
-}
-
-function networkOf(net: string, { threads = 1, precision = "f64" }: Machine = {}): Network {
-  return Network.create({ ...nets[net]!, precision, threads, seed: 3 });
-}
-
-const common = { epochs: 2, batchSize: BATCH, seed: 4, schedule: cosine({ finalFactor: 0.1 }), optimizer: sgd(0.05) };
+import { at, BATCH, common, dataOf, type Machine, nets, networkOf } from "./decorrelated_helpers.ts";
 
 async function trained(net: string, options: Partial<TrainOptions>, machine: Machine = {}) {
   using network = networkOf(net, machine);
@@ -100,9 +59,6 @@ for (const [name, options] of Object.entries(optimizers)) {
 }
 
 /** Rows of a matrix given flat. */
-const at = (values: ArrayLike<number>, columns: number) => (row: number, column: number) =>
-  values[row * columns + column]!;
-
 Deno.test("one step is the paper's: z = R (x − μ), gradients with R at rest, then R by the local rule", async () => {
   const [size, kappa, rate] = [5, 0.2, 0.05];
   for (const [way, units] of [["two-stage", 40], ["fused", 3]] as const) {
@@ -336,32 +292,6 @@ Deno.test("a network that has learnt something keeps its function when a run beg
   }
 });
 
-Deno.test("drift-free with a first layer that was found before the run: a step moves plain weights by the gradient times Rᵀ R", async () => {
-  for (const first of ["precompute", "axes"] as const) {
-    using network = networkOf("dense");
-    const rows = dataOf("dense");
-    using data = await Dataset.create(rows);
-    const before = await network.gradients(data);
-    const weight = network.read("0.weight");
-    const rate = 1e-3;
-    const rule = decorrelated({ form: "driftFree", first, rate: 0 });
-    const options = { ...common, rule, optimizer: sgd(rate), batchSize: rows.rows };
-    using _trainer = await Trainer.create(network, data, options);
-    const s = network.read("rule.0.inputs.s");
-    await steps(network, data, 1);
-    const [units, inputs] = network.tensors().find(({ name }) => name === "0.weight")!.shape as [number, number];
-    const [gradient, r] = [at(before.gradients.get("0.weight")!, inputs), at(s, inputs)];
-    const all = Array.from({ length: inputs }, (_, index) => index);
-    const p = all.map((i) => all.map((j) => all.reduce((sum, k) => sum + r(i, k) * r(j, k), 0)));
-    const expected = weight.map((value, index) => {
-      const [unit, input] = [Math.floor(index / inputs), index % inputs];
-      return value - rate * all.reduce((sum, k) => sum + gradient(unit, k) * p[k]![input]!, 0);
-    });
-    assertEquals(weight.length, units * inputs);
-    assertClose({ name: `weights, ${first}`, limit: 1e-11 }, network.read("0.weight"), expected as Float64Array);
-  }
-});
-
 Deno.test("a convolution is a dense layer on its patches", async () => {
   const [shape, units] = [[3, 4, 2], 12];
   const rows = table(40, { shape, classes: units });
@@ -395,6 +325,41 @@ Deno.test("a convolution is a dense layer on its patches", async () => {
   assertClose({ name: "outputs", limit: 1e-11 }, conv!.outputs, plain!.outputs);
 });
 
+/** Plain weights after a step of a drift-free run, by sums: the gradient of each unit, times Rᵀ R. */
+function stepped(
+  weights: ParameterArray,
+  gradient: ParameterArray,
+  s: ParameterArray,
+  { inputs, rate }: { inputs: number; rate: number },
+): Float64Array {
+  const [g, r] = [at(gradient, inputs), at(s, inputs)];
+  const all = Array.from({ length: inputs }, (_, index) => index);
+  const p = all.map((i) => all.map((j) => all.reduce((sum, k) => sum + r(i, k) * r(j, k), 0)));
+  return Float64Array.from(weights, (value, index) => {
+    const [unit, input] = [Math.floor(index / inputs), index % inputs];
+    return value - rate * all.reduce((sum, k) => sum + g(unit, k) * p[k]![input]!, 0);
+  });
+}
+
+Deno.test("drift-free with a first layer that was found before the run: a step moves plain weights by the gradient times Rᵀ R", async () => {
+  for (const first of ["precompute", "axes"] as const) {
+    using network = networkOf("dense");
+    const rows = dataOf("dense");
+    using data = await Dataset.create(rows);
+    const before = await network.gradients(data);
+    const weight = network.read("0.weight");
+    const rate = 1e-3;
+    const rule = decorrelated({ form: "driftFree", first, rate: 0 });
+    const options = { ...common, rule, optimizer: sgd(rate), batchSize: rows.rows };
+    using _trainer = await Trainer.create(network, data, options);
+    const s = network.read("rule.0.inputs.s");
+    await steps(network, data, 1);
+    assertEquals(weight.length, 40 * 24);
+    const expected = stepped(weight, before.gradients.get("0.weight")!, s, { inputs: 24, rate });
+    assertClose({ name: `weights, ${first}`, limit: 1e-11 }, network.read("0.weight"), expected);
+  }
+});
+
 Deno.test("drift-free: the function moves by the gradient times Rᵀ R, and not by R", async () => {
   const rows = table(BATCH, { shape: [6], values: 2 });
   const options = { optimizer: sgd(0.1), batchSize: BATCH, epochs: 9, shuffle: false };
@@ -406,13 +371,8 @@ Deno.test("drift-free: the function moves by the gradient times Rᵀ R, and not 
   const [before, s] = [network.read("0.weight"), network.read("rule.0.inputs.s")];
   const { gradients } = await network.gradients(data);
   await steps(network, data, 1);
-  const g = at(gradients.get("0.weight")!, 6);
-  const p = (i: number, j: number) => [0, 1, 2, 3, 4, 5].reduce((sum, k) => sum + s[i * 6 + k]! * s[j * 6 + k]!, 0);
-  const expected = before.map((value, index) => {
-    const [unit, input] = [Math.floor(index / 6), index % 6];
-    return value - 0.1 * [0, 1, 2, 3, 4, 5].reduce((sum, k) => sum + g(unit, k) * p(k, input), 0);
-  });
-  assertClose({ name: "weights", limit: 1e-12 }, network.read("0.weight"), expected as Float64Array);
+  const expected = stepped(before, gradients.get("0.weight")!, s, { inputs: 6, rate: 0.1 });
+  assertClose({ name: "weights", limit: 1e-12 }, network.read("0.weight"), expected);
 });
 
 for (const form of ["newtonSchulz", "cholesky"] as const) {
@@ -677,143 +637,4 @@ Deno.test("decorrelated.paper() has the published settings", () => {
     ConfigError,
     "unknown option",
   );
-});
-
-const refused: [string, () => Rule, string][] = [
-  ["rate", () => decorrelated({ rate: -1 }), "Cannot use decorrelated.rate"],
-  ["kappa", () => decorrelated({ kappa: 1.5 }), "Cannot use decorrelated.kappa"],
-  ["rows", () => decorrelated({ rows: 1.5 }), "Cannot use decorrelated.rows"],
-  ["every", () => decorrelated({ every: 0 }), "Cannot use decorrelated.every"],
-  ["autoStep", () => decorrelated({ autoStep: 2 }), "Cannot use decorrelated.autoStep"],
-  ["form", () => decorrelated({ form: "other" as "local" }), "Cannot use decorrelated.form"],
-  ["rate of another form", () => decorrelated({ form: "cholesky", rate: 1 }), "Cannot use decorrelated.rate"],
-  ["kappa of another form", () => decorrelated({ form: "newtonSchulz", kappa: 1 }), "Cannot use decorrelated.kappa"],
-  [
-    "autoStep of another form",
-    () => decorrelated({ form: "newtonSchulz", autoStep: false }),
-    "Cannot use decorrelated.autoStep: expected the form local or driftFree beside it but found newtonSchulz",
-  ],
-  ["ridge of another form", () => decorrelated({ ridge: 1 }), "Cannot use decorrelated.ridge"],
-  ["ridge", () => decorrelated({ form: "cholesky", ridge: 0 }), "Cannot use decorrelated.ridge"],
-  ["ridge of axes", () => decorrelated({ first: "axes", ridge: 1 }), "Cannot use decorrelated.ridge"],
-  ["power", () => decorrelated({ first: "axes", power: 1.5 }), "Cannot use decorrelated.power"],
-  [
-    "power of another first layer",
-    () => decorrelated({ power: 0.5 }),
-    "Cannot use decorrelated.power: expected axes as `first` beside it but found learn",
-  ],
-  ["layers", () => decorrelated({ layers: "0" as unknown as string[] }), "Cannot use decorrelated.layers"],
-  ["option", () => decorrelated({ kapa: 1 } as DecorrelatedOptions), "did you mean kappa"],
-];
-
-Deno.test("options that cannot be used are refused", () => {
-  for (const [, make, text] of refused) assertThrows(make, ConfigError, text);
-});
-
-Deno.test("what is not defined beside decorrelated() is refused by name", async () => {
-  const check = async (
-    rule: Rule,
-    text: string,
-    net: { input: number[]; layers: Layer[] } = nets.dense!,
-    more = {},
-  ) => {
-    using network = Network.create(net);
-    const rows = table(40, { shape: net.input, classes: 3 });
-    const options = { rule, optimizer: sgd(0.01), batchSize: 10, ...more };
-    await assertRejects(() => Trainer.create(network, rows, options), EngineError, text);
-  };
-  await check(combine(decorrelated(), sparse({ sparsity: 0.5 })), "dense weights beside decorrelated()");
-  for (const rule of [dual({ mode: "weight", force: true }), dual({ step: "hyperdual" })]) {
-    await check(combine(decorrelated(), rule), "beside rules in other slots but found dual with");
-  }
-  const published = combine(decorrelated(), dual({ mode: "local", seedAt: "input" }));
-  await check(published, "beside", { input: [6], layers: [dense(3)] });
-  await check(combine(decorrelated(), frontContribution()), "beside decorrelated() but found front-contribution");
-  await check(combine(decorrelated(), memAop({ scope: "batch" })), "beside decorrelated()");
-  await check(decorrelated({ layers: ["7"] }), "rule.layers");
-  const plain = { input: [8, 8, 2], layers: [conv2d(4, { bias: false }), batchNorm(), globalAvgPool2d(), dense(3)] };
-  await check(decorrelated({ center: true }), "layer 0 (conv2d) without one", plain);
-  const grouped = { input: [8, 8, 2], layers: [conv2d(4, { groups: 2 }), globalAvgPool2d(), dense(3)] };
-  await check(decorrelated({ layers: ["0"] }), "layer 0 (conv2d) with 2", grouped);
-  await check(decorrelated({ first: "center", center: false }), "rule.center");
-  const late = { input: [24], layers: [tanh(), dense(3)] };
-  const images = { input: [8, 8, 1], layers: [flatten(), dense(3)] };
-  for (const first of ["precompute", "axes"] as const) {
-    await check(decorrelated({ first }), "reads the network's input", late);
-    await check(decorrelated({ first }), `beside augmentation but found ${first}`, images, { augment: { flip: true } });
-  }
-});
-
-Deno.test("a first layer without a bias cannot be centred, and says so", async () => {
-  const layers = [conv2d(4, { bias: false }), batchNorm(), globalAvgPool2d(), dense(3)];
-  using network = Network.create({ input: [8, 8, 2], layers });
-  using data = await Dataset.create(table(40, { shape: [8, 8, 2], classes: 3 }));
-  using _trainer = await Trainer.create(network, data, { rule: decorrelated({ first: "center" }), batchSize: 10 });
-  const [first] = await network.describeRule();
-  const why = "reads the network's input, without a bias that takes its means up";
-  assertEquals(first!.slots.inputs, { kind: "raw", why });
-});
-
-Deno.test("what becomes of first layers is refused where none takes part", async () => {
-  using network = Network.create({ input: [6], layers: [layerNorm(), dense(4), relu(), dense(3)] });
-  using data = await Dataset.create(table(40, { shape: [6], classes: 3 }));
-  for (const first of ["center", "raw", "axes", "precompute"] as const) {
-    await assertRejects(
-      () => Trainer.create(network, data, { rule: decorrelated({ first }), batchSize: 10 }),
-      EngineError,
-      "Cannot use rule.first: expected learn, or a dense or conv2d layer that takes part and reads the network's input but found " +
-        first,
-    );
-  }
-});
-
-Deno.test("gradients() refuses weights behind matrices, and a copy has them", async () => {
-  using network = networkOf("dense");
-  using data = await Dataset.create(dataOf("dense"));
-  using _trainer = await Trainer.create(network, data, { ...common, rule: decorrelated({ every: 1, rate: 0.05 }) });
-  await steps(network, data, 2);
-  await assertRejects(
-    () => network.gradients(data),
-    EngineError,
-    "Cannot compute gradients: a run that decorrelates inputs is training this network",
-  );
-  using copy = network.fold();
-  const { loss } = await copy.gradients(data);
-  assertAlmostEquals(loss, (await network.evaluate(data)).loss, 1e-12);
-});
-
-Deno.test("a grouped convolution stays as it is, and says why", async () => {
-  using network = Network.create({ input: [8, 8, 2], layers: [conv2d(4, { groups: 2 }), globalAvgPool2d(), dense(3)] });
-  using data = await Dataset.create(table(40, { shape: [8, 8, 2], classes: 3 }));
-  using _trainer = await Trainer.create(network, data, { rule: decorrelated(), batchSize: 10 });
-  const [first, last] = await network.describeRule();
-  assertEquals(first!.slots.inputs, { kind: "raw", why: "grouped convolution" });
-  assertEquals(last!.slots.inputs.kind, "decorrelated");
-});
-
-Deno.test("decorrelationUpdate() takes the step of the rule", () => {
-  const x = Float64Array.of(1, 2, -1, 0.5, 0.3, 1);
-  const r = Float64Array.of(1, 0, 0, 1);
-  const c = (i: number, j: number) => [0, 1, 2].reduce((sum, row) => sum + x[row * 2 + i]! * x[row * 2 + j]!, 0) / 3;
-  const { loss, rate, reset } = decorrelationUpdate([x, r], { rows: 3, rate: 0.1, kappa: 0.25 });
-  assertEquals([rate, reset], [0.1, false]);
-  assertAlmostEquals(loss, (0.75 * 2 * c(0, 1) ** 2 + 0.25 * ((c(0, 0) - 1) ** 2 + (c(1, 1) - 1) ** 2)) / 4, 1e-12);
-  const expected = [1 - 0.025 * (c(0, 0) - 1), -0.075 * c(0, 1), -0.075 * c(0, 1), 1 - 0.025 * (c(1, 1) - 1)];
-  assertClose({ name: "r", limit: 1e-12 }, r, Float64Array.from(expected));
-  const [single, own] = [Float32Array.from(x), Float32Array.of(1, 0, 0, 1)];
-  assertAlmostEquals(decorrelationUpdate([single, own], { rows: 3, rate: 0.1, kappa: 0.25 }).loss, loss, 1e-6);
-  assertClose({ name: "r in f32", limit: 1e-6 }, Float64Array.from(own), r);
-  // A limit shortens a long step until it does not raise the loss.
-  const long = { rows: 3, rate: 1e3, kappa: 0.25 };
-  const shortened = decorrelationUpdate([x, r], { ...long, autoStep: 1.4 });
-  assert(
-    shortened.rate < 10 && decorrelationUpdate([x, r], { ...long, rate: 0 }).loss <= shortened.loss,
-    "a shorter step",
-  );
-  const huge = Float64Array.from(x, (value) => value * 1e160);
-  assertEquals(decorrelationUpdate([huge, r], { rows: 3, rate: 0.1 }).reset, true);
-  assertEquals(r, Float64Array.of(1, 0, 0, 1));
-  assertThrows(() => decorrelationUpdate([x, new Float64Array(3)], { rows: 3, rate: 0.1 }), EngineError, "r");
-  const narrow = new Float32Array(4) as unknown as Float64Array<ArrayBuffer>;
-  assertThrows(() => decorrelationUpdate([x, narrow], { rows: 3, rate: 0.1 }), ConfigError, "r");
 });

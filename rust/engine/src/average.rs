@@ -43,11 +43,7 @@ impl<T: Real> Average<T> {
             to.copy_from_slice(from);
             Ok(to)
         };
-        let behind = |node: &Node<T>| match &node.op {
-            Op::Linear(linear) => matches!(linear.slots.inputs, Inputs::Decorrelated(_)),
-            Op::Layer(_) | Op::Add { .. } => false,
-        };
-        let folds = plan.nodes.iter().any(behind);
+        let folds = plan.is_behind_matrices();
         let mut average = Average {
             decay,
             values: copy(values)?,

@@ -506,7 +506,7 @@ impl<T: Real> Network<T> {
     /// starts anew here, as at a first step.
     pub fn compute_gradient(&mut self, config: TrainingConfig, data: &Dataset, training_mode: bool) -> Result<f64> {
         let config = TrainingConfig { batch_size: data.rows(), clip_norm: None, accumulate: None, ..config };
-        if self.is_behind_matrices() {
+        if self.plan.is_behind_matrices() {
             let message = "Cannot compute gradients: a run that decorrelates inputs is training this network, whose weights mean \
                            nothing without its matrices; end it first, or ask a copy (fold)";
             return Err(Error::new(Code::Busy, message));

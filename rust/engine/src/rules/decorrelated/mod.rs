@@ -180,17 +180,21 @@ impl Config {
         if let Some(layer) = missing {
             return Err(Error::config("rule.layers", "names of dense and conv2d layers", layer));
         }
-        let takes_part = |map: &Candidate| {
-            let named = self.layers.as_ref().is_none_or(|layers| layers.iter().any(|layer| layer == map.layer));
-            named && !matches!(map.map, Map::Conv(g) if g.groups > 1)
-        };
         if let Some(first) = self.first.filter(|first| *first != First::Learn)
-            && !maps.iter().any(|map| map.first && takes_part(map))
+            && !maps.iter().any(|map| map.first && self.leaves_out(map.layer, map.map).is_none())
         {
             let expected = "learn, or a dense or conv2d layer that takes part and reads the network's input";
             return Err(Error::config("rule.first", expected, first));
         }
         Ok(())
+    }
+
+    /// Why a map takes no part, if it takes none: grouped convolutions have to be named, and are refused then.
+    fn leaves_out(&self, layer: &str, map: &Map) -> Option<&'static str> {
+        match &self.layers {
+            Some(layers) => (!layers.iter().any(|named| named == layer)).then_some("not among the layers"),
+            None => matches!(map, Map::Conv(g) if g.groups > 1).then_some("grouped convolution"),
+        }
     }
 
     /// κ for a map. Neighbouring pixels differ little: most directions of a patch have next to no variance, and a large κ blows
@@ -314,19 +318,14 @@ impl<T: Real> Decorrelated<T> {
             let expected = "dense weights beside decorrelated(), which ends by folding R into them";
             return Err(Error::config("rule", expected, format!("zeros in {}", site.name)));
         }
-        if config.layers.as_ref().is_some_and(|layers| !layers.contains(&site.layer)) {
-            return Ok(Choice::Raw("not among the layers"));
+        if let Some(why) = config.leaves_out(&site.layer, &site.map) {
+            return Ok(Choice::Raw(why));
         }
         if let Map::Conv(g) = &site.map
             && g.groups > 1
         {
-            return match config.layers {
-                None => Ok(Choice::Raw("grouped convolution")),
-                Some(_) => {
-                    let expected = "convolutions with one group, whose patches have all channels";
-                    Err(Error::config("rule.layers", expected, format!("{} with {}", site.name, g.groups)))
-                }
-            };
+            let expected = "convolutions with one group, whose patches have all channels";
+            return Err(Error::config("rule.layers", expected, format!("{} with {}", site.name, g.groups)));
         }
         if site.first && config.first == Some(First::Raw) {
             return Ok(Choice::Raw("reads the network's input"));

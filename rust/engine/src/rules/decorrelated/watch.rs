@@ -5,8 +5,9 @@ use crate::error::Result;
 use crate::layers::Pass;
 use crate::layers::map::Map;
 use crate::network::Network;
-use crate::plan::{Op, Parameter};
-use crate::rules::{Moment, inputs};
+use crate::plan::{Op, Parameter, Plan};
+use crate::rules::Moment;
+use crate::rules::inputs::{self, Inputs};
 use kernels::decorrelation;
 use kernels::rng::{Philox, Purpose};
 use kernels::{Buffer, Par, Real};
@@ -107,6 +108,16 @@ impl<T: Real> Watch<T> {
     }
 }
 
+impl<T: Real> Plan<T> {
+    /// Whether weights are behind an R, without which they are of another function.
+    pub(crate) fn is_behind_matrices(&self) -> bool {
+        self.nodes.iter().any(|node| match &node.op {
+            Op::Linear(linear) => matches!(&linear.slots.inputs, Inputs::Decorrelated(rule) if rule.way != Way::Around),
+            Op::Add { .. } | Op::Layer(_) => false,
+        })
+    }
+}
+
 impl<T: Real> Network<T> {
     /// Has evaluations count.
     pub(crate) fn watch_inputs(&mut self, patches: usize) -> Result<Value> {
@@ -156,14 +167,6 @@ impl<T: Real> Network<T> {
                 rule.fold(weights, bias);
             }
         }
-    }
-
-    /// Whether weights are behind an R, without which they are of another function.
-    pub(crate) fn is_behind_matrices(&mut self) -> bool {
-        self.plan.nodes.iter_mut().any(|node| match &mut node.op {
-            Op::Linear(linear) => linear.slots.inputs.decorrelated().is_some_and(|rule| rule.way != Way::Around),
-            Op::Add { .. } | Op::Layer(_) => false,
-        })
     }
 
     /// A parameter as it is without the rule, where that differs.
